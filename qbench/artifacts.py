@@ -1,0 +1,109 @@
+"""Files that qbench writes: hashes, provenance and atomic writes.
+
+A file artifact carries the hashes of what it was made from, so that any stage restarts from disk,
+and it appears under its name whole or not at all.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from qbench.errors import StorageError
+
+SCHEMA_VERSION = 1
+"""Version of every JSON document that qbench writes; raised when a reader would have to change."""
+
+_PACKAGES = ("qbench-onnx", "numpy", "onnx", "onnx-ir", "opencv-python")
+_ORT_PACKAGES = ("onnxruntime-gpu", "onnxruntime")
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_files(paths: list[Path]) -> str:
+    """Return one SHA-256 over the contents of `paths`, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages whose code shapes an artifact."""
+    found = {}
+    for package in (*_PACKAGES, *_ORT_PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """Yield a path to write `target` at; it and its side files appear together, or nothing does.
+
+    The yielded path has the name of `target` and lies in a temporary folder beside it. On success
+    every file in that folder is renamed into place, `target` last, so that a reader who sees it
+    sees the rest.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".qbench-", dir=target.parent))
+    except OSError as error:
+        raise storage_error(target, error) from error
+    try:
+        yield folder / target.name
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
+            os.replace(file, target.parent / file.name)  # noqa: PTH105
+    except OSError as error:
+        raise storage_error(target, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write `data` to `target` atomically.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    with staged(target) as path:
+        path.write_bytes(data)
+
+
+def write_json(target: Path, document: object) -> None:
+    """Write a msgspec-encodable `document` to `target` as indented JSON, atomically.
+
+    Raises:
+        StorageError: The disk is full, or the folder cannot be written.
+    """
+    write_bytes(target, json_bytes(document) + b"\n")
+
+
+def json_bytes(document: object) -> bytes:
+    """Return a msgspec-encodable `document` as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def storage_error(target: Path, error: OSError) -> StorageError:
+    """Return the one-line error for a failed write of `target`."""
+    if error.errno == errno.ENOSPC:
+        return StorageError(f"cannot write {target}: the disk is full; free space or choose -o")
+    reason = error.strerror or str(error)
+    return StorageError(f"cannot write {target}: {reason}; choose another place with -o")

@@ -1,0 +1,87 @@
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from qbench.artifacts import sha256_bytes, sha256_files, staged, versions, write_bytes, write_json
+from qbench.errors import StorageError
+
+
+def fails_with(code: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_hash_of_files_is_the_hash_of_their_bytes_in_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_bytes(b"ab" * (1 << 20))
+    second.write_bytes(b"c")
+    whole = first.read_bytes() + b"c"
+    assert sha256_files([first, second]) == sha256_bytes(whole) == hashlib.sha256(whole).hexdigest()
+    assert sha256_files([second, first]) != sha256_files([first, second])
+
+
+def test_versions_name_what_is_installed() -> None:
+    assert {"numpy", "onnx", "onnx-ir"} <= versions().keys()
+
+
+def test_staged_files_appear_together(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model.onnx"
+    with staged(target) as path:
+        path.write_bytes(b"graph")
+        path.with_name("model.onnx.data").write_bytes(b"weights")
+        assert list(target.parent.glob("model*")) == []
+    assert sorted(p.name for p in target.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
+
+
+def test_the_named_file_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("os.replace", lambda _, target: order.append(target.name))
+    with staged(tmp_path / "a.json") as path:
+        for name in ("z.npz", "a.json", "0.npz"):
+            path.with_name(name).touch()
+    assert order[-1] == "a.json"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_write_leaves_what_was_there(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "table.json"
+    target.write_bytes(b"old")
+    with pytest.raises(error, match="stop"), staged(target) as path:  # noqa: PT012
+        path.write_bytes(b"half")
+        raise error("stop")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("table.json", b"old")]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_bytes", fails_with(errno.ENOSPC))
+    with pytest.raises(StorageError, match=r"cannot write .*a\.json: the disk is full; free space"):
+        write_bytes(tmp_path / "a.json", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"cannot write .*: (Not a directory|File exists); cho"):
+        write_bytes(tmp_path / "file" / "a.json", b"")
+
+
+def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
+    class Point(msgspec.Struct):
+        x: int
+        y: tuple[int, ...]
+
+    write_json(tmp_path / "p.json", Point(1, (2, 3)))
+    text = (tmp_path / "p.json").read_text()
+    assert json.loads(text) == {"x": 1, "y": [2, 3]}
+    assert text.startswith('{\n  "x"')
+    assert text.endswith("}\n")
