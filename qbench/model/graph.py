@@ -1,0 +1,75 @@
+"""Small questions to, and edits of, an `onnx_ir` graph that several stages share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """Return the array of a constant value, or None where the value is absent or computed."""
+    if value is None or value.is_graph_input():
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    """Register `array` as a new initializer and return its value."""
+    tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+    value = ir.val(name, tensor.dtype, tensor.shape, const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def replace_by_constant(graph: ir.Graph, output: ir.Value, array: NDArray[Any]) -> None:
+    """Let all users of `output` read a new initializer that holds `array`."""
+    name = output.name or "constant"
+    output.name = f"{name}_folded_away"
+    output.replace_all_uses_with(add_initializer(graph, name, array))
+
+
+def only_user(value: ir.Value) -> ir.Node | None:
+    """Return the one node that reads `value`.
+
+    None where others, the caller or a subgraph read it, too.
+    """
+    users = {usage.node for usage in value.uses()}
+    if len(users) != 1 or value.is_graph_output():
+        return None
+    user = next(iter(users))
+    return user if user.graph is value.graph else None
+
+
+def ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    """Return an integer-list attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else list(attribute.as_ints())
+
+
+def integer(node: ir.Node, name: str, default: int) -> int:
+    """Return an integer attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def floating(node: ir.Node, name: str, default: float) -> float:
+    """Return a float attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_float()
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Return the shape of `value` where every dimension is known, else None."""
+    if value is None or value.shape is None:
+        return None
+    dims = [dim for dim in value.shape if isinstance(dim, int)]
+    return tuple(dims) if len(dims) == len(value.shape) else None
+
+
+def subgraph_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Yield the nodes that live inside If, Loop or Scan; they are never quantized."""
+    for subgraph in model.graph.subgraphs():
+        yield from subgraph

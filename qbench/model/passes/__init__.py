@@ -1,0 +1,1 @@
+"""Graph passes, one per file, each a function on an `onnx_ir.Model`."""

@@ -1,0 +1,48 @@
+"""Bring a model into the shape that calibration, placement and every target expect.
+
+Preparation is deterministic: tensor names of the prepared graph are the keys of calibration tables.
+"""
+
+import logging
+from dataclasses import replace
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from qbench.model.load import Model
+from qbench.model.passes.fold_constants import fold_constants
+from qbench.model.passes.fuse_batchnorm import fuse_batchnorm
+from qbench.model.passes.fuse_pad import fuse_pad
+from qbench.model.passes.opset import MINIMUM_OPSET, raise_opset
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(model: Model) -> Model:
+    """Return a prepared copy of `model`, which computes the same within float rounding.
+
+    Constants are folded, BatchNormalization and Pad are fused into their convolution, identities
+    are removed, every node has a unique name, shapes are inferred and the opset is at least
+    `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
+
+    Raises:
+        ModelError: The opset cannot be raised.
+    """
+    graph_model = raise_opset(model.ir.clone(), MINIMUM_OPSET)
+    tidy = ir.passes.Sequential(
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.RemoveInitializersFromInputsPass(),
+        common.NameFixPass(),
+        common.ShapeInferencePass(),
+    )
+    graph_model = tidy(graph_model).model
+    for change in (fold_constants, fuse_batchnorm, fuse_pad):
+        count = change(graph_model)
+        logger.debug("%s: %d nodes", change.__name__, count)
+    finish = ir.passes.Sequential(
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.ShapeInferencePass(),
+        common.NameFixPass(),
+    )
+    return replace(model, ir=finish(graph_model).model)

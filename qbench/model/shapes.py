@@ -1,0 +1,104 @@
+"""Bind dynamic dimensions, and count multiply-accumulates."""
+
+from collections.abc import Mapping
+from math import prod
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from qbench.errors import ModelError
+from qbench.model.graph import constant, static_shape
+from qbench.model.load import Model
+from qbench.model.passes.fold_constants import fold_constants
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Input shapes by input name."""
+
+_SPATIAL_RANK = 4
+
+
+def example_shapes(model: Model, image_size: tuple[int, int] | None = None) -> Shapes:
+    """Return a full shape for every input: dynamic dimensions become 1, or the image's size.
+
+    Args:
+        model: Any model.
+        image_size: Height and width for the last two dynamic dimensions of an NCHW input.
+
+    Raises:
+        ModelError: A spatial dimension is dynamic and no size is given.
+    """
+    return {spec.name: _example(spec.name, spec.shape, image_size) for spec in model.inputs}
+
+
+def _example(
+    name: str, shape: tuple[int | str | None, ...], image_size: tuple[int, int] | None
+) -> tuple[int, ...]:
+    dims = []
+    for axis, dim in enumerate(shape):
+        if isinstance(dim, int):
+            dims.append(dim)
+        elif axis == 0 or len(shape) != _SPATIAL_RANK:
+            dims.append(1)
+        elif image_size is None:
+            raise ModelError(
+                f"input {name!r} has a dynamic size {list(shape)}; give --size, as in --size 640"
+            )
+        else:
+            dims.append(image_size[axis - 2])
+    return tuple(dims)
+
+
+def bind_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
+    """Return a copy of a prepared `model` whose inputs have the given static shapes."""
+    bound = model.clone()
+    for value in bound.graph.inputs:
+        if (shape := shapes.get(value.name or "")) is not None:
+            value.shape = ir.Shape(shape)
+    for node in bound.graph:
+        for output in node.outputs:
+            output.shape = None
+    infer = common.ShapeInferencePass()
+    infer(bound)
+    while fold_constants(bound):
+        infer(bound)
+    return bound
+
+
+def macs_by_node(bound: ir.Model) -> dict[str, int]:
+    """Return multiply-accumulates of Conv, ConvTranspose, Gemm and MatMul nodes, by node name.
+
+    Conv: output elements x kernel elements x input channels per group; ConvTranspose: the same with
+    input elements and output channels; Gemm and MatMul: output elements x inner dimension. Nodes
+    whose shapes stay unknown are left out.
+
+    Args:
+        bound: A model with static input shapes; see `bind_shapes`.
+    """
+    counts = {}
+    for node in bound.graph:
+        macs = _macs(node)
+        if macs is not None:
+            counts[node.name or ""] = macs
+    return counts
+
+
+def _macs(node: ir.Node) -> int | None:
+    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
+        return None
+    data = static_shape(node.inputs[0])
+    weight = static_shape(node.inputs[1]) or _constant_shape(node.inputs[1])
+    output = static_shape(node.outputs[0])
+    if data is None or weight is None or output is None:
+        return None
+    if node.op_type == "Conv":
+        return prod(output) * prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(data) * prod(weight[1:])
+    transposed = node.op_type == "Gemm" and node.attributes.get("transA")
+    inner = data[0] if transposed and transposed.as_int() else data[-1]
+    return prod(output) * inner
+
+
+def _constant_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    array = constant(value)
+    return None if array is None else array.shape
