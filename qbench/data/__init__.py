@@ -1,0 +1,1 @@
+"""Images and arrays in, batches out: sources, preprocessing recipes and labels."""

@@ -1,0 +1,128 @@
+"""NumPy .npz files as a source, for models with several inputs or inputs that are no images."""
+
+import threading
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.data.samples import Sample, file_digest, files_below, fingerprint
+from qbench.errors import DataError
+from qbench.model.spec import TensorSpec
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class NpzSource:
+    """Samples in one .npz file, or in all those below a folder; axis 0 of every array counts them.
+
+    One file is held in memory at a time, so a set larger than that belongs in several files.
+    """
+
+    def __init__(self, path: Path, specs: Sequence[TensorSpec]) -> None:
+        """Check every file against the model's inputs `specs`.
+
+        Raises:
+            DataError: There is no such file, or names, shapes or element types do not fit.
+        """
+        self._path, self._specs = path, tuple(specs)
+        self._root = path if path.is_dir() else path.parent
+        names = files_below(path, (".npz",)) if path.is_dir() else (path.name,)
+        if not names:
+            raise DataError(f"no .npz files in {path}; write them with numpy.savez")
+        self._lock = threading.Lock()
+        self._cached: tuple[str, Arrays] = ("", {})
+        self._digests = {name: file_digest(self._root / name) for name in names}
+        self._rows = [(name, row) for name in names for row in range(self._samples_in(name))]
+
+    def __len__(self) -> int:
+        """Return the number of samples in all files."""
+        return len(self._rows)
+
+    def name(self, index: int) -> str:
+        """Return the file and the row of a sample, as in `batch.npz[3]`."""
+        file, row = self._rows[index]
+        return f"{file}[{row}]"
+
+    def load(self, index: int) -> Sample:
+        """Return one row of every array.
+
+        Raises:
+            DataError: The file was changed since it was checked.
+        """
+        file, row = self._rows[index]
+        feeds = {name: array[row : row + 1] for name, array in self._arrays(file).items()}
+        return Sample(self.name(index), feeds)
+
+    def digest(self, index: int) -> str:
+        """Return the SHA-256 of the file that holds a sample."""
+        return self._digests[self._rows[index][0]]
+
+    def fingerprint(self) -> str:
+        """Return one SHA-256 over the sorted names and file hashes of the samples."""
+        return fingerprint(self)
+
+    def describe(self) -> str:
+        """Return the number of samples and the path."""
+        return f"{len(self)} samples in {self._path}"
+
+    def _arrays(self, file: str) -> Arrays:
+        with self._lock:
+            if self._cached[0] != file:
+                self._cached = (file, _read(self._root / file, self._specs))
+            return self._cached[1]
+
+    def _samples_in(self, file: str) -> int:
+        return len(self._arrays(file)[self._specs[0].name])
+
+
+def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
+    """Return the arrays of a file, checked against the inputs `specs`.
+
+    Raises:
+        DataError: The file is unreadable, or names, shapes or element types do not fit.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            arrays: Arrays = dict(file.items())
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{path} is no .npz file of plain arrays ({reason}); write it again"
+        ) from error
+    _check_names(path, set(arrays), {spec.name for spec in specs})
+    for spec in specs:
+        _check_array(path, arrays[spec.name], spec)
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        raise DataError(
+            f"{path} holds {counts} samples; every array needs as many, and at least one"
+        )
+    return arrays
+
+
+def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
+    wrong = [f"lacks {name!r}" for name in sorted(wanted - found)]
+    wrong += [f"has {name!r}, which is no input" for name in sorted(found - wanted)]
+    if wrong:
+        inputs = ", ".join(sorted(wanted))
+        raise DataError(f"{path} {' and '.join(wrong)}; its arrays must be named {inputs}")
+
+
+def _check_array(path: Path, array: NDArray[Any], spec: TensorSpec) -> None:
+    pairs = zip(array.shape[1:], spec.shape[1:], strict=False)
+    same_rank = array.ndim == len(spec.shape) and array.ndim > 0
+    if not same_rank or any(isinstance(dim, int) and dim != size for size, dim in pairs):
+        dims = ["samples", *("?" if dim is None else str(dim) for dim in spec.shape[1:])]
+        raise DataError(
+            f"{path}: {spec.name!r} has shape {list(array.shape)}, but the input needs "
+            f"[{', '.join(dims)}]; reshape it"
+        )
+    if array.dtype != spec.dtype:
+        raise DataError(
+            f"{path}: {spec.name!r} is {array.dtype.name}, but the input is {spec.dtype.name}; "
+            f"save it with .astype({spec.dtype.name!r})"
+        )

@@ -1,0 +1,175 @@
+"""Samples, the Source protocol, and what holds for every source: skipping, choosing, hashing."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.artifacts import sha256_bytes, sha256_files
+from qbench.errors import DataError, UsageError
+
+MAX_SKIPPED_PERCENT = 10
+"""Share of unusable samples beyond which the whole set is not to be trusted."""
+
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, ready to be fed to a model.
+
+    Attributes:
+        name: Unique in its source; of an image, its path below the folder with forward slashes.
+        feeds: Arrays by input name, each with a leading batch axis of 1.
+    """
+
+    name: str
+    feeds: dict[str, NDArray[Any]]
+
+
+class Source(Protocol):
+    """A finite, ordered set of samples, read one by one."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def name(self, index: int) -> str:
+        """Return the name of a sample without reading it."""
+
+    def load(self, index: int) -> Sample:
+        """Return a sample. Threads may call it at the same time.
+
+        Raises:
+            DataError: This sample cannot be used.
+        """
+
+    def digest(self, index: int) -> str:
+        """Return the SHA-256 of what a sample is made from: a file, or a generator's seed."""
+
+    def fingerprint(self) -> str:
+        """Return one SHA-256 over the sorted names and digests of all samples."""
+
+    def describe(self) -> str:
+        """Return what this is, for messages."""
+
+
+class Skips:
+    """Samples that could not be used; threads may add to it at the same time."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._errors: dict[str, DataError] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the samples, sorted."""
+        with self._lock:
+            return tuple(sorted(self._errors))
+
+    def add(self, name: str, error: DataError) -> None:
+        """Note that a sample cannot be used.
+
+        Raises:
+            DataError: More than `MAX_SKIPPED_PERCENT` of all samples cannot be used.
+        """
+        with self._lock:
+            self._errors[name] = error
+            failed = len(self._errors)
+        if 100 * failed > MAX_SKIPPED_PERCENT * self._total:
+            raise DataError(
+                f"more than {MAX_SKIPPED_PERCENT} % of the samples cannot be used: "
+                f"{self.describe()}; replace or remove them"
+            ) from error
+
+    def describe(self) -> str:
+        """Return counts, the first names and the first reason in one line; empty without skips."""
+        with self._lock:
+            errors = dict(sorted(self._errors.items()))
+        if not errors:
+            return ""
+        reason = next(iter(errors.values()))
+        return f"{len(errors)} of {self._total} skipped: {first_names(errors)} ({reason})"
+
+
+def first_names(names: Iterable[str]) -> str:
+    """Return the first few of `names` for a message, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def subset(source: Source, limit: int | None, seed: int) -> Source:
+    """Return `limit` evenly spaced samples of `source`, or all if there are no more than that.
+
+    Even spacing keeps the shares of classes that lie in folders of their own. The seed shifts the
+    choice; the same seed gives the same samples.
+
+    Raises:
+        UsageError: `limit` is not positive.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"cannot take {limit} samples; give a limit of at least 1")
+    if limit is None or limit >= len(source):
+        return source
+    shift = np.random.default_rng(seed).random()
+    indices = ((np.arange(limit) + shift) * (len(source) / limit)).astype(int)
+    return _Subset(source, tuple(int(index) for index in indices))
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """Some samples of another source."""
+
+    whole: Source
+    indices: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return self.whole.name(self.indices[index])
+
+    def load(self, index: int) -> Sample:
+        return self.whole.load(self.indices[index])
+
+    def digest(self, index: int) -> str:
+        return self.whole.digest(self.indices[index])
+
+    def fingerprint(self) -> str:
+        return fingerprint(self)
+
+    def describe(self) -> str:
+        return f"{len(self)} of {self.whole.describe()}"
+
+
+def fingerprint(source: Source) -> str:
+    """Return one SHA-256 over the sorted names and digests of all samples of `source`."""
+    pairs = sorted((source.name(index), source.digest(index)) for index in range(len(source)))
+    return sha256_bytes("\n".join(f"{digest} {name}" for name, digest in pairs).encode())
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file; that of nothing where it cannot be read, and is skipped."""
+    try:
+        return sha256_files([path])
+    except OSError:
+        return sha256_bytes(b"")
+
+
+def files_below(folder: Path, endings: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths below `folder`, with forward slashes and sorted, that have one of `endings`.
+
+    Letter case does not matter. Hidden files and folders are left out; broken links are not: they
+    are noticed when they are read.
+    """
+    names = (
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in endings and not path.is_dir()
+    )
+    return tuple(sorted(name for name in names if "/." not in f"/{name}"))

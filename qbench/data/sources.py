@@ -1,0 +1,63 @@
+"""Open what a user names as data: a folder of images, or NumPy files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qbench.data.image_folder import ImageFolder
+from qbench.data.images import IMAGE_ENDINGS
+from qbench.data.npz import NpzSource
+from qbench.data.recipes import Recipe, builtin_recipes
+from qbench.data.samples import Sample, Skips, Source, files_below, subset
+from qbench.data.synthetic import SyntheticSource
+from qbench.errors import DataError
+from qbench.model.spec import TensorSpec
+
+__all__ = [
+    "ImageFolder",
+    "NpzSource",
+    "Sample",
+    "Skips",
+    "Source",
+    "SyntheticSource",
+    "open_source",
+    "subset",
+]
+
+_ACCEPTED = (
+    f"give a folder of images ({' '.join(IMAGE_ENDINGS)}) or of .npz files, or one .npz file"
+)
+
+
+def open_source(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) -> Source:
+    """Return the samples at `path` for a model with the inputs `specs`.
+
+    A folder with images is read as images by `recipe`, any other as .npz files.
+
+    Raises:
+        DataError: There is nothing that can be used, or it does not fit the inputs.
+    """
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return NpzSource(path, specs)
+    if not path.is_dir():
+        problem = f"{path} is a file" if path.exists() else f"no data at {path}"
+        raise DataError(f"{problem}; {_ACCEPTED}")
+    if files_below(path, IMAGE_ENDINGS):
+        return _open_images(path, specs, recipe)
+    if files_below(path, (".npz",)):
+        return NpzSource(path, specs)
+    raise DataError(f"no images in {path}; {_ACCEPTED}")
+
+
+def _open_images(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) -> ImageFolder:
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise DataError(
+            f"{path} holds images, but the model has {len(specs)} inputs ({names}); give "
+            "--data with .npz files that hold one array per input"
+        )
+    if recipe is None:
+        raise DataError(
+            f"{path} holds images, but no recipe says how to preprocess them; "
+            f"give --recipe with one of {', '.join(builtin_recipes())} or a .toml file"
+        )
+    return ImageFolder(path, recipe, specs[0])

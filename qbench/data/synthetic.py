@@ -1,0 +1,93 @@
+"""Random samples as a source."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.artifacts import sha256_bytes
+from qbench.data.samples import Sample, fingerprint
+from qbench.errors import DataError
+from qbench.model.spec import TensorSpec
+
+
+class SyntheticSource:
+    """Seeded random samples, for latency only: they say nothing about accuracy.
+
+    Floats are standard normal, bytes are pixels, other integers are 0 or 1, which every vocabulary
+    and every mask has.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[TensorSpec],
+        count: int,
+        seed: int,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Fix the shapes: the first axis is 1, two open axes of an input of rank 4 are `size`.
+
+        Raises:
+            DataError: A dimension stays open, or an element type cannot be drawn.
+        """
+        self._specs, self._count, self._seed = tuple(specs), count, seed
+        self._shapes = [_fixed_shape(spec, size) for spec in specs]
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self._count
+
+    def name(self, index: int) -> str:
+        """Return the number of a sample, as in `synthetic[3]`."""
+        return f"synthetic[{index}]"
+
+    def load(self, index: int) -> Sample:
+        """Draw a sample; the same index gives the same arrays."""
+        random = np.random.default_rng([self._seed, index])
+        inputs = zip(self._specs, self._shapes, strict=True)
+        feeds = {spec.name: _draw(random, shape, spec.dtype) for spec, shape in inputs}
+        return Sample(self.name(index), feeds)
+
+    def digest(self, index: int) -> str:
+        """Return the SHA-256 of what a sample is drawn from."""
+        names = [(spec.name, spec.dtype.name) for spec in self._specs]
+        return sha256_bytes(msgspec.json.encode([self._seed, index, names, self._shapes]))
+
+    def fingerprint(self) -> str:
+        """Return one SHA-256 over the names and digests of the samples."""
+        return fingerprint(self)
+
+    def describe(self) -> str:
+        """Return the number of samples and the seed."""
+        return f"{len(self)} random samples (seed {self._seed})"
+
+
+def _fixed_shape(spec: TensorSpec, size: tuple[int, int] | None) -> tuple[int, ...]:
+    if spec.dtype.kind not in "fiub":
+        raise DataError(
+            f"input {spec.name!r} is of type {spec.dtype.name}, which cannot be drawn at random; "
+            "give its arrays with --data FILE.npz"
+        )
+    rest = list(spec.shape[1:])
+    is_open = [axis for axis, dim in enumerate(rest) if not isinstance(dim, int)]
+    if size is not None and len(rest) == 3 and len(is_open) == 2:
+        for axis, side in zip(is_open, size, strict=True):
+            rest[axis] = side
+    fixed = tuple(dim for dim in rest if isinstance(dim, int))
+    if len(fixed) != len(rest):
+        dims = ",".join("?" if dim is None else str(dim) for dim in spec.shape)
+        raise DataError(
+            f"input {spec.name!r} [{dims}] is dynamic beyond its batch; give --size 640 for "
+            "images, or --data FILE.npz"
+        )
+    return (1, *fixed) if spec.shape else ()
+
+
+def _draw(
+    random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    if dtype.kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    return random.integers(0, 256 if dtype == np.uint8 else 2, shape).astype(dtype)

@@ -1,0 +1,108 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qbench.data.npz import NpzSource
+from qbench.errors import DataError
+from qbench.model.spec import TensorSpec
+
+SPECS = (
+    TensorSpec("image", ("N", 3, "H", "W"), np.dtype(np.float32)),
+    TensorSpec("ids", (1, 4), np.dtype(np.int64)),
+)
+
+
+def arrays(count: int, start: int = 0) -> dict[str, NDArray[Any]]:
+    rows = np.arange(start, start + count)
+    image = np.broadcast_to(rows[:, None, None, None], (count, 3, 5, 6)).astype(np.float32)
+    return {"image": image, "ids": np.broadcast_to(rows[:, None], (count, 4)).astype(np.int64)}
+
+
+def test_rows_of_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "batch.npz"
+    np.savez(path, **arrays(3))
+    source = NpzSource(path, SPECS)
+    assert len(source) == 3
+    sample = source.load(2)
+    assert sample.name == source.name(2) == "batch.npz[2]"
+    assert sample.feeds["image"].shape == (1, 3, 5, 6)
+    assert np.array_equal(sample.feeds["ids"], [[2, 2, 2, 2]])
+    assert source.describe() == f"3 samples in {path}"
+
+
+def test_files_of_a_folder_from_threads(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    np.savez_compressed(tmp_path / "more" / "b.npz", **arrays(5, start=4))
+    np.savez(tmp_path / "a.npz", **arrays(4))
+    source = NpzSource(tmp_path, SPECS)
+    assert (source.name(3), source.name(4)) == ("a.npz[3]", "more/b.npz[0]")
+    with ThreadPoolExecutor(4) as pool:
+        samples = list(pool.map(source.load, range(9)))
+    assert [sample.feeds["ids"][0, 0] for sample in samples] == list(range(9))
+
+
+def test_fingerprint(tmp_path: Path) -> None:
+    found = set()
+    for count, start in ((3, 0), (4, 0), (3, 1)):
+        np.savez(tmp_path / "a.npz", **arrays(count, start))
+        found.add(NpzSource(tmp_path, SPECS).fingerprint())
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": None}, r"bad\.npz lacks 'ids'; its arrays must be named ids, image"),
+        ({"extra": np.zeros(3)}, r"bad\.npz has 'extra', which is no input; its arrays"),
+        (
+            {"image": np.zeros((3, 4, 5, 6), np.float32)},
+            r"'image' has shape \[3, 4, 5, 6\], but the input needs \[samples, 3, H, W\]; reshape",
+        ),
+        ({"ids": np.zeros((3, 4, 1), np.int64)}, r"'ids' has shape \[3, 4, 1\].*\[samples, 4\]"),
+        ({"ids": np.int64(3)}, r"'ids' has shape \[\]"),
+        ({"ids": np.zeros((3, 4), np.int32)}, r"'ids' is int32, .*; save it with .astype\('int64"),
+        ({"ids": np.zeros((2, 4), np.int64)}, r"holds \{'image': 3, 'ids': 2\} samples"),
+        ({"ids": np.full((3, 4), None)}, r"is no \.npz file of plain arrays \(Object arrays"),
+    ],
+)
+def test_bad_arrays(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    changed = {name: a for name, a in {**arrays(3), **change}.items() if a is not None}
+    np.savez(tmp_path / "bad.npz", **changed)
+    with pytest.raises(DataError, match=message):
+        NpzSource(tmp_path / "bad.npz", SPECS)
+
+
+def test_no_samples(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays(0))
+    with pytest.raises(DataError, match="every array needs as many, and at least one"):
+        NpzSource(tmp_path, SPECS)
+
+
+@pytest.mark.parametrize("keep", [0, 20, 200])
+def test_truncated_file(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "bad.npz"
+    np.savez(path, **arrays(3))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"bad\.npz is no \.npz file of plain arrays \(.*\); write"):
+        NpzSource(path, SPECS)
+
+
+def test_a_single_array_is_no_npz(tmp_path: Path) -> None:
+    with (tmp_path / "bad.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match=r"bad\.npz is no \.npz file"):
+        NpzSource(tmp_path, SPECS)
+
+
+def test_folder_without_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no \.npz files in .*; write them with numpy\.savez"):
+        NpzSource(tmp_path, SPECS)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.npz is no \.npz file .*No such file"):
+        NpzSource(tmp_path / "gone.npz", SPECS)

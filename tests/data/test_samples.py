@@ -1,0 +1,132 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qbench.data.samples import Sample, Skips, files_below, fingerprint, first_names, subset
+from qbench.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Numbers:
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, index: int) -> str:
+        return f"{index:04}"
+
+    def load(self, index: int) -> Sample:
+        return Sample(self.name(index), {"x": np.full((1, 2), index)})
+
+    def digest(self, index: int) -> str:
+        return f"digest {index}"
+
+    def fingerprint(self) -> str:
+        return fingerprint(self)
+
+    def describe(self) -> str:
+        return f"{self.count} numbers"
+
+
+def bad(name: str) -> DataError:
+    return DataError(f"{name} is truncated")
+
+
+def test_skips_up_to_a_tenth_are_counted_and_named() -> None:
+    skips = Skips(20)
+    assert (skips.names, skips.describe()) == ((), "")
+    skips.add("b.jpg", bad("b.jpg"))
+    skips.add("a.jpg", bad("a.jpg"))
+    assert skips.names == ("a.jpg", "b.jpg")
+    assert skips.describe() == "2 of 20 skipped: a.jpg, b.jpg (a.jpg is truncated)"
+
+
+def test_skips_beyond_a_tenth_are_an_error() -> None:
+    skips = Skips(39)
+    for name in "abc":
+        skips.add(name, bad(name))
+    message = r"more than 10 % .*: 4 of 39 skipped: a, b, c and 1 more \(a is truncated\); replace"
+    with pytest.raises(DataError, match=message):
+        skips.add("d", bad("d"))
+
+
+def test_skips_from_threads() -> None:
+    skips = Skips(10_000)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: skips.add(f"{n:04}", bad(str(n))), range(1000)))
+    assert len(skips.names) == 1000
+
+
+def test_first_names() -> None:
+    assert first_names(["a"]) == "a"
+    assert first_names(iter("abcde")) == "a, b, c and 2 more"
+
+
+@given(total=st.integers(1, 500), limit=st.integers(1, 500), seed=st.integers(0, 10))
+def test_subset_is_evenly_spaced(total: int, limit: int, seed: int) -> None:
+    source = Numbers(total)
+    some = subset(source, limit, seed)
+    if limit >= total:
+        assert some is source
+        return
+    chosen = [int(some.name(index)) for index in range(len(some))]
+    assert len(chosen) == limit
+    assert chosen[0] >= 0
+    assert chosen[-1] < total
+    gaps = set(np.diff(chosen))
+    assert gaps <= {total // limit, -(-total // limit)}
+
+
+def test_subset_is_seeded_and_passes_everything_on() -> None:
+    source = Numbers(100)
+    some = subset(source, 5, seed=1)
+    assert subset(source, None, seed=1) is source
+    assert some == subset(source, 5, seed=1)
+    assert len({subset(source, 5, seed).name(0) for seed in range(20)}) > 1
+    assert some.load(2).name == some.name(2)
+    assert some.load(2).feeds["x"][0, 0] == int(some.name(2))
+    assert some.digest(2) == f"digest {int(some.name(2))}"
+    assert some.describe() == "5 of 100 numbers"
+    assert some.fingerprint() != source.fingerprint()
+
+
+def test_subset_of_nothing() -> None:
+    with pytest.raises(UsageError, match="cannot take 0 samples; give a limit of at least 1"):
+        subset(Numbers(3), 0, seed=0)
+
+
+def test_fingerprint_ignores_order_and_sees_names_and_contents() -> None:
+    class Backwards(Numbers):
+        def name(self, index: int) -> str:
+            return f"{self.count - 1 - index:04}"
+
+        def digest(self, index: int) -> str:
+            return f"digest {self.count - 1 - index}"
+
+    class Renamed(Numbers):
+        def name(self, index: int) -> str:
+            return f"{index:05}"
+
+    class Changed(Numbers):
+        def digest(self, index: int) -> str:
+            return f"digest {index + (index == 3)}"
+
+    reference = fingerprint(Numbers(5))
+    assert fingerprint(Backwards(5)) == reference
+    assert len({reference, *map(fingerprint, (Renamed(5), Changed(5), Numbers(4)))}) == 4
+
+
+def test_files_below(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a/z.jpeg", "a.b/c.png", ".hidden/x.jpg", "a/.x.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
+    found = files_below(tmp_path, (".jpg", ".jpeg", ".png"))
+    assert found == ("a.b/c.png", "a/z.jpeg", "b.JPG", "broken.jpg")
