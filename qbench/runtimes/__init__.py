@@ -1,0 +1,1 @@
+"""Runners: one protocol over the runtimes that execute a model."""

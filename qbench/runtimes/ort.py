@@ -1,0 +1,201 @@
+"""ONNX Runtime as a Runner."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.model.save import needs_external_data, on_disk
+from qbench.model.spec import TensorSpec
+from qbench.runtimes.base import Tensors
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""Short provider names of qbench, and ONNX Runtime's own."""
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+_SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
+
+
+class OrtRunner:
+    """A model in ONNX Runtime.
+
+    Args:
+        model: Path of an ONNX file, or its bytes.
+        provider: A key of `PROVIDERS`.
+        threads: Intra-op threads; 0 leaves the choice to ONNX Runtime.
+        simulate: Run with graph optimizations off, so that Q/DQ nodes compute exactly what they
+            say. ONNX Runtime's fused integer kernels may saturate on CPUs without VNNI.
+
+    Raises:
+        UsageError: The provider's name is unknown.
+        UnfitError: The provider does not load on this machine.
+        ModelError: ONNX Runtime refuses the model.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        provider: str = "cpu",
+        threads: int = 0,
+        simulate: bool = False,
+    ) -> None:
+        started = time.perf_counter()
+        self._session = _create_session(model, provider, session_options(threads, simulate))
+        self.load_seconds = time.perf_counter() - started
+        self.provider = provider
+        self.inputs = tuple(_spec(arg) for arg in self._session.get_inputs())
+        self.outputs = tuple(_spec(arg) for arg in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
+        """Return all outputs for `feeds`.
+
+        Raises:
+            DataError: The feeds do not fit the model's inputs.
+        """
+        names = [spec.name for spec in self.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except _ORT_ERRORS as error:
+            raise DataError(_feed_message(feeds, self.inputs, error)) from error
+
+    def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
+        """Return a call that runs once on `feeds` through ONNX Runtime's IO binding."""
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        for spec in self.outputs:
+            binding.bind_output(spec.name)
+        run = self._session.run_with_iobinding
+
+        def call() -> None:
+            run(binding)
+
+        return call
+
+
+def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> OrtRunner:
+    """Load a graph that is in memory into ONNX Runtime's CPU provider.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the graph.
+    """
+    if needs_external_data(model):
+        with on_disk(model) as path:
+            return OrtRunner(path, threads=threads, simulate=simulate)
+    data = ir.to_proto(model).SerializeToString()
+    return OrtRunner(data, threads=threads, simulate=simulate)
+
+
+def optimized_graph(model: Path) -> ir.Graph:
+    """Return the graph that ONNX Runtime's CPU provider runs for `model`, before layout changes.
+
+    Layout changes rename tensors and choose no other kernels, so they are left out.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
+        path = Path(folder) / "optimized.onnx"
+        options = session_options()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(path)
+        _create_session(model, "cpu", options)
+        return ir.load(path).graph
+
+
+def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOptions:
+    """Return session options for steady figures: no spinning threads, errors only."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _SEVERITY_ERROR
+    options.intra_op_num_threads = threads
+    # Spinning threads of one session would steal time from the next candidate.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if simulate:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+def _create_session(
+    model: Path | bytes, provider: str, options: ort.SessionOptions
+) -> ort.InferenceSession:
+    if provider not in PROVIDERS:
+        known = ", ".join(PROVIDERS)
+        raise UsageError(f"unknown provider {provider!r}; choose one of {known}")
+    wanted = PROVIDERS[provider]
+    if wanted not in ort.get_available_providers():
+        raise UnfitError(
+            f"provider {provider!r} is not part of the installed ONNX Runtime; "
+            "run `qbench doctor` to see what runs here"
+        )
+    # What fails to load is raised below, in one line; ONNX Runtime would print it in ten.
+    ort.set_default_logger_severity(_SEVERITY_FATAL)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        # Without its own fallback, which prints to stdout and runs another provider than asked.
+        session = ort.InferenceSession(source, options, providers=[wanted], enable_fallback=0)
+    except _ORT_ERRORS as error:
+        if provider != "cpu":
+            raise _did_not_load(provider) from error
+        raise ModelError(f"ONNX Runtime refuses the model: {_first_line(error)}") from error
+    if session.get_providers()[0] != wanted:
+        raise _did_not_load(provider)
+    return session
+
+
+def _did_not_load(provider: str) -> UnfitError:
+    return UnfitError(
+        f"provider {provider!r} did not load (its libraries or driver are missing); "
+        "run `qbench doctor` to see what runs here"
+    )
+
+
+_ORT_ERRORS = (
+    ort.capi.onnxruntime_pybind11_state.Fail,
+    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
+    ort.capi.onnxruntime_pybind11_state.InvalidGraph,
+    ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    ort.capi.onnxruntime_pybind11_state.NoSuchFile,
+    ort.capi.onnxruntime_pybind11_state.NotImplemented,
+    ort.capi.onnxruntime_pybind11_state.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+
+
+def _spec(arg: Any) -> TensorSpec:
+    dtype = np.dtype(_DTYPES.get(arg.type, np.object_))
+    return TensorSpec(arg.name, tuple(arg.shape), dtype)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _feed_message(
+    feeds: Mapping[str, NDArray[Any]], inputs: tuple[TensorSpec, ...], error: Exception
+) -> str:
+    given = ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in feeds.items())
+    wanted = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in inputs)
+    return f"the data ({given}) does not fit the model's inputs ({wanted}): {_first_line(error)}"

@@ -1,0 +1,36 @@
+"""Which providers of ONNX Runtime really load here; being compiled in proves nothing."""
+
+import onnx_ir as ir
+
+from qbench.errors import QbenchError
+from qbench.runtimes.ort import PROVIDERS, OrtRunner
+
+_PROBE_OPSET = 17
+_PROBE_IR_VERSION = 8
+
+
+def probe_providers() -> dict[str, str | None]:
+    """Return for each provider None where it loads a one-node model, else the reason."""
+    model = ir.to_proto(_probe()).SerializeToString()
+    return {name: _problem(model, name) for name in PROVIDERS}
+
+
+def _problem(model: bytes, provider: str) -> str | None:
+    try:
+        OrtRunner(model, provider=provider)
+    except QbenchError as error:
+        # The part behind the semicolon is the fix, and it names the command that asks here.
+        return str(error).partition(";")[0]
+    return None
+
+
+def _probe() -> ir.Model:
+    value = ir.val("x", ir.DataType.FLOAT, [1])
+    node = ir.node("Relu", [value], name="probe")
+    node.outputs[0].name = "y"
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    node.outputs[0].shape = ir.Shape([1])
+    graph = ir.Graph(
+        [value], [node.outputs[0]], nodes=[node], opset_imports={"": _PROBE_OPSET}, name="probe"
+    )
+    return ir.Model(graph, ir_version=_PROBE_IR_VERSION)
