@@ -1,0 +1,145 @@
+"""Questions about a graph that the placement rules of several targets ask."""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from qbench.errors import UsageError
+from qbench.model.graph import constant
+
+COMPUTE = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+"""Operators that multiply and accumulate; quantization pays here."""
+
+DATA_MOVEMENT = {
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+}
+"""Operators whose output values are a subset of their first input's."""
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """Return whether `value` is a float32 tensor that the graph computes."""
+    return value is not None and value.dtype == ir.DataType.FLOAT and constant(value) is None
+
+
+def weight_array_rank(node: ir.Node) -> int | None:
+    """Return the rank of a compute node's constant float weight, or None where it has none."""
+    if node.op_type not in COMPUTE or len(node.inputs) < 2:
+        return None
+    weight = node.inputs[1]
+    if weight is None or constant(weight) is None or weight.dtype != ir.DataType.FLOAT:
+        return None
+    return len(weight.shape) if weight.shape is not None else None
+
+
+def weight_axis(node: ir.Node) -> int | None:
+    """Return the output-channel axis of a compute node's constant weight.
+
+    0 for Conv [M, C/g, ...], 1 for ConvTranspose [C, M/g, ...]; for Gemm [K, N] it is 1, or 0 when
+    transposed; for MatMul [K, N] the last. None where one scale must do: grouped ConvTranspose, a
+    vector.
+    """
+    rank = weight_array_rank(node)
+    if rank is None or rank < 2:
+        return None
+    match node.op_type:
+        case "Conv":
+            return 0
+        case "ConvTranspose":
+            group = node.attributes.get("group")
+            return 1 if group is None or group.as_int() == 1 else None
+        case "Gemm":
+            transposed = node.attributes.get("transB")
+            return 0 if transposed is not None and transposed.as_int() else 1
+        case _:
+            return rank - 1
+
+
+def is_expectation(node: ir.Node) -> bool:
+    """Return whether a constant-weight node averages the output of a Softmax.
+
+    That is how detectors decode a distribution over offsets into a coordinate (distribution focal
+    loss). Its few multiplications gain nothing, and eight bits would move every box.
+    """
+    if weight_array_rank(node) is None:
+        return False
+    value = node.inputs[0]
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type == "Softmax":
+            return True
+        if producer.op_type not in DATA_MOVEMENT - {"MaxPool"}:
+            return False
+        value = producer.inputs[0]
+    return False
+
+
+def compute_nodes(graph: ir.Graph) -> list[ir.Node]:
+    """Return the nodes whose multiplications are worth quantizing, in graph order."""
+    return [
+        node
+        for node in graph
+        if node.op_type in COMPUTE
+        and not node.domain
+        and all(is_float(value) or constant(value) is not None for value in node.inputs[:2])
+        and is_float(node.inputs[0])
+        and not is_expectation(node)
+    ]
+
+
+def tail_nodes(graph: ir.Graph, compute: Iterable[ir.Node]) -> set[ir.Node]:
+    """Return the nodes after which no node of `compute` comes: decoding, scaling, concatenation.
+
+    They stay float. One scale over boxes, logits and scores would round the small ones to zero, and
+    there is little work to save.
+    """
+    before: set[ir.Node] = set()
+    pending = list(compute)
+    while pending:
+        node = pending.pop()
+        for value in node.inputs:
+            producer = value.producer() if value is not None else None
+            if producer is not None and producer not in before:
+                before.add(producer)
+                pending.append(producer)
+    wanted = set(compute)
+    return {node for node in graph if node not in before and node not in wanted}
+
+
+def channel_axis(value: ir.Value) -> int | None:
+    """Return the channel axis of a tensor as those who compute with it see it, None if none do.
+
+    1 for a convolution, the last for Gemm and MatMul.
+    """
+    readers = {usage.node.op_type for usage in value.uses() if usage.idx == 0}
+    if readers & {"Conv", "ConvTranspose"}:
+        return 1
+    return -1 if readers & {"Gemm", "MatMul"} else None
+
+
+def excluded_nodes(graph: ir.Graph, patterns: Sequence[str]) -> set[str]:
+    """Return the names of nodes that match any of `patterns` (shell wildcards; case counts).
+
+    Raises:
+        UsageError: A pattern matches no node.
+    """
+    names = [node.name or "" for node in graph]
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = {name for name in names if fnmatchcase(name, pattern)}
+        if not matches:
+            raise UsageError(
+                f"--exclude {pattern!r} matches no node; "
+                f"`qbench inspect` lists the names, the first is {names[0]!r}"
+            )
+        found |= matches
+    return found

@@ -1,0 +1,167 @@
+"""Where ONNX Runtime's CPU provider wants Q/DQ: uint8 with a zero-point, on both sides of a node.
+
+Its fusion replaces ``DQ -> op -> Q`` by one integer kernel, so a node whose output has no Q runs in
+float. Relu and Clip vanish into the Q of a convolution, since their zero is the lowest code. Pure
+data movement runs on integers where input and output share one scale.
+"""
+
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from qbench.model.graph import constant, only_user
+from qbench.placement.analysis import (
+    COMPUTE,
+    DATA_MOVEMENT,
+    compute_nodes,
+    is_expectation,
+    is_float,
+    tail_nodes,
+    weight_axis,
+)
+from qbench.placement.plan import Activation, Bias, FloatNode, Plan, Reader, Weight
+
+_ELEMENTWISE = {
+    "Add",
+    "AveragePool",
+    "Concat",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "Mul",
+    "Sigmoid",
+}
+"""Other operators with integer kernels."""
+
+_NEEDS_OUTPUT = {"Conv"} | _ELEMENTWISE
+"""Operators whose integer kernel needs a quantized output; MatMul and Gemm may end float."""
+
+_MOVES = DATA_MOVEMENT | {"Resize", "Split"}
+_ABSORBED = {"Relu", "Clip"}
+_NO_KERNEL = {"ConvTranspose"}
+
+
+@dataclass
+class _Mark:
+    scale_from: str
+    readers: list[Reader] = field(default_factory=list)
+    feeds_output: bool = False
+
+
+def place(graph: ir.Graph, excluded: set[str]) -> Plan:
+    """Return the plan for the prepared `graph`; nodes named in `excluded` stay float."""
+    compute = compute_nodes(graph)
+    tail = tail_nodes(graph, compute)
+    floats = _float_reasons(graph, compute, tail, excluded)
+    integer = [node for node in graph if _runs_on_integers(node, tail, excluded, floats)]
+    marks = _marks(graph, integer, tail)
+    weights = [weight for node in integer if node.op_type in COMPUTE for weight in _weight(node)]
+    return Plan(
+        target="cpu",
+        symmetric=False,
+        activations=tuple(
+            Activation(value.name or "", mark.scale_from, tuple(mark.readers), mark.feeds_output)
+            for value, mark in marks.items()
+        ),
+        weights=tuple(weights),
+        quantized=tuple(node.name or "" for node in integer),
+        floats=tuple(FloatNode(n.name or "", n.op_type, why) for n, why in floats.items()),
+        biases=tuple(bias for node in integer for bias in _bias(node, marks)),
+    )
+
+
+def _float_reasons(
+    graph: ir.Graph, compute: list[ir.Node], tail: set[ir.Node], excluded: set[str]
+) -> dict[ir.Node, str]:
+    """Return the compute nodes that stay float, with the reason."""
+    reasons: dict[ir.Node, str] = {}
+    for node in graph:
+        if node.op_type not in COMPUTE:
+            continue
+        if node.name in excluded:
+            reasons[node] = "excluded by name"
+        elif is_expectation(node):
+            reasons[node] = "decodes a Softmax into coordinates"
+        elif node not in compute:
+            reasons[node] = "its inputs are not float32 activations"
+        elif node.op_type in _NO_KERNEL:
+            reasons[node] = f"ONNX Runtime has no integer {node.op_type}"
+        elif node.op_type in _NEEDS_OUTPUT and _ends_in_tail(_final_output(node), tail):
+            reasons[node] = (
+                "feeds the model's output, which its integer kernel would round to 8 bits"
+            )
+    return reasons
+
+
+def _runs_on_integers(
+    node: ir.Node, tail: set[ir.Node], excluded: set[str], floats: dict[ir.Node, str]
+) -> bool:
+    if node.domain or node.name in excluded or node in floats:
+        return False
+    if node.op_type in COMPUTE:
+        return True
+    known = all(is_float(value) for value in node.inputs)
+    return node.op_type in _ELEMENTWISE and node not in tail and known
+
+
+def _final_output(node: ir.Node) -> ir.Value:
+    """Return the tensor that a node's integer kernel writes, past an absorbed activation."""
+    output = node.outputs[0]
+    user = only_user(output)
+    if user is not None and user.op_type in _ABSORBED:
+        return user.outputs[0]
+    return output
+
+
+def _ends_in_tail(value: ir.Value, tail: set[ir.Node]) -> bool:
+    return all(usage.node in tail for usage in value.uses())
+
+
+def _marks(graph: ir.Graph, integer: list[ir.Node], tail: set[ir.Node]) -> dict[ir.Value, _Mark]:
+    """Return what to quantize: inputs and outputs of integer nodes, and what moves those."""
+    marks: dict[ir.Value, _Mark] = {}
+    chosen = set(integer)
+    for node in graph:
+        if node in chosen:
+            for index, value in enumerate(node.inputs):
+                if is_float(value) and value is not None:
+                    _mark_reader(marks, value, Reader(node.name or "", index))
+            if node.op_type in _NEEDS_OUTPUT:
+                output = _final_output(node)
+                marks[output] = _all_readers(output, output.name or "")
+        elif node.op_type in _MOVES and node not in tail and node.inputs[0] in marks:
+            source = marks[node.inputs[0]]
+            for output in node.outputs:
+                if is_float(output):
+                    marks[output] = _all_readers(output, source.scale_from)
+    return marks
+
+
+def _mark_reader(marks: dict[ir.Value, _Mark], value: ir.Value, reader: Reader) -> None:
+    mark = marks.setdefault(value, _Mark(value.name or ""))
+    if reader not in mark.readers:
+        mark.readers.append(reader)
+
+
+def _all_readers(value: ir.Value, scale_from: str) -> _Mark:
+    readers = [Reader(usage.node.name or "", usage.idx) for usage in value.uses()]
+    return _Mark(scale_from, readers, value.is_graph_output())
+
+
+def _weight(node: ir.Node) -> list[Weight]:
+    value = node.inputs[1]
+    if value is None or constant(value) is None:
+        return []
+    return [Weight(value.name or "", Reader(node.name or "", 1), weight_axis(node))]
+
+
+def _bias(node: ir.Node, marks: dict[ir.Value, _Mark]) -> list[Bias]:
+    """Return the bias of a Gemm: unlike QLinearConv, QGemm takes no float bias."""
+    if node.op_type != "Gemm" or len(node.inputs) < 3:
+        return []
+    data, weight, bias = node.inputs[:3]
+    if constant(bias) is None or constant(weight) is None or data is None:
+        return []
+    assert weight is not None
+    assert bias is not None
+    reader = Reader(node.name or "", 2)
+    return [Bias(bias.name or "", reader, marks[data].scale_from, weight.name or "")]

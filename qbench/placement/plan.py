@@ -1,0 +1,98 @@
+"""The plan: what a target wants quantized, and what stays float and why."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Reader(NamedTuple):
+    """One input of one node."""
+
+    node: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A tensor that gets a QuantizeLinear/DequantizeLinear pair.
+
+    Attributes:
+        tensor: Name of the tensor.
+        scale_from: Tensor whose statistics give scale and zero-point: the tensor itself, or the
+            source of pure data movement, which must keep its scale to run on integers.
+        readers: Node inputs that read the dequantized value; the others read the float one.
+        feeds_output: Whether a graph output reads the dequantized value.
+    """
+
+    tensor: str
+    scale_from: str
+    readers: tuple[Reader, ...]
+    feeds_output: bool = False
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant that is stored as integers behind a DequantizeLinear.
+
+    Attributes:
+        tensor: Name of the initializer.
+        reader: The input that reads it.
+        axis: Per-channel axis, or None for one scale.
+    """
+
+    tensor: str
+    reader: Reader
+    axis: int | None
+
+
+@dataclass(frozen=True)
+class Bias:
+    """A constant that is stored as int32 with the scale of input times weight.
+
+    Attributes:
+        tensor: Name of the initializer, [channels].
+        reader: The input that reads it.
+        data: Tensor whose scale the node's activations have (an `Activation.scale_from`).
+        weight: Name of the node's weight initializer.
+    """
+
+    tensor: str
+    reader: Reader
+    data: str
+    weight: str
+
+
+@dataclass(frozen=True)
+class FloatNode:
+    """A node that stays float, and the reason in a few words."""
+
+    name: str
+    op_type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to quantize for one target.
+
+    Attributes:
+        target: Key of `placement.targets.TARGETS`.
+        symmetric: Activations are int8 with zero-point 0; else uint8 with a zero-point.
+        activations: In graph order.
+        weights: In graph order.
+        quantized: Names of the nodes that shall run on integers.
+        floats: Compute nodes that stay float.
+        biases: Biases that the target wants as integers; all others stay float.
+    """
+
+    target: str
+    symmetric: bool
+    activations: tuple[Activation, ...]
+    weights: tuple[Weight, ...]
+    quantized: tuple[str, ...]
+    floats: tuple[FloatNode, ...]
+    biases: tuple[Bias, ...] = ()
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Tensors whose statistics the plan needs, each once, in graph order."""
+        return tuple(dict.fromkeys(a.scale_from for a in self.activations))

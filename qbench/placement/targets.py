@@ -1,0 +1,48 @@
+"""The targets that placement knows."""
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from qbench.errors import ModelError, UsageError
+from qbench.model.load import Model
+from qbench.placement import cpu, tensorrt
+from qbench.placement.analysis import channel_axis, excluded_nodes
+from qbench.placement.plan import Plan
+
+TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
+    "cpu": cpu.place,
+    "tensorrt": tensorrt.place,
+}
+"""Placement rules by target."""
+
+
+def place(model: Model, target: str, exclude: Sequence[str] = ()) -> Plan:
+    """Return the quantization plan of a prepared model for `target`.
+
+    Args:
+        model: The prepared model; see `qbench.model.prepare.prepare`.
+        target: A key of `TARGETS`.
+        exclude: Shell wildcards of node names that stay float.
+
+    Raises:
+        UsageError: The target is unknown, or a pattern matches no node.
+        ModelError: The model is quantized already, or has nothing to quantize.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"unknown target {target!r}; choose one of {', '.join(TARGETS)}")
+    graph = model.ir.graph
+    if any(node.op_type == "QuantizeLinear" for node in graph):
+        raise ModelError(f"{model.path} is quantized already; give the float model")
+    plan = TARGETS[target](graph, excluded_nodes(graph, exclude))
+    if not plan.quantized:
+        raise ModelError(f"{model.path} has no Conv, Gemm or MatMul that {target} could quantize")
+    return plan
+
+
+def observed_tensors(model: Model, targets: Sequence[str]) -> dict[str, int | None]:
+    """Return the tensors whose statistics the plans of `targets` need, with their channel axes."""
+    values = {v.name: v for node in model.ir.graph for v in node.outputs}
+    values.update((v.name, v) for v in model.ir.graph.inputs)
+    names = [name for target in targets for name in place(model, target).observed]
+    return {name: channel_axis(values[name]) for name in names}

@@ -1,0 +1,87 @@
+"""Where TensorRT (10, 11 and RTX) wants Q/DQ: int8, symmetric, in front of compute.
+
+TensorRT moves a Q backwards over data movement (Concat, MaxPool, Reshape, ...) into the producer's
+epilogue, and it fuses a DQ forwards into the convolution. So one pair stands before every compute
+input, shared by all who compute with that tensor, and none between a convolution and its
+activation. Biases stay float. A residual Add reads the pair that its skip has anyway: then only
+int8 is stored, while a pair of its own would add a rounding and keep the float tensor alive.
+
+Read off the build log of TensorRT for RTX 1.7; it takes every Conv, Gemm and MatMul placed like
+this.
+"""
+
+import onnx_ir as ir
+
+from qbench.model.graph import constant
+from qbench.placement.analysis import (
+    COMPUTE,
+    compute_nodes,
+    is_expectation,
+    is_float,
+    weight_axis,
+)
+from qbench.placement.plan import Activation, FloatNode, Plan, Reader, Weight
+
+_FLOAT_ONLY = {"ConvTranspose"}
+
+
+def place(graph: ir.Graph, excluded: set[str]) -> Plan:
+    """Return the plan for the prepared `graph`; nodes named in `excluded` stay float."""
+    compute = [
+        node
+        for node in compute_nodes(graph)
+        if node.name not in excluded and node.op_type not in _FLOAT_ONLY
+    ]
+    chosen = set(compute)
+    readers: dict[ir.Value, list[Reader]] = {}
+    weights = []
+    for node in compute:
+        weights += _weights(node)
+        for position, value in enumerate(node.inputs[:2]):
+            if value is not None and is_float(value):
+                readers.setdefault(value, []).append(Reader(node.name or "", position))
+    for node in graph:
+        if node.op_type == "Add" and node.name not in excluded:
+            _share_pairs(node, readers)
+    return Plan(
+        target="tensorrt",
+        symmetric=True,
+        activations=tuple(
+            Activation(value.name or "", value.name or "", tuple(found))
+            for value, found in readers.items()
+        ),
+        weights=tuple(weights),
+        quantized=tuple(node.name or "" for node in compute),
+        floats=tuple(_floats(graph, chosen, excluded)),
+    )
+
+
+def _weights(node: ir.Node) -> list[Weight]:
+    weight = node.inputs[1]
+    if constant(weight) is None or weight is None:
+        return []
+    return [Weight(weight.name or "", Reader(node.name or "", 1), weight_axis(node))]
+
+
+def _share_pairs(add: ir.Node, readers: dict[ir.Value, list[Reader]]) -> None:
+    """Let a residual Add read the dequantized value of an input that compute nodes read, too."""
+    for position, value in enumerate(add.inputs):
+        if value in readers:
+            readers[value].append(Reader(add.name or "", position))
+
+
+def _floats(graph: ir.Graph, chosen: set[ir.Node], excluded: set[str]) -> list[FloatNode]:
+    floats = []
+    for node in graph:
+        if node.op_type not in COMPUTE or node in chosen:
+            continue
+        if node.name in excluded:
+            reason = "excluded by name"
+        elif node.op_type in _FLOAT_ONLY:
+            reason = f"TensorRT for RTX has no INT8 {node.op_type}"
+        elif is_expectation(node):
+            reason = "decodes a Softmax into coordinates"
+        else:
+            reason = "its inputs are not float32 activations"
+        floats.append(FloatNode(node.name or "", node.op_type, reason))
+    return floats
