@@ -1,0 +1,1 @@
+"""Gather statistics of activations once; derive ranges of any method from them."""

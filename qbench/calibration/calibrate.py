@@ -1,0 +1,179 @@
+"""`qbench.calibrate`: one pass over the data, statistics for every target and method."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from qbench.artifacts import versions
+from qbench.calibration.collect import collect
+from qbench.calibration.table import (
+    CalibrationTable,
+    DataProvenance,
+    TableHeader,
+    find_table,
+    load_table,
+)
+from qbench.data.recipes import Recipe, check_recipe, load_recipe
+from qbench.data.samples import Source, subset
+from qbench.data.sources import open_source
+from qbench.errors import CalibrationError
+from qbench.model.load import Model, load
+from qbench.model.prepare import prepare
+from qbench.placement.targets import TARGETS, observed_tensors
+from qbench.runtimes.cpu import usable_cores
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which data to read, and how.
+
+    Attributes:
+        path: A folder of images, or .npz arrays.
+        recipe: A recipe, its name, or a .toml file; ignored for arrays.
+        size: Height and width where model and recipe leave them open.
+        limit: Use this many samples, evenly spaced; None for all.
+    """
+
+    path: Path
+    recipe: Recipe | str | None = None
+    size: tuple[int, int] | None = None
+    limit: int | None = None
+
+
+def calibrate(
+    model: Model | Path | str,
+    data: DataChoice | Path | str,
+    *,
+    recipe: Recipe | str | None = None,
+    threads: int = 0,
+    on_progress: Progress | None = None,
+) -> CalibrationTable:
+    """Run `model` over `data` once; return statistics of all tensors that a target quantizes.
+
+    Args:
+        model: A float ONNX file, or one that is loaded.
+        data: A folder of images, .npz arrays, or a full choice.
+        recipe: Preprocessing, where `data` is a path.
+        threads: Images worked on at the same time; 0 for all cores. The result does not depend on
+            it.
+        on_progress: Called after every sample, from any thread.
+
+    Raises:
+        ModelError: The model cannot be read or has nothing to quantize.
+        DataError: The data cannot be read, or does not fit the model.
+        CalibrationError: A tensor holds NaN or Inf.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    choice = data if isinstance(data, DataChoice) else DataChoice(Path(data), recipe)
+    prepared = prepare(model)
+    tensors = observed_tensors(prepared, list(TARGETS))
+    chosen, source = open_choice(model, choice)
+    progress = _Counter(len(source), on_progress)
+    gathered = collect(
+        prepared, tensors, source, threads=threads or usable_cores(), on_sample=progress.count
+    )
+    provenance = DataProvenance(
+        source=choice.path.name,
+        sha256=source.fingerprint(),
+        images=gathered.images,
+        skipped=gathered.skipped,
+    )
+    header = TableHeader(
+        model=model.path.name if model.path else "in memory",
+        model_sha256=model.sha256,
+        data=provenance,
+        recipe=chosen,
+        image_size=check_recipe(chosen, model.inputs[0]) if chosen else None,
+        versions=versions(),
+    )
+    return CalibrationTable(header, gathered.statistics, gathered.inference_seconds)
+
+
+def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source]:
+    """Return the recipe (None for arrays) and the samples of `choice` for `model`.
+
+    Raises:
+        DataError: The data cannot be read, or does not fit the model.
+    """
+    recipe = None if _is_arrays(choice.path) else _recipe(model, choice)
+    source = open_source(choice.path, model.inputs, recipe)
+    return recipe, subset(source, choice.limit, seed=0)
+
+
+def obtain_table(
+    model: Model,
+    folder: Path,
+    choice: DataChoice | None,
+    *,
+    threads: int = 0,
+    on_progress: Progress | None = None,
+) -> CalibrationTable:
+    """Return the table of `model` in `folder`, or calibrate on `choice` and keep it there.
+
+    Data that is named wins over a table that is found: it is calibrated anew.
+
+    Raises:
+        CalibrationError: No table fits the model, and no data is given.
+    """
+    name = model.path.name if model.path else "the model"
+    if choice is None:
+        found = find_table(folder, model.sha256)
+        if found is None:
+            raise CalibrationError(
+                f"no calibration table in {folder}/ was made from {name}; "
+                f"run `qbench calibrate {name} --data IMAGES` or add --data IMAGES here"
+            )
+        logger.info("calibration table: %s", found)
+        return load_table(found)
+    table = calibrate(model, choice, threads=threads, on_progress=on_progress)
+    table.save(table_path(model, folder))
+    return table
+
+
+def table_path(model: Model, folder: Path) -> Path:
+    """Return where the table of `model` is kept: `folder`/<model>.json."""
+    return folder / f"{model.path.stem if model.path else 'model'}.json"
+
+
+class _Counter:
+    def __init__(self, total: int, report: Progress | None) -> None:
+        self._done, self._total, self._report = 0, total, report
+
+    def count(self) -> None:
+        self._done += 1
+        if self._report is not None:
+            self._report(self._done, self._total)
+
+
+def _recipe(model: Model, choice: DataChoice) -> Recipe:
+    recipe = choice.recipe
+    if recipe is None:
+        recipe = guess_recipe(model)
+    if isinstance(recipe, str):
+        recipe = load_recipe(recipe)
+    return msgspec.structs.replace(recipe, size=choice.size) if choice.size else recipe
+
+
+def guess_recipe(model: Model) -> str:
+    """Return the recipe that a model's file name speaks of, else `imagenet`; say so in the log.
+
+    A wrong recipe is a common cause of lost accuracy, so the guess is a warning.
+    """
+    stem = model.path.stem.lower() if model.path else ""
+    known = {"efficientnet-lite": "efficientnet-lite", "yolox": "yolox", "yolo": "yolov8"}
+    matches = [recipe for key, recipe in known.items() if key in stem.replace("_", "-")]
+    recipe = matches[0] if matches else "imagenet"
+    logger.warning("no --recipe given: %r is assumed; a wrong recipe costs accuracy", recipe)
+    return recipe
+
+
+def _is_arrays(path: Path) -> bool:
+    return path.suffix == ".npz" or (path.is_dir() and any(path.glob("*.npz")))

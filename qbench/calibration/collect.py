@@ -1,0 +1,154 @@
+"""Run a model over a source once and gather statistics of chosen tensors."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from qbench.calibration.statistics import NonFiniteError, TensorStatistics
+from qbench.data.samples import Skips, Source
+from qbench.errors import CalibrationError, DataError
+from qbench.model.load import Model
+from qbench.runtimes.base import Runner
+from qbench.runtimes.ort import open_graph
+
+Statistics = dict[str, TensorStatistics]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What one pass over the data gathered.
+
+    Attributes:
+        statistics: By tensor name.
+        images: Number of samples that were counted in.
+        skipped: Names of samples that could not be read.
+        inference_seconds: Time inside the runtime, summed over all workers.
+    """
+
+    statistics: Statistics
+    images: int
+    skipped: tuple[str, ...]
+    inference_seconds: float
+
+
+def collect(
+    model: Model,
+    tensors: Mapping[str, int | None],
+    source: Source,
+    *,
+    threads: int,
+    on_sample: Callable[[], None] | None = None,
+) -> Collection:
+    """Gather statistics of `tensors` (names with channel axes) over all samples of `source`.
+
+    Each worker takes one sample at a time through decoding, inference on a single thread and
+    counting. So decoding overlaps with inference, memory holds one sample's activations per worker
+    whatever the number of samples, and no result depends on how many workers there are.
+
+    Raises:
+        CalibrationError: A tensor holds NaN or Inf.
+        DataError: Samples do not fit the model, or too many cannot be read.
+    """
+    runner = open_graph(with_outputs(model.ir, tensors), threads=1)
+    pass_ = _Pass(runner, tensors, source, on_sample or (lambda: None))
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(pass_.work) for _ in range(threads)]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            pass_.stop()  # also on Ctrl-C: workers end after their current sample
+        for future in done:
+            future.result()
+    return pass_.result()
+
+
+def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
+    """Return a copy of `model` whose outputs are `tensors` and nothing else.
+
+    Raises:
+        CalibrationError: A tensor is not in the graph.
+    """
+    copy = model.clone()
+    values = {v.name: v for node in copy.graph for v in node.outputs}
+    values.update((v.name, v) for v in copy.graph.inputs)
+    missing = [name for name in tensors if name not in values]
+    if missing:
+        raise CalibrationError(
+            f"tensor {missing[0]!r} is not in the graph; prepare the model first"
+        )
+    copy.graph.outputs[:] = [values[name] for name in tensors]
+    return copy
+
+
+class _Pass:
+    """The shared state of one pass: which sample comes next, and what each worker has seen."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        tensors: Mapping[str, int | None],
+        source: Source,
+        on_sample: Callable[[], None],
+    ) -> None:
+        self._runner = runner
+        self._tensors = tensors
+        self._source = source
+        self._on_sample = on_sample
+        self._lock = threading.Lock()
+        self._next = 0
+        self._skips = Skips(len(source))
+        self._partial: list[Statistics] = []
+        self._inference: list[float] = []
+
+    def stop(self) -> None:
+        with self._lock:
+            self._next = len(self._source)
+
+    def work(self) -> None:
+        statistics = {name: TensorStatistics() for name in self._tensors}
+        with self._lock:
+            self._partial.append(statistics)
+        try:
+            while (index := self._take()) is not None:
+                self._count(index, statistics)
+                self._on_sample()
+        except BaseException:
+            self.stop()
+            raise
+
+    def result(self) -> Collection:
+        merged, *others = self._partial
+        for other in others:
+            for name, statistics in other.items():
+                merged[name].merge(statistics)
+        images = len(self._source) - len(self._skips.names)
+        return Collection(merged, images, self._skips.names, sum(self._inference))
+
+    def _take(self) -> int | None:
+        with self._lock:
+            if self._next >= len(self._source):
+                return None
+            self._next += 1
+            return self._next - 1
+
+    def _count(self, index: int, statistics: Statistics) -> None:
+        try:
+            sample = self._source.load(index)
+        except DataError as error:
+            self._skips.add(self._source.name(index), error)
+            return
+        started = time.perf_counter()
+        outputs = self._runner.run(sample.feeds)
+        self._inference.append(time.perf_counter() - started)
+        for name, array in outputs.items():
+            try:
+                statistics[name].add(array, self._tensors[name])
+            except NonFiniteError:
+                raise CalibrationError(
+                    f"tensor {name!r} holds NaN or Inf for {sample.name}; "
+                    "check the recipe's scale, mean and std, or the model itself"
+                ) from None

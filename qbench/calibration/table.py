@@ -1,0 +1,220 @@
+"""The calibration table: statistics of a model's tensors over a data set, as two files.
+
+``NAME.json`` says what was calibrated on what and holds the scalars; ``NAME.npz`` beside it holds
+the histograms. Neither holds a date, a duration or a host: the same model and data give the same
+bytes.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.artifacts import SCHEMA_VERSION, json_bytes, sha256_bytes, staged
+from qbench.calibration.ranges import Range, clipping_range
+from qbench.calibration.statistics import TensorStatistics
+from qbench.data.recipes import Recipe
+from qbench.errors import CalibrationError
+
+
+class DataProvenance(msgspec.Struct, frozen=True):
+    """Which data a table was made from.
+
+    Attributes:
+        source: The folder or file as given.
+        sha256: Fingerprint of names and contents of all files.
+        images: Number of samples counted in.
+        skipped: Names of samples that could not be read.
+    """
+
+    source: str
+    sha256: str
+    images: int
+    skipped: tuple[str, ...] = ()
+
+
+class TableHeader(msgspec.Struct, frozen=True):
+    """What a table was made from."""
+
+    model: str
+    model_sha256: str
+    data: DataProvenance
+    recipe: Recipe | None
+    image_size: tuple[int, int] | None
+    versions: dict[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+
+class _TensorRecord(msgspec.Struct, frozen=True):
+    """One tensor's scalars; the fixed-point sums are decimal strings, as they exceed 64 bits.
+
+    `channels` is the number of its entries in the array of channel totals, 0 for none.
+    """
+
+    name: str
+    count: int
+    min: float
+    max: float
+    mean: float
+    second_moment: float
+    exponent: int
+    sum_fixed: str
+    squares_fixed: str
+    channels: int
+
+
+class _TableFile(msgspec.Struct, frozen=True):
+    header: TableHeader
+    tensors: list[_TensorRecord]
+
+
+@dataclass(frozen=True)
+class CalibrationTable:
+    """Statistics by tensor name of the prepared graph, and what they were made from.
+
+    Attributes:
+        header: Model, data, recipe and versions.
+        statistics: By tensor name, in graph order.
+        inference_seconds: Time that the pass spent in the runtime, summed over workers; it is not
+            stored, and None in a table that was read.
+    """
+
+    header: TableHeader
+    statistics: dict[str, TensorStatistics]
+    inference_seconds: float | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the table: the hash of its JSON and histograms."""
+        arrays = self._histograms().tobytes() + self._channel_totals().tobytes()
+        return sha256_bytes(self._json() + arrays)
+
+    def range_of(self, tensor: str, method: str, *, symmetric: bool) -> Range:
+        """Return the clipping range of `tensor`; see `ranges.clipping_range`.
+
+        Raises:
+            CalibrationError: The table knows no such tensor.
+        """
+        if tensor not in self.statistics:
+            raise CalibrationError(
+                f"the calibration table of {self.header.model} lacks tensor {tensor!r}; "
+                "calibrate again"
+            )
+        return clipping_range(self.statistics[tensor], method, symmetric=symmetric)
+
+    def check_model(self, sha256: str, name: str) -> None:
+        """Make sure that the table belongs to a model.
+
+        Raises:
+            CalibrationError: It was made from another model.
+        """
+        if self.header.model_sha256 != sha256:
+            raise CalibrationError(
+                f"the calibration table was made from another model ({self.header.model}, sha256 "
+                f"{self.header.model_sha256[:12]}) than {name} (sha256 {sha256[:12]}); "
+                f"run `qbench calibrate {name} --data ...`"
+            )
+
+    def save(self, path: Path) -> None:
+        """Write `path` (JSON) and the histograms beside it (.npz), atomically.
+
+        Raises:
+            StorageError: The disk is full, or the folder cannot be written.
+        """
+        buffer = BytesIO()
+        np.savez_compressed(
+            buffer, counts=self._histograms(), channel_totals=self._channel_totals()
+        )
+        with staged(path) as target:
+            target.with_suffix(".npz").write_bytes(buffer.getvalue())
+            target.write_bytes(self._json() + b"\n")
+
+    def _histograms(self) -> NDArray[Any]:
+        return np.stack([s.counts for s in self.statistics.values()])
+
+    def _channel_totals(self) -> NDArray[Any]:
+        """Return the totals of all tensors that have them, one after the other."""
+        totals = [s.channel_totals for s in self.statistics.values()]
+        none = np.zeros(0, np.int64)
+        return np.concatenate([none, *(total for total in totals if total is not None)])
+
+    def _json(self) -> bytes:
+        records = [_record(name, s) for name, s in self.statistics.items()]
+        return json_bytes(_TableFile(self.header, records))
+
+
+def load_table(path: Path) -> CalibrationTable:
+    """Read a table.
+
+    Raises:
+        CalibrationError: A file is missing, damaged, or no calibration table.
+    """
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=_TableFile)
+        with np.load(path.with_suffix(".npz")) as file:
+            counts, totals = file["counts"], file["channel_totals"]
+        ends = np.cumsum([record.channels for record in document.tensors])
+        if int(ends[-1]) != totals.size:
+            raise ValueError("its arrays do not fit its JSON")
+        rows = zip(document.tensors, counts, np.split(totals, ends[:-1]), strict=True)
+        statistics = {record.name: _statistics(record, row, own) for record, row, own in rows}
+    except FileNotFoundError as error:
+        raise CalibrationError(
+            f"no calibration table at {error.filename}; calibrate first"
+        ) from None
+    except (msgspec.MsgspecError, BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        raise CalibrationError(
+            f"{path} is not a calibration table of qbench ({error}); calibrate again"
+        ) from error
+    return CalibrationTable(document.header, statistics)
+
+
+def find_table(folder: Path, model_sha256: str) -> Path | None:
+    """Return the first table in `folder`, by name, that was made from the model, or None."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            header = msgspec.json.decode(path.read_bytes(), type=_HeaderOnly).header
+        except msgspec.MsgspecError:
+            continue  # some other JSON lives in this folder
+        if header.model_sha256 == model_sha256:
+            return path
+    return None
+
+
+class _HeaderOnly(msgspec.Struct, frozen=True):
+    header: TableHeader
+
+
+def _record(name: str, statistics: TensorStatistics) -> _TensorRecord:
+    return _TensorRecord(
+        name=name,
+        count=statistics.count,
+        min=statistics.low,
+        max=statistics.high,
+        mean=statistics.mean,
+        second_moment=statistics.second_moment,
+        exponent=statistics.exponent,
+        sum_fixed=str(statistics.total),
+        squares_fixed=str(statistics.squares),
+        channels=0 if statistics.channel_totals is None else statistics.channel_totals.size,
+    )
+
+
+def _statistics(
+    record: _TensorRecord, counts: NDArray[Any], channel_totals: NDArray[Any]
+) -> TensorStatistics:
+    return TensorStatistics(
+        count=record.count,
+        low=record.min,
+        high=record.max,
+        total=int(record.sum_fixed),
+        squares=int(record.squares_fixed),
+        exponent=record.exponent,
+        counts=counts.astype(np.int64),
+        channel_totals=channel_totals if record.channels else None,
+    )
