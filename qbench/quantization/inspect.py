@@ -1,0 +1,130 @@
+"""Describe a model before anything is done to it."""
+
+from collections import Counter
+from math import prod
+
+import msgspec
+
+from qbench.artifacts import SCHEMA_VERSION
+from qbench.errors import ModelError
+from qbench.model.graph import subgraph_nodes
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
+from qbench.model.spec import TensorSpec
+from qbench.placement.plan import FloatNode
+from qbench.placement.targets import TARGETS, place
+
+
+class SpecDocument(msgspec.Struct, frozen=True):
+    """An input or output, as JSON tells it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+class TargetInspection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target would do with a model.
+
+    Attributes:
+        target: Key of `placement.targets.TARGETS`.
+        quantized: Number of nodes that would run on integers.
+        int8_mac_fraction: Their share of multiply-accumulates, None where that is unknown.
+        float_nodes: Compute nodes that stay float.
+        problem: Why nothing can be quantized, or None.
+    """
+
+    target: str
+    quantized: int = 0
+    int8_mac_fraction: float | None = None
+    float_nodes: tuple[FloatNode, ...] = ()
+    problem: str | None = None
+
+
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a model.
+
+    Attributes:
+        parameters: Number of values in initializers.
+        macs: Multiply-accumulates of one sample; None where a dimension stays unknown.
+        ops: Node count by operator, the most frequent first.
+        notes: What will be left alone, such as subgraphs.
+    """
+
+    model: str
+    sha256: str
+    producer: str | None
+    opset: int
+    inputs: tuple[SpecDocument, ...]
+    outputs: tuple[SpecDocument, ...]
+    parameters: int
+    parameter_bytes: int
+    macs: int | None
+    ops: dict[str, int]
+    targets: tuple[TargetInspection, ...]
+    notes: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+
+def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspection:
+    """Describe `model`.
+
+    Args:
+        model: Any ONNX model.
+        image_size: Height and width where the model leaves them open.
+
+    Raises:
+        ModelError: The graph cannot be prepared.
+    """
+    prepared = prepare(model)
+    macs = _macs(prepared, image_size)
+    arrays = [v.const_value for v in model.ir.graph.initializers.values() if v.const_value]
+    ops = Counter(node.op_type for node in model.ir.graph)
+    return Inspection(
+        model=str(model.path),
+        sha256=model.sha256,
+        producer=model.ir.producer_name,
+        opset=model.ir.graph.opset_imports.get("", 0),
+        inputs=tuple(_document(spec) for spec in model.inputs),
+        outputs=tuple(_document(spec) for spec in model.outputs),
+        parameters=sum(prod(array.shape.numpy()) for array in arrays),
+        parameter_bytes=sum(array.nbytes for array in arrays),
+        macs=sum(macs.values()) if macs else None,
+        ops=dict(ops.most_common()),
+        targets=tuple(_inspect_target(prepared, target, macs) for target in TARGETS),
+        notes=_notes(model),
+    )
+
+
+def _macs(prepared: Model, image_size: tuple[int, int] | None) -> dict[str, int]:
+    try:
+        shapes = example_shapes(prepared, image_size)
+    except ModelError:
+        return {}
+    return macs_by_node(bind_shapes(prepared.ir, shapes))
+
+
+def _inspect_target(prepared: Model, target: str, macs: dict[str, int]) -> TargetInspection:
+    try:
+        plan = place(prepared, target)
+    except ModelError as error:
+        return TargetInspection(target=target, problem=str(error))
+    quantized = sum(macs.get(name, 0) for name in plan.quantized)
+    return TargetInspection(
+        target=target,
+        quantized=len(plan.quantized),
+        int8_mac_fraction=quantized / sum(macs.values()) if macs else None,
+        float_nodes=plan.floats,
+    )
+
+
+def _document(spec: TensorSpec) -> SpecDocument:
+    return SpecDocument(spec.name, spec.dtype.name, spec.shape)
+
+
+def _notes(model: Model) -> tuple[str, ...]:
+    inner = sum(1 for _ in subgraph_nodes(model.ir))
+    if not inner:
+        return ()
+    return (f"{inner} nodes inside If, Loop or Scan stay float",)

@@ -1,0 +1,173 @@
+"""Write a plan into a graph as QuantizeLinear and DequantizeLinear nodes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qbench.errors import QuantizationError
+from qbench.model.graph import add_initializer, constant
+from qbench.placement.plan import Activation, Bias, Plan, Weight
+from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric, quantize
+
+
+def write_qdq(
+    model: ir.Model,
+    plan: Plan,
+    parameters: Mapping[str, QuantizationParameters],
+    weight_bits: int = 8,
+    bias_shifts: Mapping[str, NDArray[Any]] | None = None,
+) -> ir.Model:
+    """Return a copy of `model` with the plan's Q/DQ pairs and with integer weights.
+
+    Args:
+        model: The prepared graph that the plan was made for.
+        plan: What to quantize.
+        parameters: Scale and zero-point by the name of each activation's `scale_from`.
+        weight_bits: 8, or 7 where full-range weights would saturate (x86 without VNNI).
+        bias_shifts: What to add to the bias of Conv and Gemm nodes, [output channels], by name.
+
+    Raises:
+        QuantizationError: The plan names a tensor that the graph lacks.
+    """
+    writer = _Writer(model.clone(), plan)
+    for name, shift in (bias_shifts or {}).items():
+        writer.shift_bias(name, shift)
+    return writer.write(parameters, weight_bits)
+
+
+class _Writer:
+    def __init__(self, model: ir.Model, plan: Plan) -> None:
+        self._model = model
+        self._graph = model.graph
+        self._plan = plan
+        # Nodes inside If or Loop stay float, yet may read a tensor from outside.
+        self._nodes = {node.name: node for node in self._graph.all_nodes()}
+        self._values = {v.name: v for node in self._graph for v in node.outputs}
+        self._values.update((value.name, value) for value in self._graph.inputs)
+        self._weights: dict[tuple[str, int | None], ir.Value] = {}
+        self._weight_scales: dict[str, NDArray[Any]] = {}
+
+    def write(self, parameters: Mapping[str, QuantizationParameters], weight_bits: int) -> ir.Model:
+        for activation in self._plan.activations:
+            self._insert_pair(activation, parameters[activation.scale_from])
+        for weight in self._plan.weights:
+            self._replace_weight(weight, weight_bits)
+        for bias in self._plan.biases:
+            self._replace_bias(bias, parameters[bias.data].scale)
+        self._drop_unused_initializers()
+        return self._model
+
+    def shift_bias(self, name: str, shift: NDArray[Any]) -> None:
+        """Add `shift` to the bias of a node, which gets one if it has none."""
+        node = self._nodes[name]
+        old = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        bias = add_initializer(
+            self._graph, f"{name}_bias_corrected", shift if old is None else old + shift
+        )
+        node.resize_inputs(3)
+        node.replace_input_with(2, bias)
+
+    def _insert_pair(self, activation: Activation, parameters: QuantizationParameters) -> None:
+        source = self._values.get(activation.tensor)
+        if source is None:
+            raise QuantizationError(
+                f"tensor {activation.tensor!r} is not in the graph; plan and graph differ"
+            )
+        name = activation.tensor
+        scale = add_initializer(self._graph, f"{name}_scale", parameters.scale)
+        zero_point = add_initializer(self._graph, f"{name}_zero_point", parameters.zero_point)
+        quantized = ir.node(
+            "QuantizeLinear",
+            [source, scale, zero_point],
+            name=f"{name}_QuantizeLinear",
+            outputs=[ir.val(f"{name}_quantized", zero_point.dtype, source.shape)],
+        )
+        dequantized = ir.node(
+            "DequantizeLinear",
+            [quantized.outputs[0], scale, zero_point],
+            name=f"{name}_DequantizeLinear",
+            outputs=[ir.val(f"{name}_dequantized", ir.DataType.FLOAT, source.shape)],
+        )
+        self._place_after(source, [quantized, dequantized])
+        for reader in activation.readers:
+            self._nodes[reader.node].replace_input_with(reader.position, dequantized.outputs[0])
+        if activation.feeds_output:
+            self._hand_over_output(source, dequantized.outputs[0])
+
+    def _place_after(self, source: ir.Value, nodes: list[ir.Node]) -> None:
+        producer = source.producer()
+        if producer is None:
+            self._graph.insert_before(self._graph[0], nodes)
+        else:
+            self._graph.insert_after(producer, nodes)
+
+    def _hand_over_output(self, source: ir.Value, dequantized: ir.Value) -> None:
+        """Let the graph output of `source` be `dequantized`, under the output's own name."""
+        position = list(self._graph.outputs).index(source)
+        name, source.name = source.name, f"{source.name}_float"
+        self._graph.outputs[position] = dequantized
+        dequantized.name = name
+
+    def _replace_weight(self, weight: Weight, bits: int) -> None:
+        node = self._nodes[weight.reader.node]
+        key = (weight.tensor, weight.axis)
+        if key not in self._weights:
+            value = node.inputs[weight.reader.position]
+            assert value is not None  # the plan was made from this graph
+            self._weights[key] = self._quantized_weight(value, weight.axis, bits)
+        node.replace_input_with(weight.reader.position, self._weights[key])
+
+    def _quantized_weight(self, value: ir.Value, axis: int | None, bits: int) -> ir.Value:
+        array = constant(value)
+        assert array is not None  # the plan holds constant weights only
+        parameters = per_channel_symmetric(array, axis, bits)
+        self._weight_scales[value.name or ""] = parameters.scale
+        name = f"{value.name}" if axis is None else f"{value.name}_axis{axis}"
+        codes = quantize(array, parameters, axis)
+        return self._constant_pair(name, codes, parameters, axis)
+
+    def _replace_bias(self, bias: Bias, data_scale: NDArray[Any]) -> None:
+        """Store a bias as int32 in steps of input scale x weight scale, as QGemm adds it."""
+        node = self._nodes[bias.reader.node]
+        array = constant(node.inputs[bias.reader.position])
+        assert array is not None  # the plan holds constant biases only
+        scale = np.atleast_1d(data_scale * self._weight_scales[bias.weight]).astype(np.float32)
+        limits = np.iinfo(np.int32)
+        codes = np.clip(np.rint(array / scale), limits.min, limits.max).astype(np.int32)
+        parameters = QuantizationParameters(scale, np.zeros(scale.shape, np.int32))
+        name = f"{bias.tensor}_{bias.reader.node}"
+        node.replace_input_with(
+            bias.reader.position, self._constant_pair(name, codes, parameters, 0)
+        )
+
+    def _constant_pair(
+        self,
+        name: str,
+        codes: NDArray[Any],
+        parameters: QuantizationParameters,
+        axis: int | None,
+    ) -> ir.Value:
+        """Return the output of a new DequantizeLinear over integer `codes`."""
+        inputs = [
+            add_initializer(self._graph, f"{name}_quantized", codes),
+            add_initializer(self._graph, f"{name}_scale", parameters.scale),
+            add_initializer(self._graph, f"{name}_zero_point", parameters.zero_point),
+        ]
+        dequantized = ir.node(
+            "DequantizeLinear",
+            inputs,
+            {} if axis is None else {"axis": axis},
+            name=f"{name}_DequantizeLinear",
+            outputs=[ir.val(f"{name}_dequantized", ir.DataType.FLOAT, codes.shape)],
+        )
+        # Before the first node, since several nodes may share one weight.
+        self._graph.insert_before(self._graph[0], dequantized)
+        return dequantized.outputs[0]
+
+    def _drop_unused_initializers(self) -> None:
+        for name, value in list(self._graph.initializers.items()):
+            if not value.uses() and not value.is_graph_output():
+                del self._graph.initializers[name]
