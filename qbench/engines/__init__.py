@@ -1,0 +1,1 @@
+"""Build, describe and audit TensorRT engines."""

@@ -1,0 +1,174 @@
+"""`qbench.build_engine`: a float model in, a TensorRT engine with its manifest and audit out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx_ir as ir
+
+from qbench.artifacts import sha256_files, versions
+from qbench.calibration.table import CalibrationTable
+from qbench.engines.audit import EngineAudit, audit, node_name
+from qbench.engines.builder import BuildResult, OnProgress, build
+from qbench.engines.flavour import find_flavour
+from qbench.engines.manifest import EngineManifest, Source, write_manifest
+from qbench.engines.profiles import parse_shapes, profile_for, shapes_of
+from qbench.engines.protocol import BuildOptions, BuildRequest
+from qbench.errors import UsageError
+from qbench.model.load import Model, load
+from qbench.model.prepare import prepare
+from qbench.model.save import save
+from qbench.quantization.quantize import Int8Options, quantize
+
+PRECISIONS = ("fp32", "fp16", "int8")
+"""Precisions of engines; the ONNX file carries them, since the network is strongly typed."""
+
+_TARGET = "tensorrt"
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How and where to build.
+
+    Attributes:
+        backend: `tensorrt`, `rtx`, or `auto` for the first that is installed.
+        shapes: Shapes of dynamic inputs as `profiles.parse_shapes` reads them.
+        image_size: Height and width for a dynamic input without a shape; None takes the table's.
+        folder: Where the engine, its model, its log and its manifest go.
+        build: Everything that the compiler is told.
+        int8: How to quantize to INT8.
+    """
+
+    backend: str = "auto"
+    shapes: Sequence[str] = ()
+    image_size: tuple[int, int] | None = None
+    folder: Path = Path("engines")
+    build: BuildOptions = field(default_factory=BuildOptions)
+    int8: Int8Options = field(default_factory=Int8Options)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A built engine.
+
+    Attributes:
+        path: The engine file.
+        manifest: What it was made from, and what is in it.
+        audit: Which nodes run in which type; None where this TensorRT does not say without a GPU.
+        notes: What was chosen for the user.
+    """
+
+    path: Path
+    manifest: EngineManifest
+    audit: EngineAudit | None
+    notes: tuple[str, ...]
+
+
+def build_engine(
+    model: Model | Path | str,
+    *,
+    precision: str = "int8",
+    table: CalibrationTable | Path | None = None,
+    options: EngineOptions | None = None,
+    on_progress: OnProgress | None = None,
+) -> Engine:
+    """Write the model in `precision` and compile it with the TensorRT that is installed.
+
+    Args:
+        model: A float ONNX file.
+        precision: `int8`, `fp16` or `fp32`.
+        table: Calibration table for `int8`; None looks in `calibration/` by the model's hash.
+        options: How and where to build.
+        on_progress: Called as the phases of the build advance.
+
+    Raises:
+        UnfitError: No TensorRT is installed.
+        ModelError: The model cannot be read or quantized.
+        CalibrationError: There is no table, or it was made from another model.
+        UsageError: Shapes or precision do not fit.
+        EngineError: TensorRT refuses the model, or its compiler died.
+        StorageError: A file cannot be written.
+    """
+    options = options or EngineOptions()
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    flavour = find_flavour(options.backend)
+    given = parse_shapes(options.shapes)
+    model = model if isinstance(model, Model) else load(model)
+    stem = f"{model.path.stem if model.path else 'model'}.{precision}"
+    typed = options.folder / f"{stem}.onnx"
+    used_table = _write_typed(model, precision, table, options, typed)
+    size = options.image_size or (used_table.header.image_size if used_table else None)
+    profile, notes = profile_for(model.inputs, given, size)
+    request = BuildRequest(
+        onnx=typed,
+        output=options.folder / f"{stem}.engine",
+        log=options.folder / f"{stem}.log",
+        flavour=flavour,
+        profile=profile,
+        options=options.build,
+    )
+    result = build(request, on_progress)
+    findings = _audit(result, typed)
+    manifest = _manifest(request, result, model, precision, used_table, findings)
+    write_manifest(manifest, options.folder)
+    return Engine(request.output, manifest, findings, notes)
+
+
+def _write_typed(
+    model: Model,
+    precision: str,
+    table: CalibrationTable | Path | None,
+    options: EngineOptions,
+    output: Path,
+) -> CalibrationTable | None:
+    """Write the ONNX file that carries the precision; return the table that it needed."""
+    if precision == "fp32":
+        save(prepare(model).ir, output)
+        return None
+    written = quantize(
+        model,
+        target=_TARGET,
+        precision=precision,
+        table=table,
+        output=output,
+        options=options.int8,
+    )
+    return written.table
+
+
+def _audit(result: BuildResult, typed: Path) -> EngineAudit | None:
+    if not result.layers:
+        return None
+    graph = ir.load(typed).graph
+    nodes = {node_name(node.name, node.outputs[0].name or ""): node.op_type for node in graph}
+    return audit(result.layers, nodes)
+
+
+def _manifest(
+    request: BuildRequest,
+    result: BuildResult,
+    model: Model,
+    precision: str,
+    table: CalibrationTable | None,
+    findings: EngineAudit | None,
+) -> EngineManifest:
+    return EngineManifest(
+        engine=request.output.name,
+        sha256=sha256_files([request.output]),
+        flavour=request.flavour.name,
+        flavour_version=request.flavour.version,
+        targets=result.targets,
+        precision=precision,
+        shapes=shapes_of(model.inputs, request.profile),
+        model=Source(str(model.path), model.sha256),
+        quantized_sha256=sha256_files([request.onnx]),
+        table_sha256=table.sha256 if table else None,
+        seconds=result.seconds,
+        size_bytes=result.size_bytes,
+        layers_by_dtype=findings.layers_by_dtype if findings else {},
+        int8_conv_fraction=findings.fraction("Conv") if findings else None,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+    )

@@ -1,0 +1,126 @@
+"""Compile an ONNX file into a TensorRT engine, in a child process that may fail in any way."""
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, cast
+
+import msgspec
+
+from qbench import artifacts, errors
+from qbench.engines.audit import EngineLayer, layers_from_log
+from qbench.engines.protocol import BuildRequest, Built, Failed, Progress, decode_event, encode
+from qbench.engines.targets import FLOAT_TARGETS
+
+_LOGGER = logging.getLogger(__name__)
+# -P keeps the working directory off the module path: a user's folder may hold an `onnx.py`.
+_WORKER = (sys.executable, "-P", "-X", "utf8", "-m", "qbench.engines.worker")
+
+OnProgress = Callable[[Progress], None]
+
+
+class BuildResult(msgspec.Struct, frozen=True):
+    """What a build took and gave.
+
+    Attributes:
+        seconds: Time of parsing and building, without the start of the process.
+        size_bytes: Size of the engine file.
+        targets: GPUs that the engine was built for; empty where the compiler chose the one at hand.
+        layers: The layers that the log lists; empty where this TensorRT does not list them.
+    """
+
+    seconds: float
+    size_bytes: int
+    targets: tuple[str, ...]
+    layers: tuple[EngineLayer, ...]
+
+
+def build(request: BuildRequest, on_progress: OnProgress | None = None) -> BuildResult:
+    """Build one engine; it appears under its name whole or not at all, the log in any case.
+
+    Raises:
+        EngineError: The model cannot be parsed or built, or the compiler died.
+        UnfitError: TensorRT cannot be loaded.
+        UsageError: An option does not suit this TensorRT.
+        StorageError: The engine or its log cannot be written.
+    """
+    with artifacts.staged(request.output) as staged:
+        built = _compile(request, staged, on_progress or (lambda _: None))
+        size = staged.stat().st_size
+    _warn_of_float_targets(request, built.targets)
+    layers = layers_from_log(request.log.read_text("utf-8", errors="replace"))
+    return BuildResult(built.seconds, size, built.targets, layers)
+
+
+def _compile(request: BuildRequest, staged: Path, on_progress: OnProgress) -> Built:
+    with _open_log(request.log) as log:
+        worker = subprocess.Popen(
+            [*_WORKER, str(staged)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        with worker:
+            try:
+                outcome = _converse(worker, request, on_progress)
+                returncode = worker.wait()
+            finally:
+                # An interrupt must not leave the compiler running; after an orderly end this does
+                # nothing.
+                worker.kill()
+    if isinstance(outcome, Built) and returncode == 0:
+        return outcome
+    if isinstance(outcome, Failed):
+        raise _raised(outcome)
+    raise errors.EngineError(
+        f"the compiler of {request.onnx} {_death(returncode)}; see {request.log}"
+    )
+
+
+def _converse(
+    worker: subprocess.Popen[bytes], request: BuildRequest, on_progress: OnProgress
+) -> Built | Failed | None:
+    """Send the request and pass progress on; return how the build ended, None if it did not say."""
+    stdin, stdout = cast(IO[bytes], worker.stdin), cast(IO[bytes], worker.stdout)
+    with suppress(BrokenPipeError), stdin:
+        stdin.write(encode(request))
+    outcome = None
+    for event in map(decode_event, stdout):
+        if isinstance(event, Progress):
+            on_progress(event)
+        else:
+            outcome = event
+    return outcome
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+    except OSError as error:
+        raise artifacts.storage_error(path, error) from error
+
+
+def _raised(failed: Failed) -> errors.QbenchError:
+    kind: type[errors.QbenchError] = getattr(errors, failed.error)
+    return kind(failed.message)
+
+
+def _death(returncode: int) -> str:
+    if returncode >= 0:
+        return f"stopped with exit code {returncode}"
+    hint = "; is there enough memory?" if returncode == -signal.SIGKILL else ""
+    return f"was ended by signal {-returncode} ({signal.strsignal(-returncode)}){hint}"
+
+
+def _warn_of_float_targets(request: BuildRequest, targets: tuple[str, ...]) -> None:
+    for target in sorted(FLOAT_TARGETS.intersection(targets)):
+        _LOGGER.warning(
+            "%s: target %s makes all convolutions run in float on every GPU; leave it out for INT8",
+            request.output,
+            target,
+        )

@@ -1,0 +1,183 @@
+"""Optimization profiles: the minimal, usual and maximal shapes of dynamic inputs."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from qbench.errors import UsageError
+from qbench.model.spec import TensorSpec
+
+_DIMS = r"\d+(?:x\d+)*"
+# The name ends at the last separator: TensorFlow's names hold colons of their own.
+_ENTRY = re.compile(rf"(?P<name>.+)[=:](?P<shapes>{_DIMS}(?:/{_DIMS}/{_DIMS})?)")
+
+_NCHW_RANK = 4
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The shapes of one input for which an engine is built: from `min` to `max`, best at `opt`."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShapeProfile:
+    """The ranges of all dynamic inputs, by input name."""
+
+    inputs: Mapping[str, ShapeRange]
+
+
+def parse_shapes(texts: Sequence[str]) -> dict[str, ShapeRange]:
+    """Read shapes as a user writes them.
+
+    `x=1x3x640x640` gives one shape, `x=1x3x640x640/8x3x640x640/16x3x640x640` the minimal, usual and
+    maximal one; `x:1x3x640x640` is read as well, and several inputs are separated by commas.
+
+    Raises:
+        UsageError: A text is malformed, or names an input twice.
+    """
+    ranges: dict[str, ShapeRange] = {}
+    for entry in (part.strip() for text in texts for part in text.split(",")):
+        match = _ENTRY.fullmatch(entry)
+        if match is None:
+            raise UsageError(
+                f"malformed shape {entry!r}; write NAME=1x3x640x640, "
+                "or NAME=MIN/OPT/MAX such as NAME=1x3x640x640/8x3x640x640/16x3x640x640"
+            )
+        if match["name"] in ranges:
+            raise UsageError(f"input {match['name']!r} has two shapes; give one")
+        ranges[match["name"]] = _range(match["shapes"])
+    return ranges
+
+
+def profile_for(
+    specs: Sequence[TensorSpec],
+    given: Mapping[str, ShapeRange],
+    image_size: tuple[int, int] | None,
+) -> tuple[ShapeProfile | None, tuple[str, ...]]:
+    """Return the profile to build with, and what has to be said aloud about it.
+
+    Args:
+        specs: The inputs of the model.
+        given: What the user asked for, by input name.
+        image_size: Height and width that the preprocessing recipe produces, where there is one.
+
+    Returns:
+        The ranges of the dynamic inputs (None where every input is static), and one note for each
+        input whose shape was chosen here.
+
+    Raises:
+        UsageError: `given` names no input or contradicts its shape, or a dynamic input has neither
+            a given nor an obvious shape.
+    """
+    _check_names(specs, given)
+    for spec in specs:
+        if spec.name in given:
+            _check_range(spec, given[spec.name])
+    dynamic = [spec for spec in specs if not _is_static(spec)]
+    chosen = {
+        spec.name: _default_shape(spec, image_size) for spec in dynamic if spec.name not in given
+    }
+    ranges = {
+        spec.name: given.get(spec.name) or ShapeRange(*(chosen[spec.name],) * 3) for spec in dynamic
+    }
+    notes = tuple(
+        _note(spec, chosen[spec.name], image_size) for spec in dynamic if spec.name in chosen
+    )
+    return (ShapeProfile(ranges) if ranges else None), notes
+
+
+def shapes_of(specs: Sequence[TensorSpec], profile: ShapeProfile | None) -> dict[str, ShapeRange]:
+    """Return the range of every input, static ones included, for which `profile` builds."""
+    ranges = dict(profile.inputs) if profile else {}
+    for spec in specs:
+        if spec.name not in ranges:
+            shape = tuple(dim for dim in spec.shape if isinstance(dim, int))
+            ranges[spec.name] = ShapeRange(shape, shape, shape)
+    return ranges
+
+
+def format_shape(shape: Iterable[int | str | None]) -> str:
+    """Return a shape as users write it, `1x3x640x640`; an unknown dimension is a question mark."""
+    return "x".join("?" if dim is None else str(dim) for dim in shape)
+
+
+def _range(text: str) -> ShapeRange:
+    shapes = [tuple(int(dim) for dim in part.split("x")) for part in text.split("/")]
+    return ShapeRange(shapes[0], shapes[len(shapes) // 2], shapes[-1])
+
+
+def _is_static(spec: TensorSpec) -> bool:
+    return all(isinstance(dim, int) for dim in spec.shape)
+
+
+def _check_names(specs: Sequence[TensorSpec], given: Mapping[str, ShapeRange]) -> None:
+    names = [spec.name for spec in specs]
+    for name in given:
+        if name not in names:
+            raise UsageError(f"the model has no input {name!r}; its inputs are {', '.join(names)}")
+
+
+def _check_range(spec: TensorSpec, shapes: ShapeRange) -> None:
+    for shape in (shapes.min, shapes.opt, shapes.max):
+        if len(shape) != len(spec.shape):
+            raise UsageError(
+                f"shape {format_shape(shape)} of input {spec.name!r} has {len(shape)} dimensions; "
+                f"the model's {format_shape(spec.shape)} has {len(spec.shape)}"
+            )
+    for axis, dims in enumerate(zip(spec.shape, shapes.min, shapes.opt, shapes.max, strict=True)):
+        _check_dimension(spec.name, axis, *dims)
+
+
+def _check_dimension(name: str, axis: int, fixed: int | str | None, *dims: int) -> None:
+    low, usual, high = dims
+    if isinstance(fixed, int) and {low, usual, high} != {fixed}:
+        wrong = next(dim for dim in dims if dim != fixed)
+        raise UsageError(
+            f"dimension {axis} of input {name!r} is fixed to {fixed} in the model; "
+            f"give {fixed} in place of {wrong}"
+        )
+    if not 1 <= low <= usual <= high:
+        raise UsageError(
+            f"dimension {axis} of input {name!r} is {low}/{usual}/{high}; "
+            "it must hold 1 <= min <= opt <= max"
+        )
+
+
+def _default_shape(spec: TensorSpec, image_size: tuple[int, int] | None) -> tuple[int, ...]:
+    """Return batch 1, and the recipe's size where the image axes are dynamic too."""
+    shape = [
+        1 if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(spec.shape)
+    ]
+    if len(shape) == _NCHW_RANK and image_size is not None:
+        image_axes = (
+            (1, 2) if isinstance(shape[3], int) and not isinstance(shape[1], int) else (2, 3)
+        )
+        for axis, size in zip(image_axes, image_size, strict=True):
+            if not isinstance(shape[axis], int):
+                shape[axis] = size
+    known = tuple(dim for dim in shape if isinstance(dim, int))
+    if len(known) != len(shape):
+        raise UsageError(
+            f"input {spec.name!r} is dynamic ({format_shape(spec.shape)}) and of unknown size; "
+            f"give --shapes {spec.name}={_example(spec.shape)}"
+        )
+    return known
+
+
+def _example(shape: tuple[int | str | None, ...]) -> str:
+    example = (1, 3, 224, 224) if len(shape) == _NCHW_RANK else (1, *(64,) * (len(shape) - 1))
+    pairs = zip(shape, example, strict=True)
+    return format_shape(dim if isinstance(dim, int) else stand_in for dim, stand_in in pairs)
+
+
+def _note(spec: TensorSpec, shape: tuple[int, ...], image_size: tuple[int, int] | None) -> str:
+    only_batch = all(isinstance(dim, int) for dim in spec.shape[1:])
+    why = "batch 1" if only_batch or image_size is None else "batch 1 and the recipe's size"
+    return (
+        f"input {spec.name!r} is dynamic; built for {format_shape(shape)}, {why}; "
+        f"choose with --shapes {spec.name}=..."
+    )

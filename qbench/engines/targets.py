@@ -1,0 +1,63 @@
+"""The GPUs that an engine is built for."""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from qbench.errors import UsageError
+
+DEFAULT_TARGETS = ("sm80", "sm86", "sm89", "sm120")
+"""Built for where no GPU is at hand: Ampere, Ada and Blackwell, at the cost of one of them.
+
+Turing (sm75) is left out on purpose: see `FLOAT_TARGETS`.
+"""
+
+FLOAT_TARGETS = frozenset({"sm75"})
+"""One of these among the targets makes TensorRT for RTX compile every convolution of the engine in
+float, for all targets (measured with 1.7)."""
+
+_MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+def choose_targets(module: ModuleType, wanted: Sequence[str], gpu: str | None) -> tuple[str, ...]:
+    """Return the targets to set on the builder: those wanted, else `gpu`, else the defaults.
+
+    Returns nothing where `module` cannot build ahead of time; it then builds for the GPU at hand.
+
+    Raises:
+        UsageError: `wanted` holds a target that `module` does not know, or `module` knows none.
+    """
+    capabilities = getattr(module, "ComputeCapability", None)
+    if capabilities is None:
+        if wanted:
+            raise UsageError(
+                f"{module.__name__} cannot build for {', '.join(wanted)} ahead of time; "
+                "leave --target-gpu out, or use --backend rtx"
+            )
+        return ()
+    numbers = sorted(int(name[2:]) for name in dir(capabilities) if name.startswith("SM"))
+    known = [f"sm{number}" for number in numbers]
+    for target in wanted:
+        if target not in known:
+            raise UsageError(f"unknown target GPU {target!r}; choose from {', '.join(known)}")
+    if wanted:
+        return tuple(dict.fromkeys(wanted))
+    return (gpu,) if gpu in known else tuple(name for name in DEFAULT_TARGETS if name in known)
+
+
+def current_gpu() -> str | None:
+    """Return the compute capability of the first GPU (`sm86`), or None where there is none."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    # Every call of the driver returns 0 on success, so the first failure ends the chain.
+    failed = (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
+        or driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+    )
+    return None if failed else f"sm{major.value}{minor.value}"

@@ -1,0 +1,146 @@
+"""The parent's side of a build, against stand-ins for the worker."""
+
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from qbench.engines import builder
+from qbench.engines.builder import build
+from qbench.engines.profiles import ShapeProfile, ShapeRange
+from qbench.engines.protocol import BuildOptions, Progress, decode_request, encode
+from qbench.errors import EngineError, StorageError, UnfitError
+
+BUILT = """
+import os, sys
+from pathlib import Path
+from qbench.engines.protocol import *
+request = decode_request(sys.stdin.buffer.read())
+def send(event):
+    os.write(1, encode(event))
+"""
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    def run(code):
+        monkeypatch.setattr(builder, "_WORKER", (sys.executable, "-c", BUILT + code))
+
+    return run
+
+
+@pytest.fixture
+def job(request_for, tmp_path):
+    return request_for(tmp_path / "model.onnx")
+
+
+def left_over(job):
+    return sorted(path.name for path in job.output.parent.iterdir())
+
+
+def test_request_survives_the_pipe(job):
+    shapes = ShapeRange((1, 3), (2, 3), (4, 3))
+    full = msgspec.structs.replace(
+        job,
+        profile=ShapeProfile({"x": shapes}),
+        options=BuildOptions(workspace_bytes=1, builder_level=2, target_gpus=("sm86",)),
+    )
+    assert decode_request(encode(full)) == full
+
+
+def test_engine_and_progress(worker, job):
+    worker(
+        "send(Progress('parse', None, 1, 2)); Path(sys.argv[1]).write_bytes(b'engine');"
+        "send(Built(1.5, ('sm86',)))"
+    )
+    seen = []
+    result = build(job, seen.append)
+    assert seen == [Progress("parse", None, 1, 2)]
+    assert (result.seconds, result.size_bytes, result.targets) == (1.5, 6, ("sm86",))
+    assert job.output.read_bytes() == b"engine"
+    assert left_over(job) == ["model.engine", "model.log"]
+
+
+def test_what_the_compiler_prints_goes_to_the_log(worker, job, capfd):
+    worker("os.write(2, b'warning: x'); Path(sys.argv[1]).touch(); send(Built(0.0, ()))")
+    build(job)
+    assert job.log.read_bytes() == b"warning: x"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_float_targets_are_said_aloud(worker, job, caplog):
+    worker("Path(sys.argv[1]).touch(); send(Built(0.0, ('sm75', 'sm86')))")
+    build(job)
+    assert "target sm75 makes all convolutions run in float" in caplog.text
+
+
+def test_errors_keep_their_class(worker, job):
+    worker("send(Failed('UnfitError', 'no library; reinstall it'))")
+    with pytest.raises(UnfitError, match=r"^no library; reinstall it$"):
+        build(job)
+    assert left_over(job) == ["model.log"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "os.kill(os.getpid(), 9)",
+            r"was ended by signal 9 \(Killed\); is there enough memory\?; see",
+        ),
+        ("os.kill(os.getpid(), 11)", r"was ended by signal 11 \(Segmentation fault\); see"),
+        ("sys.exit(3)", "stopped with exit code 3; see"),
+        (
+            "Path(sys.argv[1]).touch(); send(Built(0.0, ())); sys.exit(4)",
+            "stopped with exit code 4",
+        ),
+        ("", "stopped with exit code 0; see"),
+    ],
+)
+def test_a_dead_compiler_is_an_error(worker, job, code, message):
+    worker(f"Path(sys.argv[1]).write_bytes(b'half'); {code or 'pass'}")
+    with pytest.raises(EngineError, match=rf"the compiler of .*model\.onnx {message}"):
+        build(job)
+    assert left_over(job) == ["model.log"]
+
+
+def test_a_compiler_that_never_listens_is_an_error(monkeypatch, job):
+    monkeypatch.setattr(builder, "_WORKER", (sys.executable, "-c", "import sys; sys.exit(1)"))
+    big = msgspec.structs.replace(job, options=BuildOptions(target_gpus=("sm86",) * 50_000))
+    with pytest.raises(EngineError, match="exit code 1"):
+        build(big)
+
+
+def test_interrupt_kills_the_compiler(worker, job):
+    worker(
+        "import time; Path(sys.argv[1]).write_bytes(b'half');"
+        "send(Progress(str(os.getpid()), None, 0, 1)); time.sleep(600)"
+    )
+    pids = []
+
+    def interrupt(progress):
+        pids.append(int(progress.phase))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(job, interrupt)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+    assert left_over(job) == ["model.log"]
+
+
+def test_unwritable_log(job, tmp_path):
+    blocked = msgspec.structs.replace(job, log=tmp_path)
+    with pytest.raises(StorageError, match=r"cannot write .*: Is a directory"):
+        build(blocked)
+
+
+def test_only_events_reach_the_workers_stdout():
+    code = (
+        "import os; from qbench.engines import worker; events = worker._claim_stdout();"
+        "os.write(1, b'noise'); events.write(b'event'); events.flush()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"event", b"noise")

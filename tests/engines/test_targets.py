@@ -1,0 +1,90 @@
+import ctypes
+from enum import IntEnum
+from types import ModuleType
+
+import pytest
+
+from qbench.engines.targets import DEFAULT_TARGETS, FLOAT_TARGETS, choose_targets, current_gpu
+from qbench.errors import UsageError
+
+CAPABILITIES = {
+    "NONE": 0,
+    "CURRENT": 1,
+    "SM75": 75,
+    "SM80": 80,
+    "SM86": 86,
+    "SM89": 89,
+    "SM120": 120,
+}
+
+
+@pytest.fixture
+def rtx():
+    module = ModuleType("tensorrt_rtx")
+    module.ComputeCapability = IntEnum("ComputeCapability", CAPABILITIES)
+    return module
+
+
+def test_without_a_gpu_the_defaults_are_built_for(rtx):
+    assert choose_targets(rtx, (), None) == DEFAULT_TARGETS
+    assert not FLOAT_TARGETS.intersection(DEFAULT_TARGETS)
+
+
+def test_the_gpu_at_hand_is_built_for(rtx):
+    assert choose_targets(rtx, (), "sm75") == ("sm75",)
+
+
+def test_a_gpu_that_the_module_does_not_know_leaves_the_defaults(rtx):
+    assert choose_targets(rtx, (), "sm90") == DEFAULT_TARGETS
+
+
+def test_wanted_targets_win(rtx):
+    assert choose_targets(rtx, ("sm89", "sm86", "sm89"), "sm75") == ("sm89", "sm86")
+
+
+def test_unknown_target(rtx):
+    with pytest.raises(UsageError, match=r"'sm90'; choose from sm75, sm80, sm86, sm89, sm120$"):
+        choose_targets(rtx, ("sm90",), None)
+
+
+def test_tensorrt_builds_for_the_gpu_at_hand():
+    assert choose_targets(ModuleType("tensorrt"), (), "sm90") == ()
+    with pytest.raises(
+        UsageError, match=r"tensorrt cannot build for sm86 ahead of time; .*--backend rtx"
+    ):
+        choose_targets(ModuleType("tensorrt"), ("sm86",), "sm90")
+
+
+class Driver:
+    """Answers like the CUDA driver, with the given status of `cuInit`."""
+
+    def __init__(self, status):
+        self.status = status
+
+    def cuInit(self, _):  # noqa: N802
+        return self.status
+
+    def cuDeviceGet(self, _device, _ordinal):  # noqa: N802
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, _device):  # noqa: N802
+        value._obj.value = {75: 8, 76: 6}[attribute]
+        return 0
+
+
+def test_current_gpu(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=0))
+    assert current_gpu() == "sm86"
+
+
+def test_no_gpu(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=100))
+    assert current_gpu() is None
+
+
+def test_no_driver(monkeypatch):
+    def missing(_):
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert current_gpu() is None
