@@ -1,0 +1,1 @@
+"""Time models against each other and say what the figures can bear."""

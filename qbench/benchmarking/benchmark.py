@@ -1,0 +1,259 @@
+"""`qbench.benchmark`: what each precision costs in accuracy and buys in latency."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from qbench.benchmarking import environment
+from qbench.benchmarking.clock import Call
+from qbench.benchmarking.result import (
+    Accuracy,
+    Row,
+    RunResult,
+    accuracy_from_correct,
+    latency_from_summary,
+    ratio_from_interval,
+)
+from qbench.benchmarking.schedule import Measurement, OnRound, measure
+from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.stats import summary
+from qbench.benchmarking.variants import Variant, VariantMaker, is_quantized
+from qbench.calibration.calibrate import DataChoice, obtain_table, open_choice
+from qbench.calibration.table import CalibrationTable, load_table
+from qbench.data.labels import Labels, load_labels
+from qbench.data.samples import Sample, Source
+from qbench.data.synthetic import SyntheticSource
+from qbench.errors import DataError, ModelError, UnfitError
+from qbench.evaluation import classify
+from qbench.model.load import Model, load
+from qbench.quantization.quantize import TABLES
+from qbench.runtimes.base import Runner
+from qbench.runtimes.cpu import usable_cores
+from qbench.runtimes.ort import OrtRunner
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Images to judge accuracy on.
+
+    Attributes:
+        choice: Which images; their recipe is the calibration table's unless it names one.
+        labels: A CSV `file,label`, or None for a folder per class.
+    """
+
+    choice: DataChoice
+    labels: Path | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+        settings: When to stop; see `benchmarking.settings.MODES`.
+        threads: Intra-op threads of each candidate; 0 leaves them to the runtime.
+        simulate: Add a row per target that judges INT8 with exact arithmetic.
+        on_step: Told in a few words what comes next.
+        on_round: Told after each round of timing; see `schedule.OnRound`.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    threads: int = 0
+    simulate: bool = False
+    on_step: Callable[[str], None] = lambda _: None
+    on_round: OnRound | None = None
+
+
+def benchmark(
+    models: Sequence[Path | str] | Path | str,
+    *,
+    precisions: Sequence[str] = ("fp32", "int8"),
+    providers: Sequence[str] = ("cpu",),
+    table: CalibrationTable | Path | None = None,
+    images: LabelledData | None = None,
+    options: Options | None = None,
+) -> RunResult:
+    """Measure accuracy and latency of every model in every precision on every provider.
+
+    Latency is one call at a time on one sample, in paired rounds of random order; the first row is
+    the baseline of all ratios. What cannot run on this machine becomes a row with the reason.
+
+    Args:
+        models: ONNX files. One that is quantized already is measured as it is.
+        precisions: `fp32`, `fp16`, `int8`; made on the way.
+        providers: Keys of `runtimes.ort.PROVIDERS`.
+        table: Calibration table for `int8`; None looks in `calibration/` by the model's hash.
+        images: Labelled images; None measures no accuracy.
+        options: How to measure.
+
+    Raises:
+        ModelError: A model cannot be read.
+        CalibrationError: `int8` is asked for and no table was made from the model.
+        DataError: The images or labels cannot be used.
+        UsageError: A precision is unknown.
+    """
+    paths = [models] if isinstance(models, (str, Path)) else list(models)
+    options = options or Options()
+    with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
+        bench = _Bench(options)
+        for number, path in enumerate(paths):
+            subject = _Subject(load(path), precisions, table, images)
+            place = Path(folder) / str(number)
+            place.mkdir()
+            maker = VariantMaker(subject.model, subject.table, place)
+            options.on_step(f"preparing {subject.model.path}")
+            for variant in maker.timed(precisions, providers):
+                bench.add(variant, subject)
+            if options.simulate:
+                for variant in maker.simulated():
+                    bench.add(variant, subject)
+        return bench.run()
+
+
+class _Subject:
+    """One model with its table and its samples."""
+
+    def __init__(
+        self,
+        model: Model,
+        precisions: Sequence[str],
+        table: CalibrationTable | Path | None,
+        images: LabelledData | None,
+    ) -> None:
+        self.model = model
+        self.table = _table(model, table) if "int8" in precisions else None
+        self.source: Source | None = None
+        self.labels: Labels | None = None
+        if images is not None:
+            recipe, self.source = open_choice(model, _with_recipe(images.choice, self.table))
+            known = self.table.header.recipe if self.table else None
+            if known is not None and recipe is not None and known != recipe:
+                raise DataError(
+                    f"images are prepared by recipe {recipe.name!r}, but calibration used "
+                    f"{known.name!r}; drop --recipe or calibrate again with it"
+                )
+            names = [self.source.name(i) for i in range(len(self.source))]
+            self.labels = load_labels(names, images.labels, images.choice.path)
+
+    def sample(self) -> Sample:
+        """Return what to feed while timing: the first image, or noise of the right shape."""
+        if self.source is not None:
+            return self.source.load(0)
+        size = self.table.header.image_size if self.table else None
+        return SyntheticSource(self.model.inputs, count=1, seed=0, size=size).load(0)
+
+
+@dataclass
+class _Candidate:
+    """A variant on its way to a row."""
+
+    variant: Variant
+    runner: Runner | None = None
+    first_inference: float | None = None
+    accuracy: Accuracy | None = None
+    error: str | None = None
+    call: Call | None = None
+
+
+class _Bench:
+    """Loads, judges and times the candidates, in that order."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._candidates: list[_Candidate] = []
+
+    def add(self, variant: Variant, subject: _Subject) -> None:
+        """Load a variant and judge its accuracy; a failure is kept for its row."""
+        candidate = _Candidate(variant)
+        self._candidates.append(candidate)
+        try:
+            runner = self._load(variant)
+            candidate.runner = runner
+            if not variant.simulated:
+                candidate.call = runner.bind(subject.sample().feeds)
+                candidate.first_inference = _seconds(candidate.call)
+            if subject.source is not None and subject.labels is not None:
+                self._options.on_step(f"accuracy of {variant.precision} on {variant.provider}")
+                judged = classify.evaluate(runner, subject.source, subject.labels, usable_cores())
+                candidate.accuracy = accuracy_from_correct("top1", judged.correct)
+        except (UnfitError, ModelError) as error:
+            candidate.error = str(error)
+
+    def run(self) -> RunResult:
+        """Time all candidates that can run and return every row."""
+        timed = [c for c in self._candidates if c.call is not None and c.error is None]
+        measurement = None
+        if timed:
+            self._options.on_step(f"timing {len(timed)} candidates")
+            calls = [c.call for c in timed if c.call is not None]
+            measurement = measure(calls, self._options.settings, self._options.on_round)
+        lanes = {id(candidate): lane for lane, candidate in enumerate(timed)}
+        rows = tuple(_row(c, measurement, lanes.get(id(c))) for c in self._candidates)
+        return RunResult(
+            environment=environment.capture(),
+            settings=self._options.settings,
+            rows=rows,
+            control=measurement.control if measurement else None,
+            trusted=measurement.trusted if measurement else True,
+        )
+
+    def _load(self, variant: Variant) -> OrtRunner:
+        provider = "cpu" if variant.simulated else variant.provider
+        return OrtRunner(
+            variant.path,
+            provider=provider,
+            threads=self._options.threads,
+            simulate=variant.simulated,
+        )
+
+
+def _row(candidate: _Candidate, measurement: Measurement | None, lane: int | None) -> Row:
+    variant, runner = candidate.variant, candidate.runner
+    notes = list(variant.notes)
+    latency = ratio = throughput = None
+    if measurement is not None and lane is not None:
+        latency = latency_from_summary(summary(measurement.samples[lane]))
+        ratio = ratio_from_interval(measurement.ratios[lane], measurement.verdicts[lane])
+        throughput = 1e3 / latency.median
+        if measurement.unsettled[lane]:
+            notes.append("unsettled: timings still drifted after warm-up")
+        if not measurement.reached:
+            notes.append("stopped at the time limit with intervals wider than asked for")
+    return Row(
+        model=variant.name,
+        precision=variant.precision,
+        provider=variant.provider,
+        accuracy=candidate.accuracy,
+        latency_ms=latency,
+        ratio=ratio,
+        throughput_per_s=throughput,
+        size_bytes=variant.size_bytes,
+        peak_rss_bytes=environment.peak_rss_bytes(),
+        load_seconds=runner.load_seconds if runner else None,
+        first_inference_seconds=candidate.first_inference,
+        error=candidate.error,
+        notes=tuple(notes),
+    )
+
+
+def _table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable | None:
+    if is_quantized(model):
+        return None
+    if table is None:
+        return obtain_table(model, TABLES, None)
+    return table if isinstance(table, CalibrationTable) else load_table(table)
+
+
+def _with_recipe(choice: DataChoice, table: CalibrationTable | None) -> DataChoice:
+    """Return `choice` with the recipe that the table was made with, unless it names its own."""
+    if choice.recipe is not None or table is None:
+        return choice
+    return replace(choice, recipe=table.header.recipe)
+
+
+def _seconds(call: Call) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

@@ -1,0 +1,172 @@
+"""The machine and the software that a measurement was made on.
+
+What a platform does not tell is None; nothing here fails on a machine that lacks a tool or a file.
+"""
+
+import csv
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from qbench import artifacts
+from qbench.runtimes.cpu import cpuinfo_field, isa_flags, read_cpuinfo, usable_cores
+
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_STATUS = Path("/proc/self/status")
+_CGROUP = Path("/sys/fs/cgroup")
+_TOOL_SECONDS = 10.0
+_GPU_FIELDS = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm"
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """A GPU as `nvidia-smi` reports it; `sm_clock_mhz` is that of the moment."""
+
+    name: str
+    driver: str
+    memory_bytes: int | None
+    compute_capability: str
+    sm_clock_mhz: int | None
+    max_sm_clock_mhz: int | None
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Where and with what a measurement was made.
+
+    Attributes:
+        cpu: Model name of the processor.
+        cores: Logical cores that this process may run on.
+        core_quota: Cores' worth of time that the control group grants, None where it sets no limit.
+        isa: Instruction sets for integer kernels, None where the platform does not list them.
+        governor: Frequency governor of the first core.
+        load_average: Runnable processes over the last 1, 5 and 15 minutes.
+        os: Name and release of the operating system.
+        python: Version of the interpreter.
+        versions: Versions of the packages whose code shapes the result.
+        git_commit: Commit of the checkout that holds the current folder.
+        gpus: The GPUs, None where there is no `nvidia-smi`.
+        time_utc: When this was captured, ISO 8601.
+    """
+
+    cpu: str
+    cores: int
+    core_quota: float | None
+    isa: tuple[str, ...] | None
+    governor: str | None
+    load_average: tuple[float, float, float] | None
+    os: str
+    python: str
+    versions: dict[str, str]
+    git_commit: str | None
+    gpus: tuple[Gpu, ...] | None
+    time_utc: str
+
+
+def capture() -> Environment:
+    """Describe this machine, now."""
+    cpuinfo = read_cpuinfo()
+    return Environment(
+        cpu=cpu_model(cpuinfo),
+        cores=usable_cores(),
+        core_quota=core_quota(_CGROUP),
+        isa=isa_flags(cpuinfo),
+        governor=_read(_GOVERNOR),
+        load_average=load_average(),
+        os=platform.platform(),
+        python=platform.python_version(),
+        versions=artifacts.versions(),
+        git_commit=_output("git", "rev-parse", "HEAD"),
+        gpus=gpu_summary(),
+        time_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def load_average() -> tuple[float, float, float] | None:
+    """Return the runnable processes over the last 1, 5 and 15 minutes."""
+    try:
+        return os.getloadavg()
+    except (AttributeError, OSError):  # AttributeError: Windows has none
+        return None
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """Return the processor's name from the text of /proc/cpuinfo, or from the platform."""
+    if name := cpuinfo_field(cpuinfo, "model name"):
+        return name
+    if sys.platform == "darwin" and (name := _output("sysctl", "-n", "machdep.cpu.brand_string")):
+        return name
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def core_quota(cgroup: Path) -> float | None:
+    """Return the cores' worth of time that the control group at `cgroup` (v2 or v1) grants."""
+    if limit := _read(cgroup / "cpu.max"):
+        quota, period = limit.split()
+    else:
+        quota = _read(cgroup / "cpu/cpu.cfs_quota_us") or "-1"
+        period = _read(cgroup / "cpu/cpu.cfs_period_us") or "1"
+    return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def gpu_summary() -> tuple[Gpu, ...] | None:
+    """Return the machine's NVIDIA GPUs, None where `nvidia-smi` is missing or finds no driver."""
+    table = _output("nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits")
+    return None if table is None else parse_gpus(table)
+
+
+def parse_gpus(table: str) -> tuple[Gpu, ...]:
+    """Read the CSV of `nvidia-smi`; a figure that the GPU does not report becomes None."""
+    rows = csv.reader(table.splitlines(), skipinitialspace=True)
+    return tuple(
+        Gpu(name, driver, memory and memory << 20, capability, clock, max_clock)
+        for name, driver, mebibytes, capability, now, top in rows
+        for memory, clock, max_clock in [(_number(mebibytes), _number(now), _number(top))]
+    )
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the most resident memory that this process ever held: all models in it together.
+
+    On Linux its own figure is preferred, since that of `resource` starts at the peak of the process
+    that forked this one. None on Windows.
+    """
+    peak = next((line for line in (_read(_STATUS) or "").splitlines() if "VmHWM" in line), None)
+    if peak is not None:
+        return int(peak.split()[1]) << 10
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    reported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return reported if sys.platform == "darwin" else reported << 10
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _output(*command: str) -> str | None:
+    """Return what `command` prints, None where it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TOOL_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,108 @@
+"""The JSON document of a benchmark: its rows, what they were measured with, and its trust."""
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.artifacts import SCHEMA_VERSION
+from qbench.benchmarking.environment import Environment
+from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_interval
+
+Metric = Literal["top1"]
+
+
+class Accuracy(msgspec.Struct, frozen=True):
+    """A metric over `n` images and its 95 % interval (Wilson)."""
+
+    metric: Metric
+    value: float
+    n: int
+    ci_low: float
+    ci_high: float
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Milliseconds per call. `mad` is unscaled; `p90` is None where samples are too few."""
+
+    median: float
+    mad: float
+    min: float
+    p90: float | None
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """Speed-up over the first row: its time / this row's time, above 1 is faster; 95 % interval."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    verdict: Verdict
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One model in one precision on one provider. A row that could not run has only an `error`.
+
+    Attributes:
+        throughput_per_s: Images per second, one call at a time.
+        size_bytes: The model's file and its side files.
+        peak_rss_bytes: Peak of the whole process when the row was measured.
+        load_seconds: Loading, optimization included.
+        first_inference_seconds: The first call after loading.
+        error: Why the row could not run, one line.
+        notes: What a reader must know beside the figures, such as `unsettled`.
+    """
+
+    model: str
+    precision: str
+    provider: str
+    accuracy: Accuracy | None = None
+    latency_ms: Latency | None = None
+    ratio: Ratio | None = None
+    throughput_per_s: float | None = None
+    size_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    load_seconds: float | None = None
+    first_inference_seconds: float | None = None
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows of a benchmark.
+
+    Attributes:
+        control: Speed-up between two blocks of the same candidate, which should be 1; None where
+            nothing was timed.
+        trusted: False where the control's interval lies wholly beyond 1 %.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    environment: Environment
+    settings: Settings
+    rows: tuple[Row, ...]
+    control: Interval | None = None
+    trusted: bool = True
+
+
+def latency_from_summary(summary: Summary) -> Latency:
+    """Return `summary`, which is in seconds, in milliseconds."""
+    p90 = None if summary.p90 is None else summary.p90 * 1e3
+    return Latency(summary.median * 1e3, summary.mad * 1e3, summary.min * 1e3, p90)
+
+
+def ratio_from_interval(interval: Interval, verdict: Verdict) -> Ratio:
+    """Return a speed-up beside its verdict."""
+    return Ratio(interval.value, interval.low, interval.high, verdict)
+
+
+def accuracy_from_correct(metric: Metric, correct: NDArray[np.bool_]) -> Accuracy:
+    """Return the share of images judged right, [images], with its interval.
+
+    Raises:
+        DataError: There are no images.
+    """
+    interval = proportion_interval(int(correct.sum()), correct.size)
+    return Accuracy(metric, interval.value, correct.size, interval.low, interval.high)

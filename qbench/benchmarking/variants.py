@@ -1,0 +1,123 @@
+"""The candidates of a benchmark: each model in each precision on each provider, as files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qbench.calibration.table import CalibrationTable
+from qbench.errors import UsageError
+from qbench.model.load import Model
+from qbench.placement.targets import TARGETS
+from qbench.quantization.quantize import quantize
+
+PRECISIONS = ("fp32", "fp16", "int8")
+"""Precisions that a variant can be made in."""
+
+PLACEMENT_OF_PROVIDER = {"cpu": "cpu", "cuda": "tensorrt", "tensorrt": "tensorrt"}
+"""Whose placement rules an INT8 variant for a provider follows."""
+
+_SIDE_FILES = ".data"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row to be.
+
+    Attributes:
+        model: The float model, or the model as given.
+        precision: `fp32`, `fp16`, `int8`, or `as given` for a model that is quantized already.
+        provider: Where to run it; for a simulated variant, the target whose arithmetic is meant.
+        path: The ONNX file to run.
+        simulated: Evaluate Q/DQ with exact arithmetic; such a variant is not timed.
+        notes: What a reader must know.
+    """
+
+    model: Model
+    precision: str
+    provider: str
+    path: Path
+    simulated: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the model's file."""
+        return self.model.path.name if self.model.path else "in memory"
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file and its external data."""
+        side = self.path.with_name(self.path.name + _SIDE_FILES)
+        return self.path.stat().st_size + (side.stat().st_size if side.exists() else 0)
+
+
+class VariantMaker:
+    """Makes variants of one model in a folder, each file once."""
+
+    def __init__(self, model: Model, table: CalibrationTable | None, folder: Path) -> None:
+        self._model = model
+        self._table = table
+        self._folder = folder
+        self._files: dict[tuple[str, str], Path] = {}
+
+    def timed(self, precisions: Sequence[str], providers: Sequence[str]) -> list[Variant]:
+        """Return a variant for every precision on every provider.
+
+        Raises:
+            UsageError: A precision is unknown.
+        """
+        if is_quantized(self._model):
+            return [self._variant("as given", provider) for provider in providers]
+        return [self._variant(p, provider) for p in precisions for provider in providers]
+
+    def simulated(self) -> list[Variant]:
+        """Return the INT8 variant of every target, for exact arithmetic."""
+        if is_quantized(self._model):
+            return [Variant(self._model, "as given", "simulated", self._given(), simulated=True)]
+        return [
+            Variant(
+                self._model,
+                "int8",
+                f"{target} (simulated)",
+                self._file("int8", target),
+                simulated=True,
+            )
+            for target in TARGETS
+        ]
+
+    def _variant(self, precision: str, provider: str) -> Variant:
+        notes = []
+        if provider == "cuda" and precision == "int8":
+            notes.append("ONNX Runtime's CUDA provider runs Q/DQ in float")
+        if provider == "cpu" and precision == "fp16":
+            notes.append("ONNX Runtime's CPU provider casts most FP16 operators to FP32")
+        target = PLACEMENT_OF_PROVIDER.get(provider, "tensorrt")
+        return Variant(
+            self._model, precision, provider, self._file(precision, target), notes=tuple(notes)
+        )
+
+    def _file(self, precision: str, target: str) -> Path:
+        if precision in {"fp32", "as given"}:
+            return self._given()
+        if precision not in PRECISIONS:
+            raise UsageError(
+                f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}"
+            )
+        key = (precision, target if precision == "int8" else "any")
+        if key not in self._files:
+            path = self._folder / f"{len(self._files)}_{'_'.join(key)}.onnx"
+            quantize(
+                self._model, target=target, precision=precision, table=self._table, output=path
+            )
+            self._files[key] = path
+        return self._files[key]
+
+    def _given(self) -> Path:
+        if self._model.path is None:
+            raise UsageError("a model in memory cannot be timed; save it first")
+        return self._model.path
+
+
+def is_quantized(model: Model) -> bool:
+    """Return whether a model holds Q/DQ nodes already."""
+    return any(node.op_type == "QuantizeLinear" for node in model.ir.graph)

@@ -1,0 +1,1 @@
+"""Accuracy tasks and similarity measures."""

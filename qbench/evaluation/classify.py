@@ -1,0 +1,126 @@
+"""Top-1 and top-5 accuracy of a classifier over labelled samples."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.data.labels import Labels
+from qbench.data.samples import Sample, Skips, Source
+from qbench.errors import DataError, ModelError
+from qbench.runtimes.base import Runner
+
+logger = logging.getLogger(__name__)
+
+_LOOK_AHEAD_PER_THREAD = 2
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class ClassifyResult:
+    """Accuracy over the samples that have a label and could be read, in the source's order.
+
+    Attributes:
+        top1: Share of samples whose own class has the highest logit.
+        top5: Share of samples whose own class is among the five highest.
+        n: Number of samples judged.
+        correct: Whether each sample is right at top-1, [n]; models that judged the same names can
+            be paired.
+        names: Name of each sample.
+        skipped: Names of labelled samples that could not be read.
+    """
+
+    top1: float
+    top5: float
+    n: int
+    correct: NDArray[np.bool_]
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def evaluate(runner: Runner, source: Source, labels: Labels, threads: int) -> ClassifyResult:
+    """Run every labelled sample of `source` and compare with its label.
+
+    Samples are read by `threads` threads a little ahead of the model. The class of a sample ranks
+    behind all classes with a higher logit, and of equal logits, which are frequent in quantized
+    outputs, behind those of a lower index, as argmax has it.
+
+    Raises:
+        DataError: No sample has a label, a label is no class of the model, or too many samples
+            cannot be read.
+        ModelError: The first output is not one row of logits, or holds a NaN.
+    """
+    indices = [i for i in range(len(source)) if source.name(i) in labels.index]
+    if not indices:
+        raise DataError(f"no sample of {source.describe()} has a label; check --labels")
+    skips = Skips(len(indices))
+    ranks: dict[str, int] = {}
+    for sample in _load_ahead(source, indices, threads, skips):
+        logits = _logits(runner, sample)
+        ranks[sample.name] = _rank(logits, labels.index[sample.name], sample.name)
+    if skips.names:
+        logger.warning("%s", skips.describe())
+    return _result(ranks, skips)
+
+
+def _result(ranks: dict[str, int], skips: Skips) -> ClassifyResult:
+    rank = np.array(list(ranks.values()))
+    return ClassifyResult(
+        top1=float(np.mean(rank == 0)),
+        top5=float(np.mean(rank < _TOP)),
+        n=rank.size,
+        correct=rank == 0,
+        names=tuple(ranks),
+        skipped=skips.names,
+    )
+
+
+def _load_ahead(
+    source: Source, indices: Sequence[int], threads: int, skips: Skips
+) -> Iterator[Sample]:
+    """Yield the samples that can be read, in order; at most a few per thread wait in memory."""
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        loads = ((index, pool.submit(source.load, index)) for index in indices)
+        waiting: deque[tuple[int, Future[Sample]]] = deque(
+            islice(loads, max(threads, 1) * _LOOK_AHEAD_PER_THREAD)
+        )
+        while waiting:
+            index, load = waiting.popleft()
+            waiting.extend(islice(loads, 1))
+            try:
+                sample = load.result()
+            except DataError as error:
+                skips.add(source.name(index), error)
+                continue
+            yield sample
+
+
+def _logits(runner: Runner, sample: Sample) -> NDArray[Any]:
+    name = runner.outputs[0].name
+    output = runner.run(sample.feeds)[name]
+    if output.ndim not in (2, 4) or output.size != output.shape[1]:
+        raise ModelError(
+            f"output {name!r} has the shape {list(output.shape)}, which is not one row of logits; "
+            "classification needs [1, classes] as the first output"
+        )
+    if np.isnan(output).any():
+        raise ModelError(
+            f"output {name!r} holds NaN for {sample.name}; the precision may be too low for this "
+            "model, compare with fp32"
+        )
+    return output.ravel()
+
+
+def _rank(logits: NDArray[Any], label: int, name: str) -> int:
+    if not 0 <= label < logits.size:
+        raise DataError(
+            f"label {label} of {name} is beyond the model's {logits.size} classes; correct --labels"
+        )
+    own = logits[label]
+    return int(np.sum(logits > own) + np.sum(logits[:label] == own))

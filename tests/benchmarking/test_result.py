@@ -1,0 +1,78 @@
+import msgspec
+import numpy as np
+import pytest
+
+from qbench.benchmarking import environment
+from qbench.benchmarking.result import (
+    Accuracy,
+    Latency,
+    Ratio,
+    Row,
+    RunResult,
+    accuracy_from_correct,
+    latency_from_summary,
+    ratio_from_interval,
+)
+from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.stats import Interval, Summary
+from qbench.errors import DataError
+
+
+def run_result() -> RunResult:
+    measured = Row(
+        model="a.onnx",
+        precision="int8",
+        provider="cpu",
+        accuracy=accuracy_from_correct("top1", np.array([True, True, False, True])),
+        latency_ms=latency_from_summary(Summary(median=0.002, mad=1e-4, min=0.001, p90=None)),
+        ratio=ratio_from_interval(Interval(1.5, 1.4, 1.6), "faster"),
+        throughput_per_s=500.0,
+        notes=("unsettled",),
+    )
+    broken = Row(model="a.onnx", precision="fp16", provider="cuda", error="no driver")
+    return RunResult(
+        environment=environment.capture(),
+        settings=Settings(),
+        rows=(measured, broken),
+        control=Interval(1.001, 0.999, 1.003),
+    )
+
+
+def test_json_reads_back_as_it_was_written() -> None:
+    result = run_result()
+    assert msgspec.json.decode(msgspec.json.encode(result), type=RunResult) == result
+
+
+def test_json_has_the_documented_keys() -> None:
+    document = msgspec.json.decode(msgspec.json.encode(run_result()))
+    assert document["schema_version"] == 1
+    assert document["trusted"] is True
+    assert document["control"] == {"value": 1.001, "ci_low": 0.999, "ci_high": 1.003}
+    measured, broken = document["rows"]
+    assert measured["latency_ms"] == {"median": 2.0, "mad": 0.1, "min": 1.0, "p90": None}
+    assert measured["ratio"] == {"value": 1.5, "ci_low": 1.4, "ci_high": 1.6, "verdict": "faster"}
+    assert measured["accuracy"].keys() == {"metric", "value", "n", "ci_low", "ci_high"}
+    assert broken["error"] == "no driver"
+    figures = set(broken) - {"model", "precision", "provider", "error", "notes"}
+    assert {broken[figure] for figure in figures} == {None}
+
+
+def test_seconds_become_milliseconds() -> None:
+    found = latency_from_summary(Summary(0.25, 0.125, 0.5, 1.0))
+    assert found == Latency(250.0, 125.0, 500.0, 1000.0)
+
+
+def test_ratio_stands_beside_its_verdict() -> None:
+    assert ratio_from_interval(Interval(1.0, 0.9, 1.2), "same") == Ratio(1.0, 0.9, 1.2, "same")
+
+
+def test_accuracy_has_its_interval() -> None:
+    found = accuracy_from_correct("top1", np.arange(10) < 8)
+    assert found == Accuracy(
+        "top1", 0.8, 10, pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4)
+    )
+
+
+def test_accuracy_over_nothing() -> None:
+    with pytest.raises(DataError, match="0 correct of 0 is no proportion"):
+        accuracy_from_correct("top1", np.array([], np.bool_))
