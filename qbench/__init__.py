@@ -1,0 +1,44 @@
+"""qbench: quantize ONNX vision models and build TensorRT engines that can be trusted.
+
+The four calls of the main job are loaded on first use, so that `import qbench` stays light::
+
+    table = qbench.calibrate("model.onnx", "imgs/", recipe="imagenet")
+    quantized = qbench.quantize("model.onnx", target="cpu", table=table)
+    engine = qbench.build_engine("model.onnx", precision="int8", table=table)
+    result = qbench.benchmark(["model.onnx"], precisions=["fp32", "int8"], table=table)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qbench.benchmarking.benchmark import benchmark as benchmark
+    from qbench.calibration.calibrate import calibrate as calibrate
+    from qbench.engines.build import build_engine as build_engine
+    from qbench.quantization.quantize import quantize as quantize
+
+__all__ = ["benchmark", "build_engine", "calibrate", "quantize"]
+
+_HOMES = {
+    "benchmark": "qbench.benchmarking.benchmark",
+    "build_engine": "qbench.engines.build",
+    "calibrate": "qbench.calibration.calibrate",
+    "quantize": "qbench.quantization.quantize",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'qbench' has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("qbench-onnx")
+    except metadata.PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

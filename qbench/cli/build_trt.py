@@ -1,0 +1,146 @@
+"""`qbench build-trt`: a float model in, a TensorRT engine out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qbench.cli.options import (
+    ModelArguments,
+    PathType,
+    data_options,
+    exclude_option,
+    json_option,
+    model_argument,
+    packed,
+    table_option,
+)
+
+if TYPE_CHECKING:
+    from qbench.engines.build import Engine, EngineOptions
+
+_MOST_NODES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments(ModelArguments):
+    precision: str
+    backend: str
+    shapes: tuple[str, ...]
+    target_gpu: str
+    memory: int | None
+    builder_level: int | None
+    table: Path | None
+    exclude: tuple[str, ...]
+    output: Path
+    as_json: bool
+
+    def options(self) -> EngineOptions:
+        """Return how and where to build."""
+        from qbench.engines.build import EngineOptions
+        from qbench.engines.protocol import BuildOptions
+        from qbench.quantization.quantize import Int8Options
+
+        return EngineOptions(
+            backend=self.backend,
+            shapes=self.shapes,
+            image_size=self.size or self.project.image_size,
+            folder=self.output,
+            build=BuildOptions(
+                workspace_bytes=self.memory << 20 if self.memory else None,
+                builder_level=self.builder_level,
+                target_gpus=tuple(part for part in self.target_gpu.split(",") if part),
+            ),
+            int8=Int8Options(exclude=self.exclude),
+        )
+
+
+@click.command("build-trt")
+@model_argument
+@click.option("--int8", "precision", flag_value="int8", default="int8", help="INT8 (default).")
+@click.option("--fp16", "precision", flag_value="fp16", help="FP16.")
+@click.option("--fp32", "precision", flag_value="fp32", help="FP32, to compare with.")
+@click.option("--backend", default="auto", show_default=True, help="auto, tensorrt or rtx.")
+@click.option(
+    "--shapes", multiple=True, metavar="NAME=SHAPE", help="x=1x3x640x640 or x=MIN/OPT/MAX."
+)
+@click.option("--target-gpu", default="", metavar="GPUS", help="Ahead of time (rtx): sm86,sm89.")
+@click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help="Workspace limit in MiB.")
+@click.option("--builder-level", type=click.IntRange(0, 5), help="Effort of the builder.")
+@data_options
+@table_option
+@exclude_option
+@click.option(
+    "-o", "--output", type=PathType, default=Path("engines"), show_default=True, help="Folder."
+)
+@json_option
+@packed(_Arguments)
+def build_trt(arguments: _Arguments) -> None:
+    """Build a TensorRT engine of MODEL.
+
+    The engine is strongly typed, by the TensorRT that is installed. INT8 takes the calibration
+    table that was made from MODEL; --data calibrates on the way. Precision is written into the ONNX
+    file, so the same command works on TensorRT 10, 11 and TensorRT for RTX.
+    """
+    from qbench.cli.tables import table_for
+    from qbench.engines.build import build_engine
+    from qbench.engines.flavour import find_flavour
+    from qbench.model.load import load
+
+    find_flavour(arguments.backend)  # before any work: without TensorRT there is nothing to do
+    model = load(arguments.path())
+    needs_table = arguments.precision == "int8"
+    engine = build_engine(
+        model,
+        precision=arguments.precision,
+        table=table_for(model, arguments.table, arguments.choice()) if needs_table else None,
+        options=arguments.options(),
+    )
+    if arguments.as_json:
+        _print_json(engine)
+    else:
+        _print_text(engine)
+
+
+def _print_json(engine: Engine) -> None:
+    from qbench.artifacts import SCHEMA_VERSION
+    from qbench.cli.render import print_json
+    from qbench.engines.manifest import manifest_path
+
+    print_json(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "output": str(engine.path),
+            "manifest": str(manifest_path(engine.path)),
+            "seconds": engine.manifest.seconds,
+            "layers_by_dtype": engine.manifest.layers_by_dtype,
+            "audit": engine.audit,
+            "notes": engine.notes,
+        }
+    )
+
+
+def _print_text(engine: Engine) -> None:
+    from qbench.cli.render import percent, size_text
+
+    manifest = engine.manifest
+    for note in engine.notes:
+        click.echo(f"note: {note}")
+    targets = f" for {', '.join(manifest.targets)}" if manifest.targets else ""
+    click.echo(f"{manifest.flavour} {manifest.flavour_version}{targets}: {manifest.seconds:.1f} s")
+    if engine.audit is None:
+        click.echo("which layers run in INT8 is known once the engine is loaded on a GPU")
+    else:
+        layers = ", ".join(f"{count} {dtype}" for dtype, count in manifest.layers_by_dtype.items())
+        click.echo(f"layers: {layers}")
+        if manifest.int8_conv_fraction is not None:
+            click.echo(f"convolutions in INT8: {percent(manifest.int8_conv_fraction)}")
+        if manifest.precision == "int8":
+            for finding in engine.audit.not_int8[:_MOST_NODES]:
+                click.echo(
+                    f"  {finding.dtype}: {finding.node} ({finding.op_type}): {finding.reason}"
+                )
+    click.echo(f"wrote {engine.path} ({size_text(manifest.size_bytes)}) and its manifest")

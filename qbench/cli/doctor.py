@@ -1,0 +1,58 @@
+"""`qbench doctor`: what runs on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from qbench.cli.options import json_option
+
+if TYPE_CHECKING:
+    from qbench.benchmarking.environment import Environment
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what runs here: providers, TensorRT, GPU, CPU."""
+    from qbench.artifacts import SCHEMA_VERSION
+    from qbench.benchmarking.environment import capture
+    from qbench.cli.render import print_json
+    from qbench.engines.flavour import installed_flavours
+    from qbench.runtimes.providers import probe_providers
+
+    environment = capture()
+    providers = probe_providers()
+    flavours = {flavour.name: flavour.version for flavour in installed_flavours()}
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "environment": environment,
+                "providers": providers,
+                "tensorrt": flavours,
+            }
+        )
+        return
+    _print_machine(environment)
+    for name, problem in providers.items():
+        click.echo(f"provider  {problem or f'{name} loads'}")
+    for name, version in flavours.items():
+        click.echo(f"engines   {name} {version}")
+    if not flavours:
+        click.echo("engines   no TensorRT; `uv sync --extra rtx` builds engines without a GPU")
+
+
+def _print_machine(environment: Environment) -> None:
+    from qbench.cli.render import size_text
+
+    click.echo(f"cpu       {environment.cpu}, {environment.cores} cores")
+    click.echo(f"isa       {' '.join(environment.isa or ()) or 'unknown'}")
+    for gpu in environment.gpus or ():
+        memory = size_text(gpu.memory_bytes) if gpu.memory_bytes else "unknown memory"
+        click.echo(f"gpu       {gpu.name}, {memory}, driver {gpu.driver}")
+    if not environment.gpus:
+        click.echo("gpu       none")
+    for package, version in environment.versions.items():
+        click.echo(f"package   {package} {version}")

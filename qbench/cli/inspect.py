@@ -1,0 +1,74 @@
+"""`qbench inspect`: what is in a model, and what each target will leave in float."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qbench.cli.options import SizeType, json_option, model_argument
+from qbench.cli.project import find_model, load_project
+
+if TYPE_CHECKING:
+    from qbench.quantization.inspect import Inspection, TargetInspection
+
+_MOST_OPS = 12
+_MOST_NODES = 10
+
+
+@click.command()
+@model_argument
+@click.option("--size", type=SizeType(), help="Image size where the model is dynamic: 640 or HxW.")
+@json_option
+def inspect(model: Path | None, size: tuple[int, int] | None, as_json: bool) -> None:
+    """Show what is in MODEL and what targets make of it.
+
+    Names the nodes that each target leaves in float, and why.
+    """
+    from qbench.cli.render import print_json
+    from qbench.model.load import load
+    from qbench.quantization.inspect import inspect as run
+
+    inspection = run(load(find_model(model, load_project())), size)
+    if as_json:
+        print_json(inspection)
+    else:
+        _print_text(inspection)
+
+
+def _print_text(inspection: Inspection) -> None:
+    from qbench.cli.render import count_text, print_field, size_text
+
+    print_field("model", f"{inspection.model} (sha256 {inspection.sha256[:12]})")
+    print_field("opset", f"{inspection.opset}, made by {inspection.producer or 'unknown'}")
+    for kind, specs in (("input", inspection.inputs), ("output", inspection.outputs)):
+        for spec in specs:
+            dims = ", ".join(str(dim) for dim in spec.shape)
+            print_field(kind, f"{spec.name} {spec.dtype} [{dims}]")
+    count, size = inspection.parameters, inspection.parameter_bytes
+    print_field("parameters", f"{count_text(count)} ({size_text(size)})")
+    macs = "unknown; give --size" if inspection.macs is None else count_text(inspection.macs)
+    print_field("MACs", macs)
+    ops = [f"{count} {op}" for op, count in inspection.ops.items()]
+    more = f", {len(ops) - _MOST_OPS} more kinds" if len(ops) > _MOST_OPS else ""
+    print_field("operators", ", ".join(ops[:_MOST_OPS]) + more)
+    for note in inspection.notes:
+        print_field("note", note)
+    for target in inspection.targets:
+        _print_target(target)
+
+
+def _print_target(target: TargetInspection) -> None:
+    from qbench.cli.render import percent, print_field
+
+    if target.problem:
+        print_field(target.target, f"cannot quantize: {target.problem}")
+        return
+    share = target.int8_mac_fraction
+    macs = "" if share is None else f", {percent(share)} of MACs"
+    print_field(target.target, f"{target.quantized} nodes in INT8{macs}")
+    for node in target.float_nodes[:_MOST_NODES]:
+        print_field("  float", f"{node.name} ({node.op_type}): {node.reason}")
+    if len(target.float_nodes) > _MOST_NODES:
+        print_field("  float", f"{len(target.float_nodes) - _MOST_NODES} more; --json lists them")

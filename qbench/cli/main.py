@@ -1,0 +1,72 @@
+"""The `qbench` command: run one command; errors become one line and an exit code."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import click
+
+from qbench.cli.bench import bench
+from qbench.cli.build_trt import build_trt
+from qbench.cli.calibrate import calibrate
+from qbench.cli.demo import demo
+from qbench.cli.doctor import doctor
+from qbench.cli.inspect import inspect
+from qbench.cli.quantize import quantize
+from qbench.errors import QbenchError
+
+_INTERRUPTED = 130
+
+
+class _InOrder(click.Group):
+    """A group that lists its commands in the order of work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of registration."""
+        del ctx
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="qbench-onnx", prog_name="qbench")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+def qbench(verbose: bool) -> None:
+    """Quantize ONNX vision models and build TensorRT engines that can be trusted.
+
+    An FP32 ONNX file and a folder of images go in; a quantized model, an engine and one table of
+    accuracy against latency come out.
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(message)s",
+        stream=sys.stderr,
+    )
+    # Its passes report counts, and inferences that fail without harm.
+    logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)
+
+
+for command in (demo, doctor, inspect, calibrate, quantize, build_trt, bench):
+    qbench.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; errors are one line on stderr."""
+    try:
+        qbench(args=arguments, prog_name="qbench", standalone_mode=False)
+    except QbenchError as error:
+        click.echo(f"qbench: error: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"qbench: error: {error.format_message()}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("qbench: interrupted; no file was left half-written", err=True)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has left
+        sys.stderr.close()
+    return 0

@@ -1,0 +1,123 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from qbench.cli.project import Project, find_model, load_project
+
+if TYPE_CHECKING:
+    from qbench.calibration.calibrate import DataChoice
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Arguments = TypeVar("Arguments")
+PathType = click.Path(path_type=Path)
+
+
+class SizeType(click.ParamType[tuple[int, int]]):
+    """An image size: `640`, or `480x640` for height and width."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return (height, width)."""
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+            self.fail(f"{value!r} is no size; write 640, or 480x640 for height x width", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataArguments:
+    """The options of `data_options`."""
+
+    data: Path | None
+    recipe: str | None
+    size: tuple[int, int] | None
+    limit: int | None
+    project: Project = field(default_factory=load_project)
+
+    def choice(self, default: str | None = None) -> DataChoice | None:
+        """Return which images to read and how, completed from `qbench.toml`; None for none.
+
+        Args:
+            default: Read where --data is not given.
+        """
+        from qbench.calibration.calibrate import DataChoice
+
+        data = self.data or (Path(default) if default else None)
+        if data is None:
+            return None
+        recipe = self.recipe or self.project.recipe
+        return DataChoice(data, recipe, self.size or self.project.image_size, self.limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArguments(DataArguments):
+    """The options of `data_options`, and MODEL."""
+
+    model: Path | None
+
+    def path(self) -> Path:
+        """Return the model's path, given or plain from the folder.
+
+        Raises:
+            UsageError: The folder does not make it plain.
+        """
+        return find_model(self.model, self.project)
+
+
+def packed(kind: Callable[..., Arguments]) -> Callable[[Callable[[Arguments], None]], Any]:
+    """Let click's many keyword arguments reach a command as one value of `kind`."""
+
+    def decorate(command: Callable[[Arguments], None]) -> Callable[..., None]:
+        @wraps(command)
+        def call(**values: Any) -> None:
+            command(kind(**values))
+
+        return call
+
+    return decorate
+
+
+def model_argument(command: Decorated) -> Decorated:
+    """Add MODEL, which may be left out where the folder makes it plain."""
+    return click.argument("model", type=PathType, required=False)(command)
+
+
+def data_options(command: Decorated) -> Decorated:
+    """Add what says which images are read, and how."""
+    size_help = "Image size where the model is dynamic: 640 or HxW."
+    for option in (
+        click.option("--limit", type=click.IntRange(min=1), help="Use N images, evenly spaced."),
+        click.option("--size", type=SizeType(), help=size_help),
+        click.option("--recipe", help="Preprocessing: a name or a .toml file (see calibration/)."),
+        click.option("--data", type=PathType, help="Folder of images, or .npz arrays."),
+    ):
+        command = option(command)
+    return command
+
+
+def table_option(command: Decorated) -> Decorated:
+    """Add --table."""
+    text = "Calibration table; found by the model's hash if left out."
+    return click.option("--table", type=PathType, help=text)(command)
+
+
+def exclude_option(command: Decorated) -> Decorated:
+    """Add --exclude."""
+    text = "Nodes that stay float, as in '/head/*'."
+    return click.option("--exclude", multiple=True, metavar="PATTERN", help=text)(command)
+
+
+def json_option(command: Decorated) -> Decorated:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
