@@ -1,6 +1,7 @@
 """`qbench.calibrate`: one pass over the data, statistics for every target and method."""
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def calibrate(
         recipe: Preprocessing, where `data` is a path.
         threads: Images worked on at the same time; 0 for all cores. The result does not depend on
             it.
-        on_progress: Called after every sample, from any thread.
+        on_progress: Called after every sample, from any thread, by one at a time.
 
     Raises:
         ModelError: The model cannot be read or has nothing to quantize.
@@ -146,11 +147,13 @@ def table_path(model: Model, folder: Path) -> Path:
 class _Counter:
     def __init__(self, total: int, report: Progress | None) -> None:
         self._done, self._total, self._report = 0, total, report
+        self._lock = threading.Lock()
 
     def count(self) -> None:
-        self._done += 1
-        if self._report is not None:
-            self._report(self._done, self._total)
+        with self._lock:
+            self._done += 1
+            if self._report is not None:
+                self._report(self._done, self._total)
 
 
 def _recipe(model: Model, choice: DataChoice) -> Recipe:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.calibration.kernels import BINS, count_into, moments
+from qbench.calibration.kernels import BINS, Scan, scan
 
 SMALLEST_EXPONENT = -80
 """Histograms are not narrower than +-2**-80: smaller activations are zero to any 8-bit format."""
@@ -69,12 +69,10 @@ class TensorStatistics:
     @property
     def channel_means(self) -> NDArray[Any] | None:
         """Mean of the values of each channel, float64 [channels]."""
-        totals = self.channel_totals
-        return (
-            None
-            if totals is None
-            else np.ldexp(totals * (totals.size / self.count), -_CHANNEL_BITS)
-        )
+        if self.channel_totals is None:
+            return None
+        per_channel = self.count / self.channel_totals.size
+        return np.ldexp(self.channel_totals / per_channel, -_CHANNEL_BITS)
 
     def add(self, array: NDArray[Any], channel_axis: int | None = None) -> None:
         """Count in the values of `array`, of any shape and float type: one image's tensor.
@@ -86,21 +84,22 @@ class TensorStatistics:
         Raises:
             NonFiniteError: A value is NaN or Inf; nothing is counted then.
         """
-        values = np.ascontiguousarray(array, np.float32).reshape(-1)
-        if not values.size:
+        if not array.size:
             return
-        low, high, total, squares = moments(values)
-        if not math.isfinite(total):
+        values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
+        seen = scan(values, self.exponent)
+        if not math.isfinite(seen.squares):
             raise NonFiniteError
+        if (needed := _exponent(seen)) > self.exponent:
+            self._widen(needed)
+            seen = scan(values, self.exponent)
         self.count += values.size
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        self.total += _to_fixed(total)
-        self.squares += _to_fixed(squares)
+        self.low, self.high = min(self.low, seen.low), max(self.high, seen.high)
+        self.total += _to_fixed(math.fsum(seen.totals))
+        self.squares += _to_fixed(seen.squares)
+        self.counts += seen.counts
         if channel_axis is not None:
-            self._add_channels(np.asarray(array), channel_axis)
-        if low or high:  # zeros fit every range, however narrow
-            self._widen(math.frexp(max(-low, high))[1])
-        count_into(self.counts, values, self.exponent)
+            self._add_channels(np.rint(np.ldexp(seen.totals, _CHANNEL_BITS)).astype(np.int64))
 
     def merge(self, other: "TensorStatistics") -> None:
         """Count in all that `other` has seen."""
@@ -109,16 +108,13 @@ class TensorStatistics:
         self.total += other.total
         self.squares += other.squares
         if other.channel_totals is not None:
-            own = 0 if self.channel_totals is None else self.channel_totals
-            self.channel_totals = own + other.channel_totals
+            self._add_channels(other.channel_totals)
         self._widen(other.exponent)
         self.counts += widened(other.counts, self.exponent - other.exponent)
 
-    def _add_channels(self, array: NDArray[Any], axis: int) -> None:
-        others = tuple(i for i in range(array.ndim) if i != axis % array.ndim)
-        sums = np.ldexp(array.sum(axis=others, dtype=np.float64), _CHANNEL_BITS)
-        own = 0 if self.channel_totals is None else self.channel_totals
-        self.channel_totals = own + np.rint(sums).astype(np.int64)
+    def _add_channels(self, totals: NDArray[Any]) -> None:
+        own = self.channel_totals
+        self.channel_totals = totals if own is None else own + totals
 
     def _widen(self, exponent: int) -> None:
         if exponent > self.exponent:
@@ -135,6 +131,20 @@ def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
         wider[BINS // 4 : 3 * BINS // 4] = counts[0::2] + counts[1::2]
         counts = wider
     return counts
+
+
+def _exponent(seen: Scan) -> int:
+    """Return the least exponent of a histogram that holds all values seen."""
+    magnitude = max(-seen.low, seen.high)
+    return math.frexp(magnitude)[1] if magnitude else SMALLEST_EXPONENT
+
+
+def _by_channel(values: NDArray[Any], axis: int | None) -> NDArray[Any]:
+    """Return a view [outer, channels, inner] of `values`; one channel without an axis."""
+    if axis is None:
+        return values.reshape(1, 1, -1)
+    axis %= values.ndim
+    return values.reshape(math.prod(values.shape[:axis]), values.shape[axis], -1)
 
 
 def _to_fixed(value: float) -> int:

@@ -5,9 +5,11 @@ the histograms. Neither holds a date, a duration or a host: the same model and d
 bytes.
 """
 
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -148,6 +150,20 @@ class CalibrationTable:
         return json_bytes(_TableFile(self.header, records))
 
 
+_DAMAGE = (
+    msgspec.MsgspecError,
+    BadZipFile,
+    zlib.error,
+    TokenError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    OSError,
+)
+"""What msgspec, zipfile and NumPy raise for files that are cut off or overwritten."""
+
+
 def load_table(path: Path) -> CalibrationTable:
     """Read a table.
 
@@ -156,7 +172,11 @@ def load_table(path: Path) -> CalibrationTable:
     """
     try:
         document = msgspec.json.decode(path.read_bytes(), type=_TableFile)
-        with np.load(path.with_suffix(".npz")) as file:
+        version = document.header.schema_version
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version {version}, this qbench reads {SCHEMA_VERSION}")
+        # From memory, since np.load leaves a damaged file open.
+        with np.load(BytesIO(path.with_suffix(".npz").read_bytes())) as file:
             counts, totals = file["counts"], file["channel_totals"]
         ends = np.cumsum([record.channels for record in document.tensors])
         if int(ends[-1]) != totals.size:
@@ -167,7 +187,7 @@ def load_table(path: Path) -> CalibrationTable:
         raise CalibrationError(
             f"no calibration table at {error.filename}; calibrate first"
         ) from None
-    except (msgspec.MsgspecError, BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise CalibrationError(
             f"{path} is not a calibration table of qbench ({error}); calibrate again"
         ) from error
@@ -208,6 +228,9 @@ def _record(name: str, statistics: TensorStatistics) -> _TensorRecord:
 def _statistics(
     record: _TensorRecord, counts: NDArray[Any], channel_totals: NDArray[Any]
 ) -> TensorStatistics:
+    found = int(counts.sum())
+    if found != record.count:
+        raise ValueError(f"the histogram of {record.name!r} holds {found} values of {record.count}")
     return TensorStatistics(
         count=record.count,
         low=record.min,

@@ -1,6 +1,7 @@
 """Small questions to, and edits of, an `onnx_ir` graph that several stages share."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,22 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
 
 
 def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """Register `array` as a new initializer and return its value."""
+    """Register `array` as a new initializer and return its value.
+
+    Where the graph has an input or initializer called `name` already, a number is added to it.
+    """
+    taken = {*graph.initializers, *(value.name for value in graph.inputs)}
+    name = unused_name(name, taken)
     tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
     value = ir.val(name, tensor.dtype, tensor.shape, const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def unused_name(name: str, taken: Collection[str | None]) -> str:
+    """Return `name`, with the first number that makes it differ from those in `taken`."""
+    numbered = (f"{name}_{number}" for number in count(1))
+    return next(candidate for candidate in chain([name], numbered) if candidate not in taken)
 
 
 def replace_by_constant(graph: ir.Graph, output: ir.Value, array: NDArray[Any]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from qbench.model.graph import subgraph_nodes, unused_name
 from qbench.model.load import Model
 from qbench.model.passes.fold_constants import fold_constants
 from qbench.model.passes.fuse_batchnorm import fuse_batchnorm
@@ -45,4 +46,14 @@ def prepare(model: Model) -> Model:
         common.ShapeInferencePass(),
         common.NameFixPass(),
     )
-    return replace(model, ir=finish(graph_model).model)
+    finished = finish(graph_model).model
+    _tell_nodes_apart(finished)
+    return replace(model, ir=finished)
+
+
+def _tell_nodes_apart(model: ir.Model) -> None:
+    """Give nodes in subgraphs names that no other node has, which ONNX does not ask for."""
+    taken: set[str | None] = {node.name for node in model.graph}
+    for node in subgraph_nodes(model):
+        node.name = unused_name(node.name or node.op_type, taken)
+        taken.add(node.name)

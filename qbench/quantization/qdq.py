@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import NameFixPass
 
 from qbench.errors import QuantizationError
 from qbench.model.graph import add_initializer, constant
@@ -58,6 +59,7 @@ class _Writer:
         for bias in self._plan.biases:
             self._replace_bias(bias, parameters[bias.data].scale)
         self._drop_unused_initializers()
+        NameFixPass()(self._model)  # a tensor of the model may be called like one of a new pair
         return self._model
 
     def shift_bias(self, name: str, shift: NDArray[Any]) -> None:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from qbench.calibration.calibrate import obtain_table
 from qbench.calibration.table import CalibrationTable, load_table
-from qbench.errors import UsageError
+from qbench.errors import ModelError, UsageError
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
@@ -52,7 +52,8 @@ class QuantizedModel:
         precision: `int8` or `fp16`.
         plan: What was quantized; None unless INT8.
         table: The statistics that gave the scales; None unless INT8.
-        int8_mac_fraction: Share of multiply-accumulates in quantized nodes.
+        int8_mac_fraction: Share of multiply-accumulates in quantized nodes; None where it is not
+            known.
         path: Where it was written, or None.
     """
 
@@ -62,7 +63,7 @@ class QuantizedModel:
     precision: str
     plan: Plan | None = None
     table: CalibrationTable | None = None
-    int8_mac_fraction: float = 0.0
+    int8_mac_fraction: float | None = None
     path: Path | None = None
 
     @property
@@ -152,14 +153,20 @@ def default_weight_bits(target: str) -> int:
     return 7 if target == "cpu" and not adds_in_32_bits(read_cpuinfo()) else 8
 
 
-def mac_fraction(prepared: Model, plan: Plan, image_size: tuple[int, int] | None) -> float:
-    """Return the share of multiply-accumulates that the plan quantizes, 0 to 1."""
-    bound = bind_shapes(prepared.ir, example_shapes(prepared, image_size))
-    macs = macs_by_node(bound)
+def mac_fraction(prepared: Model, plan: Plan, image_size: tuple[int, int] | None) -> float | None:
+    """Return the share of multiply-accumulates that the plan quantizes, 0 to 1.
+
+    None where the model leaves its image size open and none is given.
+    """
+    try:
+        shapes = example_shapes(prepared, image_size)
+    except ModelError:
+        return None
+    macs = macs_by_node(bind_shapes(prepared.ir, shapes))
     total = sum(macs.values())
     chosen = set(plan.quantized)
     quantized = sum(count for name, count in macs.items() if name in chosen)
-    return quantized / total if total else 0.0
+    return quantized / total if total else None
 
 
 def _saved(result: QuantizedModel, path: Path) -> QuantizedModel:

@@ -9,7 +9,15 @@ from onnx.reference import ReferenceEvaluator
 
 from qbench.model.graph import constant, integer, replace_by_constant, static_shape
 
-_KEEP = {"QuantizeLinear", "DequantizeLinear", "RandomNormal", "RandomUniform", "Bernoulli"}
+_RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
+_KEEP = {"QuantizeLinear", "DequantizeLinear"} | _RANDOM
 _SIZE_LIMIT_BYTES = 1 << 20
 """A node that would expand a small constant beyond this stays a node."""
 
@@ -18,7 +26,7 @@ def fold_constants(model: ir.Model) -> int:
     """Fold nodes with constant inputs, and Shape of a static tensor; return how many.
 
     Postcondition: no node of the main graph has only constant inputs, except quantization nodes,
-    random generators, nodes with subgraphs and nodes whose result exceeds 1 MiB.
+    random generators, nodes with subgraphs and nodes whose result is a sequence or exceeds 1 MiB.
     """
     folded = 0
     for node in list(model.graph):
@@ -44,7 +52,10 @@ def _evaluate(node: ir.Node, opsets: dict[str, int]) -> list[NDArray[Any]] | Non
     if not feeds or any(array is None for array in feeds.values()):
         return None
     evaluator = ReferenceEvaluator(ir.serde.serialize_node(node), opsets=opsets)
-    return [np.asarray(result) for result in evaluator.run(None, feeds)]
+    results = evaluator.run(None, feeds)
+    if any(isinstance(result, list) for result in results):
+        return None  # a sequence is no initializer
+    return [np.asarray(result) for result in results]
 
 
 def _known_shape(node: ir.Node) -> list[NDArray[Any]] | None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.model.graph import add_initializer, constant, floating, only_user
+from qbench.model.graph import add_initializer, constant, floating, integer, only_user
 
 _DEFAULT_EPSILON = 1e-5
 
@@ -33,6 +33,8 @@ def fuse_batchnorm(model: ir.Model) -> int:
 def _foldable_conv(norm: ir.Node) -> ir.Node | None:
     if norm.op_type != "BatchNormalization" or norm.inputs[0] is None:
         return None
+    if integer(norm, "training_mode", 0):
+        return None  # it normalizes by the batch
     conv = norm.inputs[0].producer()
     if conv is None or conv.op_type != "Conv" or only_user(conv.outputs[0]) is not norm:
         return None
@@ -46,11 +48,12 @@ def _fuse(graph: ir.Graph, conv: ir.Node, norm: ir.Node) -> None:
     weight = _float64(conv.inputs[1])
     bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(mean)
     per_channel = scale.reshape(-1, *[1] * (weight.ndim - 1))
+    dtype = _array(conv.inputs[1]).dtype
     fused_weight = add_initializer(
-        graph, f"{conv.name}_weight_fused", (weight * per_channel).astype(np.float32)
+        graph, f"{conv.name}_weight_fused", (weight * per_channel).astype(dtype)
     )
     fused_bias = add_initializer(
-        graph, f"{conv.name}_bias_fused", ((bias - mean) * scale + beta).astype(np.float32)
+        graph, f"{conv.name}_bias_fused", ((bias - mean) * scale + beta).astype(dtype)
     )
     conv.resize_inputs(3)
     conv.replace_input_with(1, fused_weight)
@@ -68,6 +71,10 @@ def _take_over_output(graph: ir.Graph, conv: ir.Node, norm: ir.Node) -> None:
 
 
 def _float64(value: ir.Value | None) -> NDArray[Any]:
+    return _array(value).astype(np.float64)
+
+
+def _array(value: ir.Value | None) -> NDArray[Any]:
     array = constant(value)
     assert array is not None  # _foldable_conv asked for constants
-    return array.astype(np.float64)
+    return array

@@ -1,0 +1,150 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+
+from qbench.calibration.collect import Collection, collect, with_outputs
+from qbench.data.samples import Sample, fingerprint
+from qbench.errors import CalibrationError, DataError
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.placement.targets import TARGETS, observed_tensors
+
+
+@dataclass(frozen=True)
+class Images:
+    """Seeded samples, some of which may be corrupt or hold other values."""
+
+    indices: tuple[int, ...]
+    corrupt: frozenset[int] = frozenset()
+    change: Callable[[int, Any], Any] = field(default=lambda _, array: array)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return f"{self.indices[index]:02}.png"
+
+    def load(self, index: int) -> Sample:
+        number = self.indices[index]
+        if number in self.corrupt:
+            raise DataError(f"{self.name(index)} is truncated; replace it")
+        array = np.random.default_rng(number).normal(size=graphs.IMAGE).astype(np.float32)
+        return Sample(self.name(index), {"x": self.change(number, array)})
+
+    def digest(self, index: int) -> str:
+        return self.name(index)
+
+    def fingerprint(self) -> str:
+        return fingerprint(self)
+
+    def describe(self) -> str:
+        return f"{len(self)} images"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return prepare(graphs.model_of(graphs.residual()))
+
+
+def gather(model: Model, source: Images, threads: int = 1, **options: Any) -> Collection:
+    tensors = observed_tensors(model, list(TARGETS))
+    return collect(model, tensors, source, threads=threads, **options)
+
+
+def identity(collection: Collection) -> dict[str, tuple[object, ...]]:
+    return {
+        name: (s.count, s.low, s.high, s.total, s.squares, s.exponent, s.counts.tobytes())
+        for name, s in collection.statistics.items()
+    }
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_result_does_not_depend_on_threads(model: Model, threads: int) -> None:
+    source = Images(tuple(range(11)))
+    assert identity(gather(model, source, threads)) == identity(gather(model, source))
+
+
+def test_the_result_does_not_depend_on_order(model: Model) -> None:
+    forwards = gather(model, Images(tuple(range(8))))
+    assert identity(gather(model, Images(tuple(range(8))[::-1]))) == identity(forwards)
+
+
+def test_halves_merge_to_the_whole(model: Model) -> None:
+    whole = gather(model, Images(tuple(range(8))))
+    first, second = gather(model, Images((0, 1, 2))), gather(model, Images((3, 4, 5, 6, 7)))
+    for name, statistics in first.statistics.items():
+        statistics.merge(second.statistics[name])
+    assert identity(first) == identity(whole)
+
+
+def test_statistics_are_those_of_the_activations(model: Model) -> None:
+    source = Images((0, 1))
+    collection = gather(model, source)
+    outputs = with_outputs(model.ir, ["stem_relu"])
+    values = np.stack([graphs.run(outputs, source.load(i).feeds)["stem_relu"] for i in range(2)])
+    statistics = collection.statistics["stem_relu"]
+    assert statistics.count == values.size
+    assert statistics.high == pytest.approx(values.max(), rel=1e-5)
+    assert statistics.mean == pytest.approx(values.mean(), rel=1e-5)
+    assert collection.images == 2
+    assert collection.inference_seconds > 0
+
+
+def test_every_sample_is_reported(model: Model) -> None:
+    calls: list[None] = []
+    gather(model, Images(tuple(range(5))), 2, on_sample=lambda: calls.append(None))
+    assert len(calls) == 5
+
+
+def test_corrupt_samples_are_skipped_and_named(model: Model) -> None:
+    source = Images(tuple(range(20)), corrupt=frozenset({3, 17}))
+    collection = gather(model, source, 2)
+    assert (collection.images, collection.skipped) == (18, ("03.png", "17.png"))
+    rest = Images(tuple(i for i in range(20) if i not in source.corrupt))
+    assert identity(collection) == identity(gather(model, rest))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_too_many_corrupt_samples(model: Model, threads: int) -> None:
+    source = Images(tuple(range(10)), corrupt=frozenset({2, 7}))
+    with pytest.raises(DataError, match=r"more than 10 % of the samples cannot be used: 2 of 10"):
+        gather(model, source, threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_nan_names_tensor_and_sample(model: Model, threads: int) -> None:
+    source = Images(tuple(range(6)), change=lambda i, a: a * np.float32(np.nan) if i == 4 else a)
+    message = r"tensor 'x' holds NaN or Inf for 04\.png; check the recipe's scale, mean and std"
+    with pytest.raises(CalibrationError, match=message):
+        gather(model, source, threads)
+
+
+def test_samples_that_do_not_fit_the_model(model: Model) -> None:
+    source = Images((0,), change=lambda _, a: a[:, :3])
+    with pytest.raises(DataError, match=r"x \[1, 3, 16, 16\] float32\) does not fit the model's"):
+        gather(model, source)
+
+
+def test_an_interrupt_stops_the_workers(model: Model) -> None:
+    seen: list[int] = []
+
+    def interrupt(number: int, array: Any) -> Any:
+        seen.append(number)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return array
+
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        gather(model, Images(tuple(range(1000)), change=interrupt), 2)
+    assert len(seen) < 100
+
+
+def test_an_unknown_tensor(model: Model) -> None:
+    with pytest.raises(
+        CalibrationError, match="tensor 'none' is not in the graph; prepare the mod"
+    ):
+        with_outputs(model.ir, ["x", "none"])

@@ -1,0 +1,147 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from qbench.calibration.kernels import BINS
+from qbench.calibration.statistics import (
+    SMALLEST_EXPONENT,
+    NonFiniteError,
+    TensorStatistics,
+    widened,
+)
+
+Image = NDArray[np.float32]
+
+anything = st.floats(-(2.0**100), 2.0**100, width=32)
+usual = st.floats(-100, 100, width=32)
+images = st.lists(
+    arrays(np.float32, st.integers(0, 30), elements=usual | anything), min_size=1, max_size=6
+)
+
+
+def statistics_of(*arrays: Image) -> TensorStatistics:
+    statistics = TensorStatistics()
+    for array in arrays:
+        statistics.add(array)
+    return statistics
+
+
+def identity(statistics: TensorStatistics) -> tuple[object, ...]:
+    """Everything that is known, to the bit."""
+    scalars = (statistics.count, statistics.low, statistics.high, statistics.exponent)
+    return *scalars, statistics.total, statistics.squares, statistics.counts.tobytes()
+
+
+@given(images, st.randoms(use_true_random=False), st.integers(1, 4))
+@example([np.float32([0]), np.float32([2.0**-20])], None, 2)
+@example([np.float32([-1e-30]), np.float32([1e30])], None, 2)
+def test_shards_merge_to_the_same_bits_in_any_split_and_order(
+    images: list[Image], random: object, shards: int
+) -> None:
+    shuffled = list(images)
+    if random is not None:
+        random.shuffle(shuffled)  # type: ignore[attr-defined]
+    merged = TensorStatistics()
+    for shard in range(shards):
+        merged.merge(statistics_of(*shuffled[shard::shards]))
+    assert identity(merged) == identity(statistics_of(*images))
+
+
+@given(arrays(np.float32, st.integers(1, 50), elements=usual))
+def test_scalars_are_those_of_numpy(image: Image) -> None:
+    statistics = statistics_of(image)
+    wide = image.astype(np.float64)
+    assert (statistics.low, statistics.high) == (image.min(), image.max())
+    assert statistics.count == image.size
+    assert statistics.mean == pytest.approx(wide.mean(), abs=1e-12)
+    assert statistics.second_moment == pytest.approx(np.square(wide).mean(), abs=1e-10)
+
+
+@given(arrays(np.float32, st.integers(1, 50), elements=usual))
+def test_the_histogram_is_that_of_numpy(image: Image) -> None:
+    statistics = statistics_of(image)
+    edges = (np.arange(BINS + 1) - BINS // 2) * statistics.bin_width
+    assert np.array_equal(statistics.counts, np.histogram(image, edges)[0])
+
+
+@given(arrays(np.float32, st.integers(1, 50), elements=usual))
+def test_the_histogram_is_as_narrow_as_can_be(image: Image) -> None:
+    statistics = statistics_of(image)
+    limit = np.abs(image).max()
+    assert limit < 2.0**statistics.exponent
+    assert limit >= 2.0 ** (statistics.exponent - 1) or statistics.exponent == SMALLEST_EXPONENT
+
+
+@given(arrays(np.int64, BINS, elements=st.integers(0, 1000)), st.integers(0, 3))
+def test_widening_adds_bins_in_pairs(counts: NDArray[np.int64], doublings: int) -> None:
+    wide = widened(counts, doublings)
+    assert wide.sum() == counts.sum()
+    kept = BINS >> doublings
+    middle = wide[(BINS - kept) // 2 : (BINS + kept) // 2]
+    assert np.array_equal(middle, counts.reshape(kept, -1).sum(axis=1))
+
+
+def test_zeros() -> None:
+    statistics = statistics_of(np.zeros((2, 3), np.float32))
+    assert (statistics.low, statistics.high, statistics.mean) == (0, 0, 0)
+    assert statistics.counts[BINS // 2] == statistics.count == 6
+
+
+def test_zeros_do_not_widen_what_is_narrow() -> None:
+    small = np.float32([1e-6])
+    assert statistics_of(np.zeros(3, np.float32), small).exponent == statistics_of(small).exponent
+
+
+@pytest.mark.parametrize("value", [-3.5, 1e-12, 0.125])
+def test_a_constant(value: float) -> None:
+    statistics = statistics_of(np.full(7, value, np.float32))
+    assert statistics.low == statistics.high == np.float32(value)
+    assert statistics.mean == pytest.approx(value, rel=1e-6)
+    assert statistics.counts.max() == 7
+
+
+def test_an_empty_array_counts_nothing() -> None:
+    assert identity(statistics_of(np.zeros((0, 4), np.float32))) == identity(TensorStatistics())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    statistics = statistics_of(np.float32([1, 2]))
+    before = identity(statistics)
+    with pytest.raises(NonFiniteError, match=r"^$"):
+        statistics.add(np.float32([1, value, 3]))
+    assert identity(statistics) == before
+
+
+def test_infinities_that_cancel_are_refused() -> None:
+    with pytest.raises(NonFiniteError, match=r"^$"):
+        statistics_of(np.float32([np.inf, -np.inf]))
+
+
+def test_the_largest_floats_fit() -> None:
+    limit = float(np.finfo(np.float32).max)
+    statistics = statistics_of(np.float32([limit, -limit]))
+    assert statistics.exponent == 128
+    assert math.isfinite(statistics.second_moment)
+
+
+def test_channel_means() -> None:
+    random = np.random.default_rng(0)
+    images = [random.normal(size=(1, 3, 4, 5)).astype(np.float32) for _ in range(4)]
+    halves = [TensorStatistics(), TensorStatistics()]
+    for i, image in enumerate(images):
+        halves[i % 2].add(image, channel_axis=1)
+    merged = TensorStatistics()
+    for half in halves:
+        merged.merge(half)
+    wanted = np.concatenate(images).mean(axis=(0, 2, 3))
+    assert merged.channel_means == pytest.approx(wanted, abs=1e-6)
+
+
+def test_without_a_channel_axis_there_are_no_channel_means() -> None:
+    assert statistics_of(np.ones((1, 2), np.float32)).channel_means is None

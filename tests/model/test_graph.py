@@ -1,0 +1,52 @@
+import graphs
+import onnx
+import onnx_ir as ir
+
+from qbench.model.graph import constant, only_user, static_shape, subgraph_nodes
+
+
+def values(proto: onnx.ModelProto) -> tuple[dict[str | None, ir.Value], ir.Model]:
+    model = graphs.model_of(proto).ir
+    known = {v.name: v for node in model.graph for v in (*node.inputs, *node.outputs) if v}
+    return known, model
+
+
+def test_only_user() -> None:
+    known, _ = values(graphs.residual())
+    user = only_user(known["branch1"])
+    assert user is not None
+    assert user.name == "branch_relu"
+    assert only_user(known["stem_relu"]) is None  # the branch and the skip
+    assert only_user(known["head"]) is None  # the caller
+
+
+def test_a_reader_inside_a_subgraph_is_not_the_only_user() -> None:
+    proto = graphs.with_if()
+    # Only the branch `then` reads the convolution now.
+    proto.graph.node[-2].attribute[1].g.node[0].input[0] = "x"
+    proto.graph.node[2].input[0] = "x"
+    known, _ = values(proto)
+    assert only_user(known["stem_relu"]) is None
+
+
+def test_subgraph_nodes() -> None:
+    _, model = values(graphs.with_if())
+    assert sorted(node.op_type for node in subgraph_nodes(model)) == ["Abs", "Neg"]
+
+
+def test_constants_are_initializers_only() -> None:
+    known, _ = values(graphs.classifier())
+    array = constant(known["fc.b"])
+    assert array is not None
+    assert array.shape == (10,)
+    assert constant(known["x"]) is None
+    assert constant(known["fc"]) is None
+    assert constant(None) is None
+
+
+def test_static_shape() -> None:
+    known, _ = values(graphs.classifier())
+    assert static_shape(known["x"]) == graphs.IMAGE
+    b = graphs.Builder(("N", 3))
+    dynamic, _ = values(b.model(b.node("Relu", "y", b.x)))
+    assert static_shape(dynamic["x"]) is None

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+
+from qbench.errors import ModelError
+from qbench.model.load import load
+from qbench.model.spec import TensorSpec
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    onnx.save(graphs.classifier(), path)
+    return path
+
+
+@pytest.fixture
+def external(tmp_path: Path) -> Path:
+    path = tmp_path / "external.onnx"
+    onnx.save(
+        graphs.classifier(), path, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    return path
+
+
+def test_inputs_and_outputs(path: Path) -> None:
+    model = load(path)
+    assert model.inputs == (TensorSpec("x", (1, 8, 16, 16), np.dtype(np.float32)),)
+    assert [spec.name for spec in model.outputs] == ["probabilities"]
+
+
+def test_named_and_unknown_dimensions(tmp_path: Path) -> None:
+    builder = graphs.Builder(("N", 8, "height", 16))
+    proto = builder.model(builder.conv("head", builder.x))
+    proto.graph.input[0].type.tensor_type.shape.dim[3].Clear()
+    onnx.save(proto, tmp_path / "m.onnx")
+    assert load(tmp_path / "m.onnx").inputs[0].shape == ("N", 8, "height", None)
+
+
+def test_initializers_that_older_files_list_as_inputs_are_none(tmp_path: Path) -> None:
+    proto = graphs.classifier()
+    weight = proto.graph.initializer[0]
+    info = onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+    proto.graph.input.append(info)
+    onnx.save(proto, tmp_path / "m.onnx")
+    assert [spec.name for spec in load(tmp_path / "m.onnx").inputs] == ["x"]
+
+
+def test_the_hash_follows_the_weights_outside_the_file(external: Path) -> None:
+    before = load(external).sha256
+    weights = external.with_name("w.bin")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert load(external).sha256 != before
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model at .*none\.onnx; check the path"):
+        load(tmp_path / "none.onnx")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is a folder; name the \.onnx file in it"):
+        load(tmp_path)
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").touch()
+    with pytest.raises(ModelError, match=r"m\.onnx is empty; export or copy it again"):
+        load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"hello\n", b"{}", b"\x89PNG\r\n\x1a\n", b"version https://git-lfs.github.com/spec/v1\n"],
+)
+def test_something_else_than_onnx(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=r"^[^\n]*m\.onnx (is not a complete ONNX|holds no graph)"):
+        load(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_file(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ModelError, match=r"^[^\n]*model\.onnx (is not a complete|holds no graph)"):
+        load(path)
+
+
+def test_missing_external_data(external: Path) -> None:
+    external.with_name("w.bin").unlink()
+    with pytest.raises(ModelError, match=r"keeps its weights in .*w\.bin, which is missing; copy"):
+        load(external)
+
+
+def test_truncated_external_data(external: Path) -> None:
+    weights = external.with_name("w.bin")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"w\.bin is truncated: \d+ bytes are needed; copy it"):
+        load(external)

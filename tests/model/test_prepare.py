@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from qbench.model.graph import subgraph_nodes
+from qbench.model.load import load
+from qbench.model.prepare import prepare
+
+every_pattern = pytest.mark.parametrize("pattern", graphs.PATTERNS)
+
+
+def op_types(model: ir.Model) -> set[str]:
+    return {node.op_type for node in model.graph}
+
+
+@every_pattern
+def test_prepared_models_compute_the_same(pattern: str) -> None:
+    model = graphs.model_of(graphs.PATTERNS[pattern]())
+    feeds = graphs.feeds_of(model)
+    wanted, found = graphs.run(model.ir, feeds), graphs.run(prepare(model).ir, feeds)
+    assert wanted.keys() == found.keys()
+    for name, array in wanted.items():
+        assert np.allclose(found[name], array, atol=1e-4)
+
+
+@every_pattern
+def test_postconditions(pattern: str) -> None:
+    model = graphs.model_of(graphs.PATTERNS[pattern]())
+    prepared = prepare(model)
+    graph = prepared.ir.graph
+    assert graph.opset_imports[""] >= 13
+    assert not {"Constant", "Identity", "BatchNormalization", "Pad"} & op_types(prepared.ir)
+    names = [node.name for node in (*graph, *subgraph_nodes(prepared.ir))]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    assert all(v.shape is not None and v.dtype is not None for n in graph for v in n.outputs)
+    assert prepared.sha256 == model.sha256
+
+
+@every_pattern
+def test_preparation_is_deterministic_and_leaves_its_input_alone(pattern: str) -> None:
+    model = graphs.model_of(graphs.PATTERNS[pattern]())
+    before = ir.to_proto(model.ir).SerializeToString(deterministic=True)
+    first, second = (
+        ir.to_proto(prepare(model).ir).SerializeToString(deterministic=True) for _ in range(2)
+    )
+    assert first == second
+    assert ir.to_proto(model.ir).SerializeToString(deterministic=True) == before
+
+
+def test_preparing_twice_changes_nothing() -> None:
+    once = prepare(graphs.model_of(graphs.conv_bn_relu()))
+    twice = prepare(once)
+    assert [n.name for n in twice.ir.graph] == [n.name for n in once.ir.graph]
+    assert twice.ir.graph.initializers.keys() == once.ir.graph.initializers.keys()
+
+
+def test_nodes_without_names_get_some() -> None:
+    proto = graphs.residual()
+    for node in proto.graph.node:
+        node.name = ""
+    names = [node.name for node in prepare(graphs.model_of(proto)).ir.graph]
+    assert all(names)
+    assert len(set(names)) == len(names)
+
+
+def test_constants_and_identities_vanish() -> None:
+    b = graphs.Builder()
+    tensor = onnx.numpy_helper.from_array(np.float32(2))
+    b.node("Constant", "two", value=tensor)
+    same = b.node("Identity", "same", b.node("Mul", "doubled", b.x, "two"))
+    prepared = prepare(graphs.model_of(b.model(b.conv("head", same))))
+    assert op_types(prepared.ir) == {"Mul", "Conv"}
+
+
+def test_dynamic_dimensions_stay_dynamic() -> None:
+    b = graphs.Builder(("N", graphs.CHANNELS, "H", "W"))
+    prepared = prepare(graphs.model_of(b.model(b.conv("head", b.x))))
+    assert prepared.inputs[0].shape == ("N", graphs.CHANNELS, "H", "W")
+
+
+def test_external_weights_are_prepared_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(graphs.conv_bn_relu(), path, save_as_external_data=True, size_threshold=0)
+    model = load(path)
+    feeds = graphs.feeds_of(model)
+    wanted = graphs.run(graphs.model_of(graphs.conv_bn_relu()).ir, feeds)["head"]
+    assert np.allclose(graphs.run(prepare(model).ir, feeds)["head"], wanted, atol=1e-4)
+
+
+def test_nodes_in_branches_are_told_apart_from_all_others() -> None:
+    proto = graphs.with_if()
+    for branch in proto.graph.node[-2].attribute:
+        branch.g.node[0].name = "stem"
+    prepared = prepare(graphs.model_of(proto)).ir
+    assert [node.name for node in subgraph_nodes(prepared)] == ["stem_1", "stem_2"]
+    assert "stem" in {node.name for node in prepared.graph}

@@ -1,0 +1,78 @@
+import errno
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from qbench.errors import StorageError
+from qbench.model.load import load
+from qbench.model.save import needs_external_data, on_disk, save, weight_bytes
+from qbench.runtimes.ort import OrtRunner, open_graph
+
+LIMIT = "qbench.model.save.PROTOBUF_LIMIT_BYTES"
+
+
+@pytest.fixture
+def model() -> ir.Model:
+    return graphs.model_of(graphs.classifier()).ir
+
+
+def assert_computes_like(path: Path, model: ir.Model) -> None:
+    feeds = graphs.feeds_of(load(path))
+    wanted = graphs.run(model, feeds)
+    found = OrtRunner(path, threads=1, simulate=True).run(feeds)
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_small_model_is_one_file(model: ir.Model, tmp_path: Path) -> None:
+    save(model, tmp_path / "m.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+    assert_computes_like(tmp_path / "m.onnx", model)
+
+
+def test_weights_beyond_the_limit_go_beside_the_file(
+    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LIMIT, weight_bytes(model) - 1)
+    assert needs_external_data(model)
+    save(model, tmp_path / "m.onnx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
+    assert_computes_like(tmp_path / "m.onnx", model)
+
+
+def test_a_model_with_external_data_may_replace_itself(
+    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.onnx"
+    monkeypatch.setattr(LIMIT, 0)
+    save(model, path)
+    save(load(path).ir, path)
+    assert_computes_like(path, model)
+
+
+def test_a_large_model_runs_from_memory(model: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    feeds = {"x": np.ones(graphs.IMAGE, np.float32)}
+    wanted = open_graph(model, threads=1).run(feeds)
+    monkeypatch.setattr(LIMIT, 0)
+    found = open_graph(model, threads=1).run(feeds)
+    assert np.array_equal(found["probabilities"], wanted["probabilities"])
+
+
+def test_a_temporary_copy_vanishes(model: ir.Model) -> None:
+    with on_disk(model) as path:
+        assert_computes_like(path, model)
+    assert not path.parent.exists()
+
+
+def test_a_full_disk_leaves_nothing(
+    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ir, "save", fail)
+    with pytest.raises(StorageError, match="the disk is full"):
+        save(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,77 @@
+import graphs
+import onnx
+import pytest
+
+from qbench.errors import ModelError
+from qbench.model.graph import static_shape
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
+
+
+def macs(proto: onnx.ModelProto) -> dict[str, int]:
+    prepared = prepare(graphs.model_of(proto))
+    return macs_by_node(bind_shapes(prepared.ir, example_shapes(prepared)))
+
+
+def dynamic(*shape: int | str) -> Model:
+    b = graphs.Builder(shape)
+    return prepare(graphs.model_of(b.model(b.conv("head", b.x))))
+
+
+def test_macs_of_convolutions() -> None:
+    # Output pixels x output channels x kernel x input channels per group.
+    assert macs(graphs.depthwise()) == {
+        "depthwise": 16 * 16 * 8 * 9,
+        "pointwise": 16 * 16 * 8 * 8,
+        "head": 16 * 16 * 8 * 9 * 8,
+    }
+
+
+def test_macs_of_a_transposed_convolution() -> None:
+    # Input pixels x input channels x kernel x output channels.
+    assert macs(graphs.conv_transpose())["up"] == 8 * 8 * 8 * 4 * 8
+
+
+def test_macs_of_matrix_products() -> None:
+    assert macs(graphs.classifier())["fc"] == 8 * 10
+    # 6 tokens of 8 channels.
+    assert macs(graphs.attention()) == {
+        "query": 6 * 8 * 8,
+        "key": 6 * 8 * 8,
+        "scores": 6 * 6 * 8,
+        "mixed": 6 * 8 * 6,
+    }
+
+
+def test_open_dimensions_become_the_image_and_a_batch_of_one() -> None:
+    assert example_shapes(dynamic("N", 8, "H", "W"), (32, 48)) == {"x": (1, 8, 32, 48)}
+    assert example_shapes(dynamic("N", 8, 16, "W"), (32, 48)) == {"x": (1, 8, 16, 48)}
+
+
+def test_open_dimensions_without_an_image_size() -> None:
+    with pytest.raises(
+        ModelError, match=r"input 'x' has a dynamic size \['N', 8, 'H', 'W'\]; give"
+    ):
+        example_shapes(dynamic("N", 8, "H", "W"))
+
+
+def test_bound_shapes_reach_every_tensor_and_leave_the_model_alone() -> None:
+    model = dynamic("N", 8, "H", "W")
+    bound = bind_shapes(model.ir, {"x": (2, 8, 32, 48)})
+    assert static_shape(bound.graph.outputs[0]) == (2, 8, 32, 48)
+    assert static_shape(model.ir.graph.outputs[0]) is None
+    assert macs_by_node(model.ir) == {}
+
+
+def test_shapes_that_are_computed_from_the_input_are_bound() -> None:
+    b = graphs.Builder(("N", 8, 16, 16))
+    shape = b.node("Shape", "shape", b.x)
+    flat = b.node("Reshape", "flat", b.conv("head", b.x), shape)
+    prepared = prepare(graphs.model_of(b.model(flat)))
+    assert static_shape(bind_shapes(prepared.ir, {"x": (3, 8, 16, 16)}).graph.outputs[0]) == (
+        3,
+        8,
+        16,
+        16,
+    )

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.model.spec import TensorSpec
+from qbench.runtimes.ort import PROVIDERS, OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.providers import probe_providers
+
+MODEL = graphs.conv_bn_relu().SerializeToString()
+FEEDS = {"x": np.linspace(-1, 1, np.prod(graphs.IMAGE), dtype=np.float32).reshape(graphs.IMAGE)}
+
+
+def test_inputs_and_outputs() -> None:
+    runner = OrtRunner(MODEL, threads=1)
+    assert runner.inputs == (TensorSpec("x", graphs.IMAGE, np.dtype(np.float32)),)
+    assert [spec.name for spec in runner.outputs] == ["head"]
+    assert runner.provider == "cpu"
+    assert runner.load_seconds > 0
+
+
+def test_a_file_and_its_bytes_are_the_same_model(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    from_file = OrtRunner(tmp_path / "m.onnx", threads=1).run(FEEDS)
+    assert np.array_equal(from_file["head"], OrtRunner(MODEL, threads=1).run(FEEDS)["head"])
+
+
+def test_run_computes_what_the_onnx_reference_does() -> None:
+    reference = onnx.reference.ReferenceEvaluator(onnx.load_from_string(MODEL)).run(None, FEEDS)[0]
+    for simulate in (False, True):
+        found = OrtRunner(MODEL, threads=1, simulate=simulate).run(FEEDS)["head"]
+        assert np.allclose(found, reference, atol=1e-4)
+
+
+def test_results_are_new_arrays() -> None:
+    runner = OrtRunner(MODEL, threads=1)
+    first = runner.run(FEEDS)["head"]
+    kept = first.copy()
+    runner.run({"x": FEEDS["x"] * 2})
+    assert np.array_equal(first, kept)
+
+
+def test_a_bound_call_can_be_repeated() -> None:
+    call = OrtRunner(MODEL, threads=1).bind(FEEDS)
+    call()
+    call()
+
+
+def test_a_graph_in_memory() -> None:
+    model = graphs.model_of(graphs.conv_bn_relu())
+    found = open_graph(model.ir, threads=1).run(FEEDS)["head"]
+    assert np.array_equal(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"])
+
+
+def test_the_optimized_graph_shows_what_was_fused(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    ops = [node.op_type for node in optimized_graph(tmp_path / "m.onnx")]
+    assert ops == ["FusedConv", "FusedConv", "Conv"]
+
+
+@pytest.mark.parametrize(
+    "feeds", [{"x": FEEDS["x"][:, :4]}, {"x": FEEDS["x"].astype(np.float64)}, {"y": FEEDS["x"]}, {}]
+)
+def test_feeds_that_do_not_fit(feeds: graphs.Feeds) -> None:
+    wanted = r"^the data \(.*\) does not fit the model's inputs \(x \[1, 8, 16, 16\] float32\): .+$"
+    with pytest.raises(DataError, match=wanted):
+        OrtRunner(MODEL, threads=1).run(feeds)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello"])
+def test_a_model_that_is_none(content: bytes) -> None:
+    with pytest.raises(ModelError, match=r"^ONNX Runtime refuses the model: [^\n]+$"):
+        OrtRunner(content)
+
+
+def test_an_operator_that_does_not_exist() -> None:
+    builder = graphs.Builder()
+    proto = builder.model(builder.node("Frobnicate", "y", builder.x))
+    with pytest.raises(ModelError, match=r"refuses the model: [^\n]*Frobnicate[^\n]*$"):
+        OrtRunner(proto.SerializeToString())
+
+
+def test_an_unknown_provider() -> None:
+    with pytest.raises(UsageError, match="unknown provider 'npu'; choose one of cpu, cuda, tensor"):
+        OrtRunner(MODEL, provider="npu")
+
+
+def test_a_provider_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UnfitError, match="'cuda' is not part of the installed ONNX Runtime; run"):
+        OrtRunner(MODEL, provider="cuda")
+
+
+def test_the_probe_tries_every_provider() -> None:
+    problems = probe_providers()
+    assert problems.keys() == PROVIDERS.keys()
+    assert problems["cpu"] is None

@@ -1,0 +1,28 @@
+import subprocess
+import sys
+
+import pytest
+
+import qbench
+
+HEAVY = ("onnx", "onnx_ir", "onnxruntime", "cv2", "numba", "numpy")
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = f"import sys, qbench; print(*[name for name in {HEAVY} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("name", qbench.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert callable(getattr(qbench, name))
+
+
+def test_version_is_a_string() -> None:
+    assert qbench.__version__[0].isdigit()
+
+
+def test_unknown_names_are_no_attributes() -> None:
+    with pytest.raises(AttributeError, match="module 'qbench' has no attribute 'calibrat'"):
+        _ = qbench.calibrat
