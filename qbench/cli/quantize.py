@@ -115,7 +115,8 @@ def _print_text(result: QuantizedModel, audit: KernelAudit | None) -> None:
     from qbench.cli.render import percent, size_text
 
     if result.plan is not None:
-        click.echo(f"{percent(result.int8_mac_fraction)} of multiply-accumulates in INT8")
+        if result.int8_mac_fraction is not None:
+            click.echo(f"{percent(result.int8_mac_fraction)} of multiply-accumulates in INT8")
         for node in result.float_nodes[:_MOST_NODES]:
             click.echo(f"  float: {node.name} ({node.op_type}): {node.reason}")
         if len(result.float_nodes) > _MOST_NODES:

@@ -1,0 +1,1 @@
+"""The embedded demo: a small classifier and a generator of labelled images for it."""
