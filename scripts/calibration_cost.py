@@ -1,7 +1,7 @@
 """What calibration costs over plain inference of the same images, in time and in memory.
 
-Both sides run in this process, in turn: all cores infer the preprocessed images with the model as it
-is (batch 1, ONNX Runtime's defaults), then calibrate gathers the statistics of every target. The
+Both sides run in this process, in turn: all cores infer the preprocessed images with the model as
+it is (batch 1, ONNX Runtime's defaults), then `collect` gathers the statistics of every target. The
 ratio of each pair and their median are printed as JSON. Images are decoded once, beforehand, so
 that only inference and counting are compared; `end_to_end_seconds` includes decoding.
 

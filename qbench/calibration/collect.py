@@ -60,7 +60,7 @@ def collect(
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            pass_.stop()  # also on Ctrl-C: workers end after their current sample
+            pass_.stop()  # on an error or Ctrl-C, workers end after their current sample
         for future in done:
             future.result()
     return pass_.result()
@@ -112,13 +112,9 @@ class _Pass:
         statistics = {name: TensorStatistics() for name in self._tensors}
         with self._lock:
             self._partial.append(statistics)
-        try:
-            while (index := self._take()) is not None:
-                self._count(index, statistics)
-                self._on_sample()
-        except BaseException:
-            self.stop()
-            raise
+        while (index := self._take()) is not None:
+            self._count(index, statistics)
+            self._on_sample()
 
     def result(self) -> Collection:
         merged, *others = self._partial

@@ -50,10 +50,11 @@ def _print_text(result: DemoResult) -> None:
     else:
         manifest = result.engine.manifest
         share = manifest.int8_conv_fraction
-        audit = f", {percent(share)} of convolutions in INT8" if share is not None else ""
+        audit = "" if share is None else f"{percent(share)} of convolutions in INT8"
         click.echo(
-            f"engine: {result.engine.path} ({manifest.flavour} {manifest.flavour_version}, "
-            f"built in {manifest.seconds:.1f} s{audit})"
+            f"engine: {result.engine.path}\n"
+            f"  {manifest.flavour} {manifest.flavour_version} for {', '.join(manifest.targets)}, "
+            f"built in {manifest.seconds:.1f} s\n  {audit}"
         )
     click.echo(f"All files are in {result.folder}/. Go on there with your own commands:")
     click.echo(f"  cd {result.folder} && qbench inspect && qbench calibrate --data imgs/")

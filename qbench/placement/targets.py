@@ -29,20 +29,31 @@ def place(model: Model, target: str, exclude: Sequence[str] = ()) -> Plan:
         UsageError: The target is unknown, or a pattern matches no node.
         ModelError: The model is quantized already, or has nothing to quantize.
     """
-    if target not in TARGETS:
-        raise UsageError(f"unknown target {target!r}; choose one of {', '.join(TARGETS)}")
-    graph = model.ir.graph
-    if any(node.op_type == "QuantizeLinear" for node in graph):
-        raise ModelError(f"{model.path} is quantized already; give the float model")
-    plan = TARGETS[target](graph, excluded_nodes(graph, exclude))
+    plan = _plan(model, target, exclude)
     if not plan.quantized:
         raise ModelError(f"{model.path} has no Conv, Gemm or MatMul that {target} could quantize")
     return plan
 
 
 def observed_tensors(model: Model, targets: Sequence[str]) -> dict[str, int | None]:
-    """Return the tensors whose statistics the plans of `targets` need, with their channel axes."""
+    """Return the tensors whose statistics the plans of `targets` need, with their channel axes.
+
+    Raises:
+        UsageError: A target is unknown.
+        ModelError: The model is quantized already, or has nothing that any target could quantize.
+    """
     values = {v.name: v for node in model.ir.graph for v in node.outputs}
     values.update((v.name, v) for v in model.ir.graph.inputs)
-    names = [name for target in targets for name in place(model, target).observed]
+    names = [name for target in targets for name in _plan(model, target).observed]
+    if not names:
+        raise ModelError(f"{model.path} has no Conv, Gemm or MatMul that could be quantized")
     return {name: channel_axis(values[name]) for name in names}
+
+
+def _plan(model: Model, target: str, exclude: Sequence[str] = ()) -> Plan:
+    if target not in TARGETS:
+        raise UsageError(f"unknown target {target!r}; choose one of {', '.join(TARGETS)}")
+    graph = model.ir.graph
+    if any(node.op_type == "QuantizeLinear" for node in graph):
+        raise ModelError(f"{model.path} is quantized already; give the float model")
+    return TARGETS[target](graph, excluded_nodes(graph, exclude))

@@ -16,6 +16,7 @@ from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
 from qbench.placement.plan import FloatNode, Plan
 from qbench.placement.targets import place
 from qbench.quantization.corrections import bias_shifts
+from qbench.quantization.dynamic import to_dynamic_int8
 from qbench.quantization.numerics import QuantizationParameters, asymmetric, symmetric
 from qbench.quantization.precision import to_float16
 from qbench.quantization.qdq import write_qdq
@@ -49,7 +50,7 @@ class QuantizedModel:
         ir: The graph.
         source: The float model it was made from.
         target: Where it shall run.
-        precision: `int8` or `fp16`.
+        precision: `int8`, `fp16` or `dynamic`.
         plan: What was quantized; None unless INT8.
         table: The statistics that gave the scales; None unless INT8.
         int8_mac_fraction: Share of multiply-accumulates in quantized nodes; None where it is not
@@ -86,7 +87,8 @@ def quantize(
     Args:
         model: A float ONNX file, or one that is loaded.
         target: `cpu` or `tensorrt`.
-        precision: `int8` (static Q/DQ) or `fp16`.
+        precision: `int8` (static Q/DQ), `fp16`, or `dynamic` (INT8 with scales found at run time;
+            target `cpu` only, for transformers).
         table: Calibration table or its path; None looks in `calibration/` by the model's hash.
         output: Where to write the model; None keeps it in memory.
         options: How to quantize to INT8.
@@ -102,8 +104,10 @@ def quantize(
         result = _to_int8(model, target, _table(model, table), options or Int8Options())
     elif precision == "fp16":
         result = QuantizedModel(to_float16(prepare(model).ir), model, target, precision)
+    elif precision == "dynamic":
+        result = _to_dynamic(model, target, options or Int8Options())
     else:
-        raise UsageError(f"unknown precision {precision!r}; choose int8 or fp16")
+        raise UsageError(f"unknown precision {precision!r}; choose int8, fp16 or dynamic")
     return result if output is None else _saved(result, Path(output))
 
 
@@ -134,6 +138,13 @@ def _to_int8(
         table=table,
         int8_mac_fraction=mac_fraction(prepared, plan, table.header.image_size),
     )
+
+
+def _to_dynamic(model: Model, target: str, options: Int8Options) -> QuantizedModel:
+    if target != "cpu":
+        raise UsageError(f"dynamic quantization runs on target cpu only, not {target}; use --int8")
+    bits = options.weight_bits or default_weight_bits(target)
+    return QuantizedModel(to_dynamic_int8(prepare(model).ir, bits), model, target, "dynamic")
 
 
 def activation_parameters(

@@ -1,0 +1,66 @@
+"""INT8 with scales found at run time, for transformers on ONNX Runtime's CPU provider."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from qbench.errors import QuantizationError
+from qbench.model.save import save
+
+_OPERATORS = ["MatMul", "Gemm"]
+"""Convolutions are left out: ConvInteger is slower than a float Conv."""
+
+
+def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
+    """Return a copy of a prepared `model` whose MatMul and Gemm with constant weights use integers.
+
+    ONNX Runtime's own `quantize_dynamic` writes it: DynamicQuantizeLinear finds each input's range
+    while the model runs, so no calibration is needed.
+
+    Args:
+        model: The prepared model.
+        weight_bits: 8, or 7 where full-range weights would saturate (x86 without VNNI).
+
+    Raises:
+        QuantizationError: The model has no MatMul or Gemm with constant weights.
+    """
+    # It advises a preparation of its own, which has been done here.
+    logging.getLogger().addFilter(_is_no_advice)
+    try:
+        with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
+            source, output = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
+            save(_without_shapes(model), source)
+            quantize_dynamic(
+                source,
+                output,
+                op_types_to_quantize=_OPERATORS,
+                per_channel=True,
+                reduce_range=weight_bits < 8,
+                weight_type=QuantType.QInt8,
+            )
+            quantized = ir.external_data.load_to_model(ir.load(output))
+    finally:
+        logging.getLogger().removeFilter(_is_no_advice)
+    if not any(node.op_type == "MatMulInteger" for node in quantized.graph):
+        raise QuantizationError(
+            "the model has no MatMul or Gemm with constant weights; use --int8 for convolutions"
+        )
+    return quantized
+
+
+def _without_shapes(model: ir.Model) -> ir.Model:
+    """Return a copy without shapes: ONNX Runtime would keep those of weights that it transposes."""
+    copy = model.clone()
+    for value in copy.graph.initializers.values():
+        value.shape = None
+    for node in copy.graph:
+        for output in node.outputs:
+            output.shape = None
+    return copy
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    return "pre-processing" not in record.getMessage()

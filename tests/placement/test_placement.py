@@ -1,0 +1,139 @@
+"""The plans of both targets for every pattern, as text in goldens/; `--regen` rewrites them."""
+
+from collections import Counter
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+
+from qbench.errors import ModelError, UsageError
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.placement.plan import Activation, Plan
+from qbench.placement.targets import TARGETS, observed_tensors, place
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+every_target = pytest.mark.parametrize("target", TARGETS)
+
+
+def prepared(pattern: str) -> Model:
+    return prepare(graphs.model_of(graphs.PATTERNS[pattern]()))
+
+
+def rendered(plan: Plan) -> str:
+    lines = [f"{plan.target}: {'int8 symmetric' if plan.symmetric else 'uint8'}"]
+    lines += ["", "Q/DQ", *map(activation_line, plan.activations)]
+    lines += ["", "weights"]
+    lines += [f"  {w.tensor} axis {w.axis} -> {w.reader.node}" for w in plan.weights]
+    if plan.biases:
+        lines += ["", "biases"]
+        lines += [f"  {b.tensor} as {b.data} x {b.weight}" for b in plan.biases]
+    lines += ["", f"integer: {' '.join(plan.quantized)}"]
+    lines += [f"float:   {f.name} ({f.op_type}): {f.reason}" for f in plan.floats]
+    return "\n".join(lines) + "\n"
+
+
+def activation_line(activation: Activation) -> str:
+    readers = " ".join(f"{r.node}[{r.position}]" for r in activation.readers)
+    output = " output" if activation.feeds_output else ""
+    scale = "" if activation.scale_from == activation.tensor else f" @{activation.scale_from}"
+    return f"  {activation.tensor}{scale} -> {readers}{output}"
+
+
+@every_target
+@pytest.mark.parametrize("pattern", graphs.PATTERNS)
+def test_plan(pattern: str, target: str, regen: bool) -> None:
+    text = rendered(place(prepared(pattern), target))
+    golden = GOLDENS / f"{pattern}-{target}.txt"
+    if regen:
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_every_golden_belongs_to_a_pattern() -> None:
+    wanted = {f"{pattern}-{target}.txt" for pattern in graphs.PATTERNS for target in TARGETS}
+    assert {path.name for path in GOLDENS.iterdir()} == wanted
+
+
+@every_target
+@pytest.mark.parametrize("pattern", graphs.PATTERNS)
+def test_every_compute_node_is_integer_or_float_with_a_reason(pattern: str, target: str) -> None:
+    model = prepared(pattern)
+    plan = place(model, target)
+    compute = {n.name for n in model.ir.graph if n.op_type in {"Conv", "Gemm", "MatMul"}}
+    stated = Counter([*plan.quantized, *(f.name for f in plan.floats)])
+    assert compute <= stated.keys()
+    assert set(stated.values()) == {1}
+    assert all(f.reason for f in plan.floats)
+
+
+@every_target
+def test_excluded_nodes_stay_float(target: str) -> None:
+    plan = place(prepared("residual"), target, ["branch*", "stem"])
+    assert not {"branch1", "branch2", "stem"} & {
+        *plan.quantized,
+        *(w.reader.node for w in plan.weights),
+    }
+    reasons = {f.name: f.reason for f in plan.floats}
+    assert [reasons[name] for name in ("stem", "branch1", "branch2")] == ["excluded by name"] * 3
+
+
+def test_an_excluded_add_stays_float() -> None:
+    assert "join" in place(prepared("residual"), "cpu").quantized
+    assert "join" not in place(prepared("residual"), "cpu", ["join"]).quantized
+    readers = place(prepared("residual"), "tensorrt", ["join"]).activations
+    assert not any(r.node == "join" for a in readers for r in a.readers)
+
+
+@every_target
+def test_a_pattern_that_matches_nothing(target: str) -> None:
+    message = r"--exclude 'Branch\*' matches no node; .*, the first is 'stem'"
+    with pytest.raises(UsageError, match=message):
+        place(prepared("residual"), target, ["stem", "Branch*"])
+
+
+def test_an_unknown_target() -> None:
+    with pytest.raises(UsageError, match="unknown target 'gpu'; choose one of cpu, tensorrt"):
+        place(prepared("residual"), "gpu")
+
+
+def without_compute() -> Model:
+    b = graphs.Builder()
+    return prepare(graphs.model_of(b.model(b.node("Relu", "y", b.x))))
+
+
+@every_target
+def test_a_model_without_compute(target: str) -> None:
+    with pytest.raises(ModelError, match=f"has no Conv, Gemm or MatMul that {target} could quan"):
+        place(without_compute(), target)
+
+
+@every_target
+def test_a_quantized_model(target: str) -> None:
+    b = graphs.Builder()
+    quantized = b.node("QuantizeLinear", "q", b.x, b.constant("s", np.float32(0.1)))
+    dequantized = b.node("DequantizeLinear", "dq", quantized, "s")
+    model = prepare(graphs.model_of(b.model(b.conv("head", dequantized)), Path("int8.onnx")))
+    with pytest.raises(ModelError, match=r"int8\.onnx is quantized already; give the float model"):
+        place(model, target)
+
+
+def test_observed_tensors_are_the_union_of_what_the_targets_need() -> None:
+    model = prepared("residual")
+    wanted = {name for target in TARGETS for name in place(model, target).observed}
+    assert observed_tensors(model, list(TARGETS)).keys() == wanted
+
+
+def test_observed_tensors_where_only_one_target_finds_work() -> None:
+    b = graphs.Builder()
+    model = prepare(graphs.model_of(b.model(b.conv("only", b.x))))
+    with pytest.raises(ModelError, match="that cpu could quantize"):
+        place(model, "cpu")
+    assert list(observed_tensors(model, list(TARGETS))) == ["x"]
+
+
+def test_observed_tensors_of_a_model_without_compute() -> None:
+    with pytest.raises(ModelError, match="has no Conv, Gemm or MatMul that could be quantized"):
+        observed_tensors(without_compute(), list(TARGETS))

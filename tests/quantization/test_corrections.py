@@ -1,0 +1,82 @@
+import graphs
+import numpy as np
+import pytest
+
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.placement.targets import place
+from qbench.quantization.corrections import bias_shifts
+from qbench.quantization.quantize import Int8Options, quantize
+
+
+def shifted_mean(proto_model: Model, bits: int) -> tuple[float, float]:
+    """Largest mean error of an output channel with the correction, and without it."""
+    table = graphs.table_of(proto_model, samples=16)
+    prepared = prepare(proto_model)
+    plan = place(prepared, "tensorrt")
+    result = quantize(
+        proto_model, target="tensorrt", table=table, options=Int8Options(weight_bits=bits)
+    )
+    shifts = bias_shifts(prepared.ir.graph, plan, table.statistics, bits)
+    (output,) = (spec.name for spec in proto_model.outputs)
+    errors = []
+    for seed in range(16):
+        feeds = graphs.feeds_of(proto_model, seed)
+        errors.append(
+            graphs.run(result.ir, feeds)[output] - graphs.run(proto_model.ir, feeds)[output]
+        )
+    mean = np.concatenate(errors).mean(axis=(0, 2, 3))
+    return float(np.abs(mean).max()), float(np.abs(mean - shifts["head"]).max())
+
+
+def biased_conv(group: int) -> Model:
+    """A convolution whose inputs have means far from zero, so that rounding shifts its output."""
+    b = graphs.Builder()
+    means = b.constant("means", np.arange(1, 9, dtype=np.float32).reshape(1, 8, 1, 1))
+    return graphs.model_of(
+        b.model(b.conv("head", b.node("Add", "moved", b.x, means), group=group, pads=[0] * 4))
+    )
+
+
+@pytest.mark.parametrize("group", [1, 2, 8])
+def test_the_mean_of_the_output_comes_back(group: int) -> None:
+    corrected, uncorrected = shifted_mean(biased_conv(group), bits=7)
+    assert corrected < 0.35 * uncorrected
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_gemm(transposed: int) -> None:
+    b = graphs.Builder((1, 16))
+    weight = b.weight("w", *((5, 16) if transposed else (16, 5)))
+    moved = b.node("Add", "moved", b.x, b.constant("three", np.float32([3])))
+    model = graphs.model_of(b.model(b.node("Gemm", "head", moved, weight, transB=transposed)))
+    table = graphs.table_of(model)
+    prepared = prepare(model)
+    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), table.statistics, 7)
+    result = quantize(model, target="tensorrt", table=table, options=Int8Options(weight_bits=7))
+    rows = np.concatenate([graphs.feeds_of(model, seed)["x"] for seed in range(8)])
+    errors = [
+        graphs.run(result.ir, {"x": row[None]})["head"]
+        - graphs.run(model.ir, {"x": row[None]})["head"]
+        for row in rows
+    ]
+    mean = np.concatenate(errors).mean(axis=0)
+    assert shifts["head"].shape == (5,)
+    assert np.linalg.norm(mean) < 0.5 * np.linalg.norm(mean - shifts["head"])
+
+
+def test_exact_weights_need_no_shift() -> None:
+    b = graphs.Builder()
+    weight = b.constant(
+        "w", np.random.default_rng(0).choice([-1.0, 0, 1], (4, 8, 3, 3)).astype("f")
+    )
+    model = graphs.model_of(b.model(b.node("Conv", "head", b.x, weight)))
+    prepared = prepare(model)
+    statistics = graphs.table_of(model).statistics
+    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), statistics, 8)
+    assert shifts["head"] == pytest.approx(np.zeros(4), abs=1e-6)
+
+
+def test_nodes_whose_input_means_are_unknown_are_left_alone() -> None:
+    prepared = prepare(graphs.model_of(graphs.residual()))
+    assert bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), {}, 8) == {}

@@ -1,0 +1,105 @@
+import graphs
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from qbench.evaluation.similarity import sqnr_db
+from qbench.model.prepare import prepare
+from qbench.quantization.precision import to_float16
+
+
+def halved(proto: onnx.ModelProto) -> tuple[ir.Model, ir.Model]:
+    """The prepared model and the same in FP16."""
+    prepared = prepare(graphs.model_of(proto)).ir
+    return prepared, to_float16(prepared)
+
+
+def assert_close(prepared: ir.Model, half: ir.Model, least_db: float = 50) -> None:
+    feeds = graphs.feeds_of(graphs.Model(prepared, None, ""))
+    wanted, found = graphs.run(prepared, feeds), graphs.run(half, feeds, simulate=False)
+    assert list(found) == list(wanted)
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype
+        assert sqnr_db(array, found[name]) > least_db
+
+
+@pytest.mark.parametrize("pattern", graphs.PATTERNS)
+def test_every_pattern_runs_close_to_fp32(pattern: str) -> None:
+    prepared, half = halved(graphs.PATTERNS[pattern]())
+    assert_close(prepared, half)
+    ends = [*half.graph.inputs, *half.graph.outputs]
+    assert {value.dtype for value in ends} == {ir.DataType.FLOAT}
+
+
+@pytest.mark.parametrize("pattern", graphs.PATTERNS)
+def test_the_source_is_left_alone(pattern: str) -> None:
+    prepared = prepare(graphs.model_of(graphs.PATTERNS[pattern]())).ir
+    before = ir.to_proto(prepared).SerializeToString(deterministic=True)
+    to_float16(prepared)
+    assert ir.to_proto(prepared).SerializeToString(deterministic=True) == before
+
+
+def test_weights_and_activations_are_half_and_casts_stand_at_the_ends_only() -> None:
+    _, half = halved(graphs.residual())
+    graph = half.graph
+    assert {value.dtype for value in graph.initializers.values()} == {ir.DataType.FLOAT16}
+    casts = [node for node in graph if node.op_type == "Cast"]
+    assert [node.inputs[0].name for node in casts] == ["x", "head_half"]
+
+
+def test_the_scales_of_resize_stay_float() -> None:
+    _, half = halved(graphs.upsample())
+    (resize,) = (node for node in half.graph if node.op_type == "Resize")
+    assert resize.inputs[2].dtype == ir.DataType.FLOAT
+    assert resize.outputs[0].dtype == ir.DataType.FLOAT16
+
+
+def test_branches_stay_float() -> None:
+    _, half = halved(graphs.with_if())
+    inner = [n for n in half.graph.all_nodes() if n.op_type in {"Neg", "Abs"}]
+    assert {n.inputs[0].dtype for n in inner} == {ir.DataType.FLOAT}
+    convs = [node for node in half.graph if node.op_type == "Conv"]
+    assert {conv.outputs[0].dtype for conv in convs} == {ir.DataType.FLOAT16}
+
+
+def test_weights_beyond_the_range_of_half_saturate() -> None:
+    b = graphs.Builder()
+    huge = b.constant("huge", np.float32([1e6]))
+    _, half = halved(b.model(b.node("Min", "y", b.x, huge)))
+    assert half.graph.initializers["huge_fp16"].const_value.numpy() == [65504]
+
+
+def test_casts_and_fills_that_name_their_type() -> None:
+    b = graphs.Builder()
+    whole = b.node("Cast", "whole", b.x, to=onnx.TensorProto.INT32)
+    back = b.node("Cast", "back", whole, to=onnx.TensorProto.FLOAT)
+    fill = onnx.numpy_helper.from_array(np.float32([2]))
+    twos = b.node("ConstantOfShape", "twos", b.node("Shape", "shape", back), value=fill)
+    prepared, half = halved(b.model(b.node("Mul", "y", back, twos)))
+    assert_close(prepared, half)
+    assert {n.outputs[0].dtype for n in half.graph if n.name == "y"} == {ir.DataType.FLOAT16}
+
+
+def test_integers_pass_through() -> None:
+    b = graphs.Builder()
+    index = b.node("ArgMax", "index", b.conv("stem", b.x), axis=1)
+    proto = b.model(index)
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    _, half = halved(proto)
+    assert half.graph.outputs[0].dtype == ir.DataType.INT64
+
+
+def test_what_the_schemas_know_in_float_only_gets_float() -> None:
+    b = graphs.Builder((1, 6, 4))
+    boxes = b.node("Relu", "boxes", b.x)
+    summed = b.node("ReduceSum", "summed", boxes, b.constant("axes", np.array([2])), keepdims=1)
+    scores = b.node("Transpose", "scores", summed, perm=[0, 2, 1])
+    most = b.constant("most", np.array([3]))
+    proto = b.model(b.node("NonMaxSuppression", "chosen", boxes, scores, most))
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    _, half = halved(proto)
+    (nms,) = (node for node in half.graph if node.op_type == "NonMaxSuppression")
+    assert [value.dtype.name for value in nms.inputs if value] == ["FLOAT", "FLOAT", "INT64"]
+    assert half.graph.node("summed").outputs[0].dtype == ir.DataType.FLOAT16
+    graphs.run(half, graphs.feeds_of(graphs.Model(half, None, "")))

@@ -1,0 +1,129 @@
+"""`qbench.quantize` from file to file."""
+
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+
+import qbench
+from qbench.data.npz import NpzSource
+from qbench.errors import CalibrationError, ModelError, UsageError
+from qbench.model.load import Model, load
+from qbench.quantization import quantize as module
+from qbench.quantization.quantize import Int8Options, default_weight_bits, quantize
+from qbench.runtimes.ort import OrtRunner
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def model(folder: Path) -> Model:
+    onnx.save(graphs.residual(), folder / "m.onnx")
+    return load(folder / "m.onnx")
+
+
+def test_the_table_is_found_by_the_models_hash(model: Model, folder: Path) -> None:
+    graphs.table_of(graphs.model_of(graphs.depthwise())).save(folder / "calibration" / "a.json")
+    graphs.table_of(model).save(folder / "calibration" / "z.json")
+    result = qbench.quantize("m.onnx", target="cpu", output="out/q.onnx")
+    assert result.path == Path("out/q.onnx")
+    assert result.table is not None
+    assert result.table.header.model_sha256 == model.sha256
+    assert OrtRunner(result.path).inputs == OrtRunner(folder / "m.onnx").inputs
+
+
+def test_a_table_that_is_named(model: Model, folder: Path) -> None:
+    graphs.table_of(model).save(folder / "t.json")
+    assert quantize(model, target="cpu", table=folder / "t.json").path is None
+
+
+def test_without_a_table(model: Model) -> None:
+    message = r"no calibration table in calibration/ was made from m\.onnx; run `qbench calibrate m"
+    with pytest.raises(CalibrationError, match=message):
+        quantize(model, target="cpu")
+
+
+def test_a_table_of_another_model(model: Model) -> None:
+    table = graphs.table_of(graphs.model_of(graphs.depthwise()))
+    with pytest.raises(CalibrationError, match="the calibration table was made from another model"):
+        quantize(model, target="cpu", table=table)
+
+
+def test_a_model_that_is_quantized_already(model: Model, folder: Path) -> None:
+    quantize(model, target="tensorrt", table=graphs.table_of(model), output="q.onnx")
+    again = load(folder / "q.onnx")
+    table = graphs.table_of(model)
+    object.__setattr__(again, "sha256", model.sha256)
+    with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
+        quantize(again, target="cpu", table=table)
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_exclusions_reduce_the_share_of_integer_work(model: Model, target: str) -> None:
+    table = graphs.table_of(model)
+    whole = quantize(model, target=target, table=table)
+    part = quantize(model, target=target, table=table, options=Int8Options(exclude=["branch*"]))
+    assert whole.int8_mac_fraction is not None
+    assert part.int8_mac_fraction == pytest.approx(whole.int8_mac_fraction - 2 / 5)
+    assert {"branch1", "branch2"} <= {node.name for node in part.float_nodes}
+
+
+def test_the_share_is_that_of_multiplications(model: Model) -> None:
+    # Five equal convolutions, of which the last feeds the output.
+    table = graphs.table_of(model)
+    assert quantize(model, target="cpu", table=table).int8_mac_fraction == pytest.approx(4 / 5)
+    assert quantize(model, target="tensorrt", table=table).int8_mac_fraction == 1
+
+
+def test_the_share_is_unknown_where_the_image_size_is(folder: Path) -> None:
+    b = graphs.Builder(("N", graphs.CHANNELS, "H", "W"))
+    onnx.save(b.model(b.conv("head", b.conv("stem", b.x))), folder / "m.onnx")
+    np.savez(folder / "a.npz", x=np.random.default_rng(0).normal(size=(4, 8, 9, 9)).astype("f"))
+    table = qbench.calibrate("m.onnx", "a.npz")
+    result = quantize("m.onnx", target="cpu", table=table)
+    assert result.int8_mac_fraction is None
+
+
+def test_half_precision(model: Model, folder: Path) -> None:
+    result = quantize(model, target="tensorrt", precision="fp16", output=folder / "h.onnx")
+    assert (result.precision, result.plan, result.table) == ("fp16", None, None)
+    feeds = graphs.feeds_of(model)
+    found = OrtRunner(folder / "h.onnx").run(feeds)["head"]
+    assert np.allclose(found, graphs.run(model.ir, feeds)["head"], atol=0.05)
+
+
+def test_an_unknown_precision(model: Model) -> None:
+    with pytest.raises(UsageError, match="unknown precision 'int3'; choose int8 or fp16"):
+        quantize(model, target="cpu", precision="int3")
+
+
+def test_an_unknown_method(model: Model) -> None:
+    options = Int8Options(method="kl")
+    with pytest.raises(UsageError, match="unknown range method 'kl'"):
+        quantize(model, target="cpu", table=graphs.table_of(model), options=options)
+
+
+@pytest.mark.parametrize(("exact", "bits"), [(True, 8), (False, 7)])
+def test_weights_have_7_bits_where_8_would_saturate(
+    monkeypatch: pytest.MonkeyPatch, exact: bool, bits: int
+) -> None:
+    monkeypatch.setattr(module, "adds_in_32_bits", lambda _: exact)
+    assert (default_weight_bits("cpu"), default_weight_bits("tensorrt")) == (bits, 8)
+
+
+def test_several_inputs_and_external_data(folder: Path) -> None:
+    onnx.save(graphs.two_inputs(), folder / "m.onnx", save_as_external_data=True, size_threshold=0)
+    random = np.random.default_rng(0)
+    arrays = {name: random.normal(size=(5, *graphs.IMAGE[1:])).astype("f") for name in "xy"}
+    np.savez(folder / "data.npz", **arrays)
+    table = qbench.calibrate("m.onnx", "data.npz")
+    result = qbench.quantize("m.onnx", target="cpu", table=table, output="q.onnx")
+    assert table.header.data.images == 5
+    source = NpzSource(folder / "data.npz", result.source.inputs)
+    assert OrtRunner(folder / "q.onnx").run(source.load(0).feeds)["head"].shape == graphs.IMAGE
