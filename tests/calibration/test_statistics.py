@@ -39,13 +39,13 @@ def identity(statistics: TensorStatistics) -> tuple[object, ...]:
 
 @given(images, st.randoms(use_true_random=False), st.integers(1, 4))
 @example([np.float32([0]), np.float32([2.0**-20])], None, 2)
-@example([np.float32([-1e-30]), np.float32([1e30])], None, 2)
+@example([np.float32([1e30]), np.float32([-1e-30])], None, 2)
 def test_shards_merge_to_the_same_bits_in_any_split_and_order(
     images: list[Image], random: object, shards: int
 ) -> None:
     shuffled = list(images)
     if random is not None:
-        random.shuffle(shuffled)  # type: ignore[attr-defined]
+        random.shuffle(shuffled)
     merged = TensorStatistics()
     for shard in range(shards):
         merged.merge(statistics_of(*shuffled[shard::shards]))

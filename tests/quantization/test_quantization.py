@@ -99,7 +99,7 @@ def test_half_precision(model: Model, folder: Path) -> None:
 
 
 def test_an_unknown_precision(model: Model) -> None:
-    with pytest.raises(UsageError, match="unknown precision 'int3'; choose int8 or fp16"):
+    with pytest.raises(UsageError, match="unknown precision 'int3'; choose int8, fp16 or dynamic"):
         quantize(model, target="cpu", precision="int3")
 
 

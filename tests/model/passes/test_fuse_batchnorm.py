@@ -47,6 +47,17 @@ def test_a_conv_without_bias_and_an_epsilon_of_its_own() -> None:
     assert ops_after(b.model(output), fused=1) == {"Conv": 1}
 
 
+def test_a_variance_as_small_as_epsilon() -> None:
+    b = graphs.Builder()
+    output = b.batchnorm("bn", b.conv("conv", b.x))
+    variance = np.full(graphs.CHANNELS, 1e-5, np.float32)
+    b.constants[-1].CopyFrom(onnx.numpy_helper.from_array(variance, "bn.variance"))
+    b.constants[0].CopyFrom(
+        onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(b.constants[0]) / 1000, "conv.w")
+    )
+    assert ops_after(b.model(output), fused=1) == {"Conv": 1}
+
+
 def test_a_weight_that_another_conv_reads_is_kept() -> None:
     b = graphs.Builder()
     first = b.batchnorm("bn", b.conv("first", b.x))
