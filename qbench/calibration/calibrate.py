@@ -17,8 +17,9 @@ from qbench.calibration.table import (
     find_table,
     load_table,
 )
+from qbench.data.images import IMAGE_ENDINGS
 from qbench.data.recipes import Recipe, check_recipe, load_recipe
-from qbench.data.samples import Source, subset
+from qbench.data.samples import Source, files_below, subset
 from qbench.data.sources import open_source
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
@@ -179,4 +180,7 @@ def guess_recipe(model: Model) -> str:
 
 
 def _is_arrays(path: Path) -> bool:
-    return path.suffix == ".npz" or (path.is_dir() and any(path.glob("*.npz")))
+    """Return whether `open_source` reads arrays at `path`: it prefers images in a folder."""
+    if path.is_dir():
+        return bool(files_below(path, (".npz",))) and not files_below(path, IMAGE_ENDINGS)
+    return path.suffix.lower() == ".npz"

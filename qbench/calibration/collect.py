@@ -50,7 +50,7 @@ def collect(
     whatever the number of samples, and no result depends on how many workers there are.
 
     Raises:
-        CalibrationError: A tensor holds NaN or Inf.
+        CalibrationError: A tensor holds NaN or Inf, or was empty for all samples.
         DataError: Samples do not fit the model, or too many cannot be read.
     """
     runner = open_graph(with_outputs(model.ir, tensors), threads=1)
@@ -121,6 +121,10 @@ class _Pass:
         for other in others:
             for name, statistics in other.items():
                 merged[name].merge(statistics)
+        if empty := [name for name, statistics in merged.items() if not statistics.count]:
+            raise CalibrationError(
+                f"tensor {empty[0]!r} held no values for any sample; give data that reaches it"
+            )
         images = len(self._source) - len(self._skips.names)
         return Collection(merged, images, self._skips.names, sum(self._inference))
 

@@ -79,6 +79,17 @@ def test_arrays_need_no_recipe(model: Model, tmp_path: Path) -> None:
     assert table.statistics["x"].low == array.min()
 
 
+def test_arrays_may_lie_in_folders_below(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "data" / "part").mkdir(parents=True)
+    np.savez(tmp_path / "data" / "part" / "a.npz", x=np.ones((4, 3, 16, 16), np.float32))
+    assert calibrate(model, tmp_path / "data").header.recipe is None
+
+
+def test_images_beside_arrays_are_read_as_images(model: Model, images: Path) -> None:
+    np.savez(images / "a.npz", x=np.ones((4, 3, 16, 16), np.float32))
+    assert calibrate(model, images, recipe=RECIPE).header.recipe == RECIPE
+
+
 def test_a_size_for_a_model_that_leaves_it_open(images: Path, tmp_path: Path) -> None:
     b = graphs.Builder(("N", 3, "H", "W"))
     onnx.save(b.model(b.conv("head", b.conv("stem", b.x, cin=3))), tmp_path / "open.onnx")

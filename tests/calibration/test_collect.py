@@ -123,6 +123,16 @@ def test_nan_names_tensor_and_sample(model: Model, threads: int) -> None:
         gather(model, source, threads)
 
 
+def test_a_tensor_that_is_always_empty() -> None:
+    b = graphs.Builder()
+    nothing = b.node("NonZero", "nothing", b.node("Sub", "zeros", b.x, b.x))
+    rows = b.node("Transpose", "rows", nothing, perm=[1, 0])
+    floats = b.node("Cast", "floats", rows, to=1)
+    proto = b.model(b.node("MatMul", "product", floats, b.weight("w", 4, 3)))
+    with pytest.raises(CalibrationError, match="tensor 'floats' held no values for any sample; gi"):
+        gather(prepare(graphs.model_of(proto)), Images((0, 1)))
+
+
 def test_samples_that_do_not_fit_the_model(model: Model) -> None:
     source = Images((0,), change=lambda _, a: a[:, :3])
     with pytest.raises(DataError, match=r"x \[1, 3, 16, 16\] float32\) does not fit the model's"):
