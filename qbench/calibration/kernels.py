@@ -1,7 +1,8 @@
 """Compiled loops over activation values. They release the interpreter lock.
 
-Each loop is a function of its own, and written so that the compiler runs it in vector lanes:
-together they cost about a nanosecond a value, while `numpy.histogram` alone costs seven.
+Sums and extremes are taken of all values, by loops that the compiler runs in vector lanes.
+Counting is scalar work, so large tensors are counted at evenly spaced places; which ones depends on
+the shape alone.
 """
 
 import math
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 BINS = 1 << 13
 """Bins of every histogram."""
 
+COUNTED_VALUES = 1 << 14
+"""A histogram counts about this many values of one image's tensor, all of smaller ones."""
+
 _ZERO_BIN = BINS // 2
-_LANES = 4
-_BLOCK = 1024
 
 
-class Scan(NamedTuple):
-    """What one look at an array tells.
+class Moments(NamedTuple):
+    """What is taken of all values of an array.
 
     Attributes:
         low: Least value.
@@ -28,45 +30,60 @@ class Scan(NamedTuple):
         totals: Sum of each channel, float64 [channels].
         squares: Sum of all squares, in float64. It is not finite if and only if a value is NaN or
             Inf, since the squares of finite float32 values cannot overflow; the rest is then void.
-        counts: Histogram, int64 [BINS]. Values out of its range are in its first or last bin.
     """
 
     low: float
     high: float
     totals: NDArray[Any]
     squares: float
-    counts: NDArray[Any]
 
 
-def scan(values: NDArray[Any], exponent: int) -> Scan:
-    """Look at all values once, with a histogram over [-2**exponent, 2**exponent).
+def moments(values: NDArray[Any]) -> Moments:
+    """Return the moments of float32 `values` [outer, channels, inner], contiguous, not empty."""
+    totals = np.zeros(values.shape[1])
+    *keys, squares = _moments(values, values.view(np.int32), totals)
+    bits = np.array(keys, np.int32)
+    low, high = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32)
+    return Moments(float(low), float(high), totals, squares)
+
+
+def stride_of(size: int) -> int:
+    """Return the distance between the values that a histogram counts, among `size`.
+
+    1 for less than twice `COUNTED_VALUES`; then odd, so that it is no factor of even widths.
+    """
+    return max(1, size // COUNTED_VALUES) | 1
+
+
+def count_into(counts: NDArray[Any], values: NDArray[Any], exponent: int) -> None:
+    """Add every `stride_of`-th of the values to a histogram over [-2**exponent, 2**exponent).
 
     Bin ``i`` covers [(i - BINS/2) * w, (i - BINS/2 + 1) * w) with w = 2**(exponent + 1) / BINS. The
     width is a power of two, so scaling by it in float64, where nothing underflows, rounds nothing,
     and no value can slip a bin.
 
     Args:
-        values: float32 [outer, channels, inner], contiguous, not empty.
+        counts: int64 [BINS].
+        values: float32 [n], finite and below 2**exponent in magnitude.
         exponent: Of the histogram's range.
     """
-    totals, counts = np.zeros(values.shape[1]), np.zeros(BINS, np.int64)
-    squares = _sum_channels(values, totals)
-    flat = values.reshape(-1)
-    keys = np.array(_extreme_keys(flat.view(np.int32)), np.int32)
-    low, high = (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(np.float32)
-    _count(flat, counts, math.ldexp(_ZERO_BIN, -exponent))
-    return Scan(float(low), float(high), totals, squares, counts)
+    _count(values, stride_of(values.size), counts, math.ldexp(_ZERO_BIN, -exponent))
 
 
+# Row by row, so that the second loop over a row finds it in the cache.
 @njit(nogil=True, cache=True)
-def _sum_channels(values: NDArray[Any], totals: NDArray[Any]) -> float:
-    squares = 0.0
+def _moments(
+    values: NDArray[Any], bits: NDArray[Any], totals: NDArray[Any]
+) -> tuple[Any, Any, float]:
+    low, high, squares = np.int32(0x7FFFFFFF), np.int32(-0x80000000), 0.0
     for outer in range(values.shape[0]):
         for channel in range(values.shape[1]):
             total, square = _sums(values[outer, channel])
             totals[channel] += total
             squares += square
-    return squares
+            row_low, row_high = _extreme_keys(bits[outer, channel])
+            low, high = min(low, row_low), max(high, row_high)
+    return low, high, squares
 
 
 # `reassoc` and `nsz` let the sums run in vector lanes. The order of additions then depends on the
@@ -93,26 +110,7 @@ def _extreme_keys(bits: NDArray[Any]) -> tuple[Any, Any]:
     return low, high
 
 
-# Neighbours often share a bin, and an increment must wait for the one before it in the same cell.
-# So four interleaved histograms take turns.
 @njit(nogil=True, cache=True)
-def _count(values: NDArray[Any], counts: NDArray[Any], inverse_width: float) -> None:
-    lanes = np.zeros(_LANES * BINS, np.int32)
-    cells = np.empty(_BLOCK, np.int32)
-    for start in range(0, values.size, _BLOCK):
-        block = values[start : start + _BLOCK]
-        _cells(block, cells, inverse_width)
-        for i in range(block.size):
-            lanes[cells[i]] += 1
-    for i in range(BINS):
-        for lane in range(_LANES):
-            counts[i] += lanes[i * _LANES + lane]
-
-
-@njit(nogil=True, cache=True)
-def _cells(values: NDArray[Any], cells: NDArray[Any], inverse_width: float) -> None:
-    lowest, highest = float(-_ZERO_BIN), float(_ZERO_BIN - 1)
-    for i in range(values.size):
-        bin_ = min(max(np.floor(np.float64(values[i]) * inverse_width), lowest), highest)
-        cell = (np.int32(bin_) + np.int32(_ZERO_BIN)) * np.int32(_LANES)
-        cells[i] = cell + np.int32(i & (_LANES - 1))
+def _count(values: NDArray[Any], stride: int, counts: NDArray[Any], inverse_width: float) -> None:
+    for i in range(0, values.size, stride):
+        counts[int(np.floor(np.float64(values[i]) * inverse_width)) + _ZERO_BIN] += 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.calibration.kernels import BINS, Scan, scan
+from qbench.calibration.kernels import BINS, Moments, count_into, moments
 
 SMALLEST_EXPONENT = -80
 """Histograms are not narrower than +-2**-80: smaller activations are zero to any 8-bit format."""
@@ -37,7 +37,7 @@ class TensorStatistics:
         total: Sum of the values in units of 2**-80.
         squares: Sum of their squares in units of 2**-80.
         exponent: The histogram covers [-2**exponent, 2**exponent).
-        counts: Histogram, int64 [BINS]; see `kernels.count_into` for its bins.
+        counts: Histogram, int64 [BINS]; see `kernels.count_into` for its bins and what it counts.
         channel_totals: Sum of the values of each channel in units of 2**-20, int64 [channels],
             which holds sums up to 8e12; None where no channel axis was given.
     """
@@ -87,19 +87,17 @@ class TensorStatistics:
         if not array.size:
             return
         values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
-        seen = scan(values, self.exponent)
+        seen = moments(values)
         if not math.isfinite(seen.squares):
             raise NonFiniteError
-        if (needed := _exponent(seen)) > self.exponent:
-            self._widen(needed)
-            seen = scan(values, self.exponent)
         self.count += values.size
         self.low, self.high = min(self.low, seen.low), max(self.high, seen.high)
         self.total += _to_fixed(math.fsum(seen.totals))
         self.squares += _to_fixed(seen.squares)
-        self.counts += seen.counts
         if channel_axis is not None:
             self._add_channels(np.rint(np.ldexp(seen.totals, _CHANNEL_BITS)).astype(np.int64))
+        self._widen(_exponent(seen))
+        count_into(self.counts, values.reshape(-1), self.exponent)
 
     def merge(self, other: "TensorStatistics") -> None:
         """Count in all that `other` has seen."""
@@ -133,7 +131,7 @@ def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
     return counts
 
 
-def _exponent(seen: Scan) -> int:
+def _exponent(seen: Moments) -> int:
     """Return the least exponent of a histogram that holds all values seen."""
     magnitude = max(-seen.low, seen.high)
     return math.frexp(magnitude)[1] if magnitude else SMALLEST_EXPONENT

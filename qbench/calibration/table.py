@@ -55,7 +55,7 @@ class TableHeader(msgspec.Struct, frozen=True):
 class _TensorRecord(msgspec.Struct, frozen=True):
     """One tensor's scalars; the fixed-point sums are decimal strings, as they exceed 64 bits.
 
-    `channels` is the number of its entries in the array of channel totals, 0 for none.
+    `counted` is the sum of its histogram, `channels` the number of its channel totals, 0 for none.
     """
 
     name: str
@@ -67,6 +67,7 @@ class _TensorRecord(msgspec.Struct, frozen=True):
     exponent: int
     sum_fixed: str
     squares_fixed: str
+    counted: int
     channels: int
 
 
@@ -184,8 +185,10 @@ def load_table(path: Path) -> CalibrationTable:
         rows = zip(document.tensors, counts, np.split(totals, ends[:-1]), strict=True)
         statistics = {record.name: _statistics(record, row, own) for record, row, own in rows}
     except FileNotFoundError as error:
+        lacks = f"{path} lacks its histograms {error.filename}; copy them too or calibrate again"
+        is_table = error.filename == str(path)
         raise CalibrationError(
-            f"no calibration table at {error.filename}; calibrate first"
+            f"no calibration table at {path}; calibrate first" if is_table else lacks
         ) from None
     except _DAMAGE as error:
         raise CalibrationError(
@@ -199,7 +202,7 @@ def find_table(folder: Path, model_sha256: str) -> Path | None:
     for path in sorted(folder.glob("*.json")):
         try:
             header = msgspec.json.decode(path.read_bytes(), type=_HeaderOnly).header
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, OSError):
             continue  # some other JSON lives in this folder
         if header.model_sha256 == model_sha256:
             return path
@@ -221,6 +224,7 @@ def _record(name: str, statistics: TensorStatistics) -> _TensorRecord:
         exponent=statistics.exponent,
         sum_fixed=str(statistics.total),
         squares_fixed=str(statistics.squares),
+        counted=int(statistics.counts.sum()),
         channels=0 if statistics.channel_totals is None else statistics.channel_totals.size,
     )
 
@@ -229,8 +233,10 @@ def _statistics(
     record: _TensorRecord, counts: NDArray[Any], channel_totals: NDArray[Any]
 ) -> TensorStatistics:
     found = int(counts.sum())
-    if found != record.count:
-        raise ValueError(f"the histogram of {record.name!r} holds {found} values of {record.count}")
+    if found != record.counted:
+        raise ValueError(
+            f"the histogram of {record.name!r} holds {found} values, not {record.counted}"
+        )
     return TensorStatistics(
         count=record.count,
         low=record.min,

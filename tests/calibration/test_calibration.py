@@ -46,7 +46,8 @@ def test_images(model: Model, images: Path) -> None:
     table = qbench.calibrate(model, images, recipe=RECIPE)
     header = table.header
     assert (header.model, header.model_sha256) == ("m.onnx", model.sha256)
-    assert (header.data.source, header.data.images, header.data.skipped) == ("imgs", 12, ())
+    assert header.data.source == str(images)
+    assert (header.data.images, header.data.skipped) == (12, ())
     assert (header.recipe, header.image_size) == (RECIPE, (16, 16))
     assert {"numpy", "qbench-onnx"} & header.versions.keys()
     assert table.statistics["x"].count == 12 * 3 * 16 * 16

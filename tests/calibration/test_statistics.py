@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from qbench.calibration.kernels import BINS
+from qbench.calibration.kernels import BINS, COUNTED_VALUES, stride_of
 from qbench.calibration.statistics import (
     SMALLEST_EXPONENT,
     NonFiniteError,
@@ -145,3 +145,19 @@ def test_channel_means() -> None:
 
 def test_without_a_channel_axis_there_are_no_channel_means() -> None:
     assert statistics_of(np.ones((1, 2), np.float32)).channel_means is None
+
+
+def test_large_tensors_are_counted_at_evenly_spaced_places() -> None:
+    values = np.random.default_rng(0).normal(size=40 * COUNTED_VALUES).astype(np.float32)
+    statistics = TensorStatistics()
+    statistics.add(values)
+    assert statistics.count == values.size
+    assert statistics.low == values.min()
+    stride = stride_of(values.size)
+    assert stride == 41
+    counted = TensorStatistics()
+    for value in np.array_split(values[::stride], 4):
+        counted.add(value)
+    assert statistics.counts.sum() == counted.counts.sum()
+    shift = statistics.exponent - counted.exponent
+    assert np.array_equal(widened(counted.counts, shift), statistics.counts)

@@ -1,0 +1,93 @@
+"""What calibration says aloud, and what it refuses before any work."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import graphs
+import numpy as np
+import onnx
+import pytest
+
+from qbench.calibration.calibrate import DataChoice, calibrate, obtain_table
+from qbench.calibration.table import find_table, load_table
+from qbench.errors import CalibrationError, ModelError, StorageError
+from qbench.model.load import load
+from qbench.quantization.int8 import Int8Options
+from qbench.quantization.quantize import quantize
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "imgs"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(10):
+        cv2.imwrite(str(folder / f"{i}.png"), random.integers(0, 256, (8, 8, 3), np.uint8))
+    return folder
+
+
+def model_with_batch(batch: int, folder: Path) -> Path:
+    b = graphs.Builder((batch, 3, 8, 8))
+    path = folder / f"batch{batch}.onnx"
+    onnx.save(b.model(b.conv("head", b.conv("stem", b.x, cin=3))), path)
+    return path
+
+
+def test_skipped_images_are_counted_and_named(
+    images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (images / "3.png").write_bytes(b"no image")
+    with caplog.at_level(logging.WARNING):
+        calibrate(model_with_batch(1, tmp_path), images, recipe="raw")
+    assert "1 of 10 skipped: 3.png (" in caplog.text
+
+
+def test_a_fixed_batch_changes_counts_and_nothing_else(
+    images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        one, four = (
+            calibrate(model_with_batch(batch, tmp_path), images, recipe="raw").statistics
+            for batch in (1, 4)
+        )
+    assert caplog.messages == ["input 'x' has a fixed batch: each sample fills its 4"]
+    assert one.keys() == four.keys()
+    for name, single in one.items():
+        assert (four[name].low, four[name].high) == (single.low, single.high)
+        assert four[name].count == 4 * single.count
+        assert np.array_equal(four[name].counts, 4 * single.counts)
+        assert four[name].mean == pytest.approx(single.mean)
+
+
+def test_a_quantized_model_needs_no_table(images: Path, tmp_path: Path) -> None:
+    path = model_with_batch(1, tmp_path)
+    table = calibrate(path, images, recipe="raw")
+    quantize(
+        path,
+        target="cpu",
+        table=table,
+        output=tmp_path / "q.onnx",
+        options=Int8Options(effort="fast"),
+    )
+    with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
+        obtain_table(load(tmp_path / "q.onnx"), tmp_path, None)
+    with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
+        calibrate(tmp_path / "q.onnx", DataChoice(images, "raw"))
+
+
+def test_a_table_without_its_histograms(images: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    calibrate(model_with_batch(1, tmp_path), images, recipe="raw").save(path)
+    path.with_suffix(".npz").unlink()
+    with pytest.raises(CalibrationError, match=r"t\.json lacks its histograms .*t\.npz; copy them"):
+        load_table(path)
+
+
+def test_a_folder_in_the_place_of_a_table(images: Path, tmp_path: Path) -> None:
+    table = calibrate(model_with_batch(1, tmp_path), images, recipe="raw")
+    (tmp_path / "t.json").mkdir()
+    with pytest.raises(StorageError, match=r"t\.json: it is a folder; name a file in it with -o"):
+        table.save(tmp_path / "t.json")
+    assert not (tmp_path / "t.npz").exists()
+    assert find_table(tmp_path, table.header.model_sha256) is None
