@@ -62,9 +62,7 @@ def mse(statistics: TensorStatistics, symmetric: bool) -> Range:
     Candidates shrink the extremes evenly down to a sixteenth; the error is summed over the
     histogram's bin centres.
     """
-    occupied = np.flatnonzero(statistics.counts)
-    weights = statistics.counts[occupied].astype(np.float64)
-    centres = (occupied - BINS // 2 + 0.5) * statistics.bin_width
+    centres, weights = _occupied(statistics)
     low, high = minmax(statistics, symmetric)
     low, high = min(low, 0.0), max(high, 0.0)
     if high == low:
@@ -73,6 +71,33 @@ def mse(statistics: TensorStatistics, symmetric: bool) -> Range:
     errors = [_rounding_error(centres, weights, low * s, high * s) for s in shares]
     best = float(shares[int(np.argmin(errors))])
     return low * best, high * best
+
+
+def mse_behind(statistics: TensorStatistics, function: str) -> Range:
+    """Return the range with the least mean squared error behind a saturating function.
+
+    What a Sigmoid or SiLU reads may reach far below zero, where its output hardly changes; steps
+    are better spent elsewhere. First the lower end shrinks, then the upper one, evenly down to a
+    sixteenth; the error is that of the function's output, summed over the histogram's bin centres.
+
+    Args:
+        statistics: Of the function's input.
+        function: A key of `SATURATING`.
+    """
+    centres, weights = _occupied(statistics)
+    low, high = min(statistics.low, 0.0), max(statistics.high, 0.0)
+    if high == low:
+        return low, high
+    apply = SATURATING[function]
+    exact = apply(centres)
+
+    def error(ends: Range) -> float:
+        return float(np.dot(weights, np.square(apply(_rounded(centres, *ends)) - exact)))
+
+    shares = np.linspace(1.0, _SMALLEST_SHARE, _CANDIDATES)
+    low = min((low * float(share) for share in shares), key=lambda end: error((end, high)))
+    high = min((high * float(share) for share in shares), key=lambda end: error((low, end)))
+    return low, high
 
 
 def entropy(statistics: TensorStatistics, symmetric: bool) -> Range:
@@ -95,6 +120,17 @@ def entropy(statistics: TensorStatistics, symmetric: bool) -> Range:
     threshold = widths[int(np.argmin(divergences))] * 2 * statistics.bin_width
     return _shape(max(statistics.low, -threshold), min(statistics.high, threshold), symmetric)
 
+
+def _sigmoid(values: NDArray[Any]) -> NDArray[Any]:
+    result: NDArray[Any] = 1 / (1 + np.exp(-np.clip(values, -80, 80)))
+    return result
+
+
+SATURATING: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "sigmoid": _sigmoid,
+    "silu": lambda values: values * _sigmoid(values),
+}
+"""Functions behind which `mse_behind` measures the error."""
 
 METHODS: dict[str, Callable[[TensorStatistics, bool], Range]] = {
     "minmax": minmax,
@@ -127,10 +163,26 @@ def _quantile(counts: NDArray[Any], edges: NDArray[Any], share: float) -> float:
     return float(np.interp(share * cumulative[-1], cumulative, edges))
 
 
-def _rounding_error(centres: NDArray[Any], weights: NDArray[Any], low: float, high: float) -> float:
+def _occupied(statistics: TensorStatistics) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return centres and counts of the bins that hold values."""
+    occupied = np.flatnonzero(statistics.counts)
+    centres = (occupied - BINS // 2 + 0.5) * statistics.bin_width
+    return centres, statistics.counts[occupied].astype(np.float64)
+
+
+def _rounded(centres: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+    """Return `centres` after rounding to 255 steps of the range and clipping to it."""
+    if high == low:
+        return np.zeros_like(centres)
     step = (high - low) / 255
-    rounded = np.clip(np.rint(centres / step), np.rint(low / step), np.rint(high / step)) * step
-    return float(np.dot(weights, np.square(centres - rounded)))
+    rounded: NDArray[Any] = np.clip(
+        np.rint(centres / step), np.rint(low / step), np.rint(high / step)
+    )
+    return rounded * step
+
+
+def _rounding_error(centres: NDArray[Any], weights: NDArray[Any], low: float, high: float) -> float:
+    return float(np.dot(weights, np.square(centres - _rounded(centres, low, high))))
 
 
 def _divergence(magnitudes: NDArray[Any], width: int, levels: int) -> float:

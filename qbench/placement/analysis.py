@@ -126,6 +126,20 @@ def channel_axis(value: ir.Value) -> int | None:
     return -1 if readers & {"Gemm", "MatMul"} else None
 
 
+def saturating_reader(value: ir.Value) -> str | None:
+    """Return `sigmoid` or `silu` where nothing else reads `value`, else None."""
+    readers = {usage.node for usage in value.uses()}
+    sigmoids = [node for node in readers if node.op_type == "Sigmoid"]
+    if len(sigmoids) != 1 or value.is_graph_output():
+        return None
+    others = readers - set(sigmoids)
+    if not others:
+        return "sigmoid"
+    gate = sigmoids[0].outputs[0]
+    is_silu = all(node.op_type == "Mul" and gate in node.inputs for node in others)
+    return "silu" if is_silu and len(others) == 1 else None
+
+
 def excluded_nodes(graph: ir.Graph, patterns: Sequence[str]) -> set[str]:
     """Return the names of nodes that match any of `patterns` (shell wildcards; case counts).
 

@@ -85,7 +85,7 @@ def _float_reasons(
             reasons[node] = "its inputs are not float32 activations"
         elif node.op_type in _NO_KERNEL:
             reasons[node] = f"ONNX Runtime has no integer {node.op_type}"
-        elif node.op_type in _NEEDS_OUTPUT and _ends_in_tail(_final_output(node), tail):
+        elif node.op_type in _NEEDS_OUTPUT and _ends_in_tail(final_output(node), tail):
             reasons[node] = (
                 "feeds the model's output, which its integer kernel would round to 8 bits"
             )
@@ -103,7 +103,7 @@ def _runs_on_integers(
     return node.op_type in _ELEMENTWISE and node not in tail and known
 
 
-def _final_output(node: ir.Node) -> ir.Value:
+def final_output(node: ir.Node) -> ir.Value:
     """Return the tensor that a node's integer kernel writes, past an absorbed activation."""
     output = node.outputs[0]
     user = only_user(output)
@@ -126,7 +126,7 @@ def _marks(graph: ir.Graph, integer: list[ir.Node], tail: set[ir.Node]) -> dict[
                 if is_float(value) and value is not None:
                     _mark_reader(marks, value, Reader(node.name or "", index))
             if node.op_type in _NEEDS_OUTPUT:
-                output = _final_output(node)
+                output = final_output(node)
                 marks[output] = _all_readers(output, output.name or "")
         elif node.op_type in _MOVES and node not in tail and node.inputs[0] in marks:
             source = marks[node.inputs[0]]

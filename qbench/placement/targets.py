@@ -1,6 +1,8 @@
 """The targets that placement knows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 import onnx_ir as ir
 
@@ -17,19 +19,25 @@ TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
 """Placement rules by target."""
 
 
-def place(model: Model, target: str, exclude: Sequence[str] = ()) -> Plan:
+def place(
+    model: Model,
+    target: str,
+    exclude: Sequence[str] = (),
+    float_nodes: Mapping[str, str] | None = None,
+) -> Plan:
     """Return the quantization plan of a prepared model for `target`.
 
     Args:
         model: The prepared model; see `qbench.model.prepare.prepare`.
         target: A key of `TARGETS`.
         exclude: Shell wildcards of node names that stay float.
+        float_nodes: Names of more nodes that stay float, with the reason.
 
     Raises:
         UsageError: The target is unknown, or a pattern matches no node.
         ModelError: The model is quantized already, or has nothing to quantize.
     """
-    plan = _plan(model, target, exclude)
+    plan = _plan(model, target, exclude, float_nodes or {})
     if not plan.quantized:
         raise ModelError(f"{model.path} has no Conv, Gemm or MatMul that {target} could quantize")
     return plan
@@ -50,10 +58,16 @@ def observed_tensors(model: Model, targets: Sequence[str]) -> dict[str, int | No
     return {name: channel_axis(values[name]) for name in names}
 
 
-def _plan(model: Model, target: str, exclude: Sequence[str] = ()) -> Plan:
+def _plan(
+    model: Model,
+    target: str,
+    exclude: Sequence[str] = (),
+    float_nodes: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
     if target not in TARGETS:
         raise UsageError(f"unknown target {target!r}; choose one of {', '.join(TARGETS)}")
     graph = model.ir.graph
-    if any(node.op_type == "QuantizeLinear" for node in graph):
-        raise ModelError(f"{model.path} is quantized already; give the float model")
-    return TARGETS[target](graph, excluded_nodes(graph, exclude))
+    model.check_float()
+    plan = TARGETS[target](graph, excluded_nodes(graph, exclude) | set(float_nodes))
+    floats = (replace(node, reason=float_nodes.get(node.name, node.reason)) for node in plan.floats)
+    return replace(plan, floats=tuple(floats))

@@ -7,7 +7,7 @@ import msgspec
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.errors import ModelError
-from qbench.model.graph import subgraph_nodes
+from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
@@ -87,13 +87,13 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         producer=model.ir.producer_name,
         opset=model.ir.graph.opset_imports.get("", 0),
         inputs=tuple(_document(spec) for spec in model.inputs),
-        outputs=tuple(_document(spec) for spec in model.outputs),
+        outputs=tuple(_document(spec) for spec in prepared.outputs),
         parameters=sum(prod(array.shape.numpy()) for array in arrays),
         parameter_bytes=sum(array.nbytes for array in arrays),
         macs=sum(macs.values()) if macs else None,
         ops=dict(ops.most_common()),
         targets=tuple(_inspect_target(prepared, target, macs) for target in TARGETS),
-        notes=_notes(model),
+        notes=subgraph_notes(model.ir),
     )
 
 
@@ -121,10 +121,3 @@ def _inspect_target(prepared: Model, target: str, macs: dict[str, int]) -> Targe
 
 def _document(spec: TensorSpec) -> SpecDocument:
     return SpecDocument(spec.name, spec.dtype.name, spec.shape)
-
-
-def _notes(model: Model) -> tuple[str, ...]:
-    inner = sum(1 for _ in subgraph_nodes(model.ir))
-    if not inner:
-        return ()
-    return (f"{inner} nodes inside If, Loop or Scan stay float",)

@@ -1,6 +1,5 @@
 """`qbench.quantize`: a float model and its calibration table in, a quantized model out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,38 +7,21 @@ import onnx_ir as ir
 
 from qbench.calibration.calibrate import obtain_table
 from qbench.calibration.table import CalibrationTable, load_table
-from qbench.errors import ModelError, UsageError
+from qbench.errors import UsageError
+from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
-from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
 from qbench.placement.plan import FloatNode, Plan
-from qbench.placement.targets import place
-from qbench.quantization.corrections import bias_shifts
 from qbench.quantization.dynamic import to_dynamic_int8
-from qbench.quantization.numerics import QuantizationParameters, asymmetric, symmetric
+from qbench.quantization.int8 import Int8Options, default_weight_bits, to_int8
 from qbench.quantization.precision import to_float16
-from qbench.quantization.qdq import write_qdq
-from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 
-DEFAULT_METHOD = "mse"
+PRECISIONS = ("int8", "fp16", "dynamic")
+"""What `quantize` makes of a float model."""
+
 TABLES = Path("calibration")
 """Folder of calibration tables, below the current one."""
-
-
-@dataclass(frozen=True)
-class Int8Options:
-    """How to quantize to INT8.
-
-    Attributes:
-        method: Range method of activations; a key of `calibration.ranges.METHODS`.
-        exclude: Shell wildcards of node names that stay float.
-        weight_bits: 8, 7, or None to choose 7 for target `cpu` on a CPU without VNNI.
-    """
-
-    method: str = DEFAULT_METHOD
-    exclude: Sequence[str] = ()
-    weight_bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +37,8 @@ class QuantizedModel:
         table: The statistics that gave the scales; None unless INT8.
         int8_mac_fraction: Share of multiply-accumulates in quantized nodes; None where it is not
             known.
+        output_sqnr_db: Signal-to-noise ratio of the outputs against the float model on calibration
+            samples, in dB; None where it was not measured.
         path: Where it was written, or None.
     """
 
@@ -65,12 +49,18 @@ class QuantizedModel:
     plan: Plan | None = None
     table: CalibrationTable | None = None
     int8_mac_fraction: float | None = None
+    output_sqnr_db: float | None = None
     path: Path | None = None
 
     @property
     def float_nodes(self) -> tuple[FloatNode, ...]:
         """Compute nodes that stay float, with the reason."""
         return self.plan.floats if self.plan else ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know besides."""
+        return subgraph_notes(self.source.ir)
 
 
 def quantize(
@@ -96,47 +86,61 @@ def quantize(
     Raises:
         ModelError: The model cannot be read, is quantized already, or has nothing to quantize.
         CalibrationError: There is no table, or it was made from another model.
-        UsageError: Target, precision or method is unknown, or a pattern matches no node.
+        UsageError: Target, precision or method is unknown, a pattern matches no node, or the output
+            is the model itself.
         StorageError: The output cannot be written.
     """
     model = model if isinstance(model, Model) else load(model)
+    model.check_float()
+    options = options or Int8Options()
+    _check(model, precision, output, options)
     if precision == "int8":
-        result = _to_int8(model, target, _table(model, table), options or Int8Options())
+        result = _to_int8(model, target, resolve_table(model, table), options)
     elif precision == "fp16":
         result = QuantizedModel(to_float16(prepare(model).ir), model, target, precision)
-    elif precision == "dynamic":
-        result = _to_dynamic(model, target, options or Int8Options())
     else:
-        raise UsageError(f"unknown precision {precision!r}; choose int8, fp16 or dynamic")
+        result = _to_dynamic(model, target, options)
     return result if output is None else _saved(result, Path(output))
 
 
-def _table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable:
+def resolve_table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable:
+    """Return `table`, read where it is a path, or the one in `calibration/` where it is None.
+
+    Raises:
+        ModelError: The model is quantized already.
+        CalibrationError: There is no table, or it is damaged.
+    """
     if table is None:
         return obtain_table(model, TABLES, None)
     return table if isinstance(table, CalibrationTable) else load_table(table)
 
 
+def _check(model: Model, precision: str, output: Path | str | None, options: Int8Options) -> None:
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    if precision != "int8" and options.exclude:
+        raise UsageError(f"--exclude {options.exclude[0]!r} has an effect with INT8 only; drop it")
+    if output is not None and model.path is not None and _same_file(Path(output), model.path):
+        raise UsageError(f"{output} is the model itself; choose another output with -o")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
+
+
 def _to_int8(
     model: Model, target: str, table: CalibrationTable, options: Int8Options
 ) -> QuantizedModel:
-    table.check_model(model.sha256, str(model.path))
-    prepared = prepare(model)
-    plan = place(prepared, target, options.exclude)
-    parameters = {
-        tensor: activation_parameters(table, tensor, options.method, plan.symmetric)
-        for tensor in plan.observed
-    }
-    bits = options.weight_bits or default_weight_bits(target)
-    shifts = bias_shifts(prepared.ir.graph, plan, table.statistics, bits)
+    result = to_int8(model, target, table, options)
     return QuantizedModel(
-        ir=write_qdq(prepared.ir, plan, parameters, bits, shifts),
+        ir=result.ir,
         source=model,
         target=target,
         precision="int8",
-        plan=plan,
+        plan=result.plan,
         table=table,
-        int8_mac_fraction=mac_fraction(prepared, plan, table.header.image_size),
+        int8_mac_fraction=result.mac_fraction,
+        output_sqnr_db=result.output_sqnr_db,
     )
 
 
@@ -145,39 +149,6 @@ def _to_dynamic(model: Model, target: str, options: Int8Options) -> QuantizedMod
         raise UsageError(f"dynamic quantization runs on target cpu only, not {target}; use --int8")
     bits = options.weight_bits or default_weight_bits(target)
     return QuantizedModel(to_dynamic_int8(prepare(model).ir, bits), model, target, "dynamic")
-
-
-def activation_parameters(
-    table: CalibrationTable, tensor: str, method: str, is_symmetric: bool
-) -> QuantizationParameters:
-    """Return scale and zero-point of an activation from its statistics."""
-    low, high = table.range_of(tensor, method, symmetric=is_symmetric)
-    return symmetric(low, high) if is_symmetric else asymmetric(low, high)
-
-
-def default_weight_bits(target: str) -> int:
-    """Return 7 where full-range int8 weights would saturate, else 8.
-
-    x86 without VNNI adds pairs of uint8 x int8 products in 16 bits (VPMADDUBSW): 2 x 255 x 127
-    overflows them, 2 x 255 x 63 does not.
-    """
-    return 7 if target == "cpu" and not adds_in_32_bits(read_cpuinfo()) else 8
-
-
-def mac_fraction(prepared: Model, plan: Plan, image_size: tuple[int, int] | None) -> float | None:
-    """Return the share of multiply-accumulates that the plan quantizes, 0 to 1.
-
-    None where the model leaves its image size open and none is given.
-    """
-    try:
-        shapes = example_shapes(prepared, image_size)
-    except ModelError:
-        return None
-    macs = macs_by_node(bind_shapes(prepared.ir, shapes))
-    total = sum(macs.values())
-    chosen = set(plan.quantized)
-    quantized = sum(count for name, count in macs.items() if name in chosen)
-    return quantized / total if total else None
 
 
 def _saved(result: QuantizedModel, path: Path) -> QuantizedModel:

@@ -11,8 +11,9 @@ import qbench
 from qbench.data.npz import NpzSource
 from qbench.errors import CalibrationError, ModelError, UsageError
 from qbench.model.load import Model, load
-from qbench.quantization import quantize as module
-from qbench.quantization.quantize import Int8Options, default_weight_bits, quantize
+from qbench.quantization import int8
+from qbench.quantization.int8 import Int8Options, default_weight_bits
+from qbench.quantization.quantize import quantize
 from qbench.runtimes.ort import OrtRunner
 
 
@@ -99,7 +100,7 @@ def test_half_precision(model: Model, folder: Path) -> None:
 
 
 def test_an_unknown_precision(model: Model) -> None:
-    with pytest.raises(UsageError, match="unknown precision 'int3'; choose int8, fp16 or dynamic"):
+    with pytest.raises(UsageError, match="'int3'; choose from int8, fp16, dynamic"):
         quantize(model, target="cpu", precision="int3")
 
 
@@ -113,7 +114,7 @@ def test_an_unknown_method(model: Model) -> None:
 def test_weights_have_7_bits_where_8_would_saturate(
     monkeypatch: pytest.MonkeyPatch, exact: bool, bits: int
 ) -> None:
-    monkeypatch.setattr(module, "adds_in_32_bits", lambda _: exact)
+    monkeypatch.setattr(int8, "adds_in_32_bits", lambda _: exact)
     assert (default_weight_bits("cpu"), default_weight_bits("tensorrt")) == (bits, 8)
 
 
