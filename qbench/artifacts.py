@@ -62,6 +62,8 @@ def staged(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
     """
+    if target.is_dir():
+        raise StorageError(f"cannot write {target}: it is a folder; name a file in it with -o")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".qbench-", dir=target.parent))

@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,19 +20,19 @@ from qbench.benchmarking.result import (
 from qbench.benchmarking.schedule import Measurement, OnRound, measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import summary
-from qbench.benchmarking.variants import Variant, VariantMaker, is_quantized
-from qbench.calibration.calibrate import DataChoice, obtain_table, open_choice
-from qbench.calibration.table import CalibrationTable, load_table
+from qbench.benchmarking.variants import PRECISIONS, Variant, VariantMaker, has_its_precision
+from qbench.calibration.calibrate import DataChoice, open_choice
+from qbench.calibration.table import CalibrationTable
 from qbench.data.labels import Labels, load_labels
 from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
-from qbench.errors import DataError, ModelError, UnfitError
+from qbench.errors import DataError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.evaluation import classify
 from qbench.model.load import Model, load
-from qbench.quantization.quantize import TABLES
+from qbench.quantization.quantize import resolve_table
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort import PROVIDERS, OrtRunner
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class Options:
     Attributes:
         settings: When to stop; see `benchmarking.settings.MODES`.
         threads: Intra-op threads of each candidate; 0 leaves them to the runtime.
-        simulate: Add a row per target that judges INT8 with exact arithmetic.
+        simulate: Add a row per target that judges INT8 with exact arithmetic; needs images.
+        image_size: Height and width of random samples where the model is dynamic; None takes the
+            table's.
         on_step: Told in a few words what comes next.
         on_round: Told after each round of timing; see `schedule.OnRound`.
     """
@@ -62,6 +65,7 @@ class Options:
     settings: Settings = field(default_factory=Settings)
     threads: int = 0
     simulate: bool = False
+    image_size: tuple[int, int] | None = None
     on_step: Callable[[str], None] = lambda _: None
     on_round: OnRound | None = None
 
@@ -77,8 +81,8 @@ def benchmark(
 ) -> RunResult:
     """Measure accuracy and latency of every model in every precision on every provider.
 
-    Latency is one call at a time on one sample, in paired rounds of random order; the first row is
-    the baseline of all ratios. What cannot run on this machine becomes a row with the reason.
+    Latency is one call at a time on one sample, in paired rounds of random order; the first row
+    that runs is the baseline of all ratios. What cannot run here becomes a row with the reason.
 
     Args:
         models: ONNX files. One that is quantized already is measured as it is.
@@ -89,17 +93,22 @@ def benchmark(
         options: How to measure.
 
     Raises:
-        ModelError: A model cannot be read.
+        ModelError: A model cannot be read, or no row can run.
+        UnfitError: No row can run on this machine.
         CalibrationError: `int8` is asked for and no table was made from the model.
         DataError: The images or labels cannot be used.
-        UsageError: A precision is unknown.
+        UsageError: A precision or provider is unknown, or there is nothing to measure.
     """
     paths = [models] if isinstance(models, (str, Path)) else list(models)
     options = options or Options()
+    _check_words("precision", precisions, PRECISIONS)
+    _check_words("provider", providers, PROVIDERS)
+    if options.simulate and images is None:
+        raise UsageError("simulation judges accuracy; add labelled images with --data and --task")
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         bench = _Bench(options)
         for number, path in enumerate(paths):
-            subject = _Subject(load(path), precisions, table, images)
+            subject = _Subject(load(path), precisions, table, images, options.image_size)
             place = Path(folder) / str(number)
             place.mkdir()
             maker = VariantMaker(subject.model, subject.table, place)
@@ -121,8 +130,10 @@ class _Subject:
         precisions: Sequence[str],
         table: CalibrationTable | Path | None,
         images: LabelledData | None,
+        image_size: tuple[int, int] | None,
     ) -> None:
         self.model = model
+        self._image_size = image_size
         self.table = _table(model, table) if "int8" in precisions else None
         self.source: Source | None = None
         self.labels: Labels | None = None
@@ -138,10 +149,10 @@ class _Subject:
             self.labels = load_labels(names, images.labels, images.choice.path)
 
     def sample(self) -> Sample:
-        """Return what to feed while timing: the first image, or noise of the right shape."""
+        """Return what to feed while timing: the first good image, or noise of the right shape."""
         if self.source is not None:
-            return self.source.load(0)
-        size = self.table.header.image_size if self.table else None
+            return _first_sample(self.source)
+        size = self._image_size or (self.table.header.image_size if self.table else None)
         return SyntheticSource(self.model.inputs, count=1, seed=0, size=size).load(0)
 
 
@@ -153,7 +164,8 @@ class _Candidate:
     runner: Runner | None = None
     first_inference: float | None = None
     accuracy: Accuracy | None = None
-    error: str | None = None
+    error: QbenchError | None = None
+    batch: int = 1
     call: Call | None = None
 
 
@@ -172,17 +184,26 @@ class _Bench:
             runner = self._load(variant)
             candidate.runner = runner
             if not variant.simulated:
-                candidate.call = runner.bind(subject.sample().feeds)
+                sample = subject.sample()
+                candidate.batch = sample.batch
+                candidate.call = runner.bind(sample.feeds)
                 candidate.first_inference = _seconds(candidate.call)
             if subject.source is not None and subject.labels is not None:
                 self._options.on_step(f"accuracy of {variant.precision} on {variant.provider}")
                 judged = classify.evaluate(runner, subject.source, subject.labels, usable_cores())
                 candidate.accuracy = accuracy_from_correct("top1", judged.correct)
         except (UnfitError, ModelError) as error:
-            candidate.error = str(error)
+            candidate.error = error
 
     def run(self) -> RunResult:
-        """Time all candidates that can run and return every row."""
+        """Time all candidates that can run and return every row.
+
+        Raises:
+            QbenchError: None can run; the reason of the first.
+        """
+        errors = [c.error for c in self._candidates if c.error is not None]
+        if len(errors) == len(self._candidates):
+            raise errors[0]
         timed = [c for c in self._candidates if c.call is not None and c.error is None]
         measurement = None
         if timed:
@@ -213,10 +234,12 @@ def _row(candidate: _Candidate, measurement: Measurement | None, lane: int | Non
     variant, runner = candidate.variant, candidate.runner
     notes = list(variant.notes)
     latency = ratio = throughput = None
+    if candidate.batch > 1:
+        notes.append(f"a call runs the model's fixed batch of {candidate.batch}")
     if measurement is not None and lane is not None:
         latency = latency_from_summary(summary(measurement.samples[lane]))
         ratio = ratio_from_interval(measurement.ratios[lane], measurement.verdicts[lane])
-        throughput = 1e3 / latency.median
+        throughput = candidate.batch * 1e3 / latency.median
         if measurement.unsettled[lane]:
             notes.append("unsettled: timings still drifted after warm-up")
         if not measurement.reached:
@@ -233,17 +256,29 @@ def _row(candidate: _Candidate, measurement: Measurement | None, lane: int | Non
         peak_rss_bytes=environment.peak_rss_bytes(),
         load_seconds=runner.load_seconds if runner else None,
         first_inference_seconds=candidate.first_inference,
-        error=candidate.error,
+        error=str(candidate.error) if candidate.error else None,
         notes=tuple(notes),
     )
 
 
+def _check_words(what: str, given: Sequence[str], known: Collection[str]) -> None:
+    if not given:
+        raise UsageError(f"no {what} to measure; choose from {', '.join(known)}")
+    for word in given:
+        if word not in known:
+            raise UsageError(f"unknown {what} {word!r}; choose from {', '.join(known)}")
+
+
+def _first_sample(source: Source) -> Sample:
+    """Return the first sample that can be read; too many that cannot are noticed elsewhere."""
+    for index in range(len(source) - 1):
+        with suppress(DataError):
+            return source.load(index)
+    return source.load(len(source) - 1)
+
+
 def _table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable | None:
-    if is_quantized(model):
-        return None
-    if table is None:
-        return obtain_table(model, TABLES, None)
-    return table if isinstance(table, CalibrationTable) else load_table(table)
+    return None if has_its_precision(model) else resolve_table(model, table)
 
 
 def _with_recipe(choice: DataChoice, table: CalibrationTable | None) -> DataChoice:

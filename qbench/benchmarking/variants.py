@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx_ir as ir
+
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import UsageError
-from qbench.model.load import Model
+from qbench.model.load import Model, size_on_disk
 from qbench.placement.targets import TARGETS
 from qbench.quantization.quantize import quantize
 
@@ -16,7 +18,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 PLACEMENT_OF_PROVIDER = {"cpu": "cpu", "cuda": "tensorrt", "tensorrt": "tensorrt"}
 """Whose placement rules an INT8 variant for a provider follows."""
 
-_SIDE_FILES = ".data"
+_HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Variant:
 
     Attributes:
         model: The float model, or the model as given.
-        precision: `fp32`, `fp16`, `int8`, or `as given` for a model that is quantized already.
+        precision: `fp32`, `fp16`, `int8`, or `as given` for a model that was converted before.
         provider: Where to run it; for a simulated variant, the target whose arithmetic is meant.
         path: The ONNX file to run.
         simulated: Evaluate Q/DQ with exact arithmetic; such a variant is not timed.
@@ -47,8 +49,7 @@ class Variant:
     @property
     def size_bytes(self) -> int:
         """Size of the file and its external data."""
-        side = self.path.with_name(self.path.name + _SIDE_FILES)
-        return self.path.stat().st_size + (side.stat().st_size if side.exists() else 0)
+        return size_on_disk(self.path)
 
 
 class VariantMaker:
@@ -61,18 +62,14 @@ class VariantMaker:
         self._files: dict[tuple[str, str], Path] = {}
 
     def timed(self, precisions: Sequence[str], providers: Sequence[str]) -> list[Variant]:
-        """Return a variant for every precision on every provider.
-
-        Raises:
-            UsageError: A precision is unknown.
-        """
-        if is_quantized(self._model):
+        """Return a variant for every precision on every provider."""
+        if has_its_precision(self._model):
             return [self._variant("as given", provider) for provider in providers]
         return [self._variant(p, provider) for p in precisions for provider in providers]
 
     def simulated(self) -> list[Variant]:
         """Return the INT8 variant of every target, for exact arithmetic."""
-        if is_quantized(self._model):
+        if has_its_precision(self._model):
             return [Variant(self._model, "as given", "simulated", self._given(), simulated=True)]
         return [
             Variant(
@@ -99,10 +96,6 @@ class VariantMaker:
     def _file(self, precision: str, target: str) -> Path:
         if precision in {"fp32", "as given"}:
             return self._given()
-        if precision not in PRECISIONS:
-            raise UsageError(
-                f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}"
-            )
         key = (precision, target if precision == "int8" else "any")
         if key not in self._files:
             path = self._folder / f"{len(self._files)}_{'_'.join(key)}.onnx"
@@ -118,6 +111,7 @@ class VariantMaker:
         return self._model.path
 
 
-def is_quantized(model: Model) -> bool:
-    """Return whether a model holds Q/DQ nodes already."""
-    return any(node.op_type == "QuantizeLinear" for node in model.ir.graph)
+def has_its_precision(model: Model) -> bool:
+    """Return whether a model is no FP32 original: it holds integer operators or FP16 weights."""
+    weights = model.ir.graph.initializers.values()
+    return model.is_quantized or any(weight.dtype in _HALF for weight in weights)

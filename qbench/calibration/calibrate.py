@@ -19,7 +19,7 @@ from qbench.calibration.table import (
 )
 from qbench.data.images import IMAGE_ENDINGS
 from qbench.data.recipes import Recipe, check_recipe, load_recipe
-from qbench.data.samples import Source, files_below, subset
+from qbench.data.samples import Source, files_below, fixed_batch, subset
 from qbench.data.sources import open_source
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
@@ -78,12 +78,13 @@ def calibrate(
     prepared = prepare(model)
     tensors = observed_tensors(prepared, list(TARGETS))
     chosen, source = open_choice(model, choice)
+    _warn_of_batches(model)
     progress = _Counter(len(source), on_progress)
     gathered = collect(
         prepared, tensors, source, threads=threads or usable_cores(), on_sample=progress.count
     )
     provenance = DataProvenance(
-        source=choice.path.name,
+        source=str(choice.path),
         sha256=source.fingerprint(),
         images=gathered.images,
         skipped=gathered.skipped,
@@ -97,6 +98,13 @@ def calibrate(
         versions=versions(),
     )
     return CalibrationTable(header, gathered.statistics, gathered.inference_seconds)
+
+
+def _warn_of_batches(model: Model) -> None:
+    for spec in model.inputs:
+        batch = fixed_batch(spec)
+        if batch > 1:
+            logger.warning("input %r has a fixed batch: each sample fills its %d", spec.name, batch)
 
 
 def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source]:
@@ -123,8 +131,10 @@ def obtain_table(
     Data that is named wins over a table that is found: it is calibrated anew.
 
     Raises:
+        ModelError: The model is quantized already.
         CalibrationError: No table fits the model, and no data is given.
     """
+    model.check_float()
     name = model.path.name if model.path else "the model"
     if choice is None:
         found = find_table(folder, model.sha256)

@@ -1,5 +1,6 @@
 """Run a model over a source once and gather statistics of chosen tensors."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,8 @@ from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model
 from qbench.runtimes.base import Runner
 from qbench.runtimes.ort import open_graph
+
+logger = logging.getLogger(__name__)
 
 Statistics = dict[str, TensorStatistics]
 
@@ -126,6 +129,8 @@ class _Pass:
                 f"tensor {empty[0]!r} held no values for any sample; give data that reaches it"
             )
         images = len(self._source) - len(self._skips.names)
+        if self._skips.names:
+            logger.warning("%s", self._skips.describe())
         return Collection(merged, images, self._skips.names, sum(self._inference))
 
     def _take(self) -> int | None:

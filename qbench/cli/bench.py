@@ -99,6 +99,7 @@ def bench(arguments: _Arguments) -> None:
             settings=MODES[arguments.mode or "normal"],
             threads=arguments.threads,
             simulate=arguments.simulate,
+            image_size=arguments.size or arguments.project.image_size,
             on_step=_announce(),
         ),
     )

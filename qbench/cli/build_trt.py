@@ -12,6 +12,7 @@ from qbench.cli.options import (
     ModelArguments,
     PathType,
     data_options,
+    effort_option,
     exclude_option,
     json_option,
     model_argument,
@@ -35,6 +36,7 @@ class _Arguments(ModelArguments):
     builder_level: int | None
     table: Path | None
     exclude: tuple[str, ...]
+    effort: str
     output: Path
     as_json: bool
 
@@ -42,7 +44,7 @@ class _Arguments(ModelArguments):
         """Return how and where to build."""
         from qbench.engines.build import EngineOptions
         from qbench.engines.protocol import BuildOptions
-        from qbench.quantization.quantize import Int8Options
+        from qbench.quantization.int8 import Int8Options
 
         return EngineOptions(
             backend=self.backend,
@@ -54,7 +56,7 @@ class _Arguments(ModelArguments):
                 builder_level=self.builder_level,
                 target_gpus=tuple(part for part in self.target_gpu.split(",") if part),
             ),
-            int8=Int8Options(exclude=self.exclude),
+            int8=Int8Options(exclude=self.exclude, effort=self.effort),
         )
 
 
@@ -73,6 +75,7 @@ class _Arguments(ModelArguments):
 @data_options
 @table_option
 @exclude_option
+@effort_option
 @click.option(
     "-o", "--output", type=PathType, default=Path("engines"), show_default=True, help="Folder."
 )
@@ -88,10 +91,12 @@ def build_trt(arguments: _Arguments) -> None:
     from qbench.cli.tables import table_for
     from qbench.engines.build import build_engine
     from qbench.engines.flavour import find_flavour
+    from qbench.engines.profiles import check_shapes, parse_shapes
     from qbench.model.load import load
 
     find_flavour(arguments.backend)  # before any work: without TensorRT there is nothing to do
     model = load(arguments.path())
+    check_shapes(model.inputs, parse_shapes(arguments.shapes))  # likewise before calibrating
     needs_table = arguments.precision == "int8"
     engine = build_engine(
         model,

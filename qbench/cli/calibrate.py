@@ -59,6 +59,8 @@ def calibrate(arguments: _Arguments) -> None:
 
     model = load(arguments.path())
     output = arguments.output or table_path(model, TABLES)
+    if output.suffix != ".json":
+        raise UsageError(f"the table {output} must end in .json; its histograms go to .npz")
     started = time.perf_counter()
     with progress("calibrating", "image") as report:
         table = run(model, arguments.images(), threads=arguments.threads, on_progress=report)
@@ -86,8 +88,6 @@ def _print(table: CalibrationTable, output: Path, seconds: float, as_json: bool)
             }
         )
         return
-    if data.skipped:
-        click.echo(f"skipped {len(data.skipped)} unreadable: {', '.join(data.skipped)}", err=True)
     memory = f", {size_text(peak)} peak memory" if peak else ""
     click.echo(f"{data.images} images, {len(table.statistics)} tensors in {seconds:.1f} s{memory}")
     click.echo(f"wrote {output}")

@@ -1,6 +1,7 @@
 """The `qbench` command: run one command; errors become one line and an exit code."""
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 
@@ -13,9 +14,10 @@ from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
-from qbench.errors import QbenchError
+from qbench.errors import QbenchError, UnfitError
 
 _INTERRUPTED = 130
+_OF_OPENCV = re.compile(r"lib(GL|gthread|glib)\b")
 
 
 class _InOrder(click.Group):
@@ -61,12 +63,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except QbenchError as error:
         click.echo(f"qbench: error: {error}", err=True)
         return error.exit_code
-    except click.ClickException as error:
-        click.echo(f"qbench: error: {error.format_message()}", err=True)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
         return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"qbench: error: {' '.join(error.format_message().split())}", err=True)
+        return error.exit_code
+    except ImportError as error:
+        click.echo(f"qbench: error: {_missing(error)}", err=True)
+        return UnfitError.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("qbench: interrupted; no file was left half-written", err=True)
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of stdout, such as `head`, has left
         sys.stderr.close()
     return 0
+
+
+def _missing(error: ImportError) -> str:
+    """Say what a package that does not load lacks; OpenCV needs libraries of the system."""
+    reason = " ".join(str(error).split())
+    if ".so" not in reason:
+        return f"a package is missing ({reason}); install qbench-onnx again"
+    fix = "`apt-get install libgl1 libglib2.0-0`" if _OF_OPENCV.search(reason) else "its package"
+    return f"a library of the system is missing ({reason}); install it: {fix}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qbench.cli.project import Project, find_model, load_project
+from qbench.errors import UsageError
 
 if TYPE_CHECKING:
     from qbench.calibration.calibrate import DataChoice
@@ -50,11 +51,17 @@ class DataArguments:
 
         Args:
             default: Read where --data is not given.
+
+        Raises:
+            UsageError: How to read images is said, but not which.
         """
         from qbench.calibration.calibrate import DataChoice
 
         data = self.data or (Path(default) if default else None)
         if data is None:
+            if self.recipe or self.limit:
+                what = "--recipe" if self.recipe else "--limit"
+                raise UsageError(f"{what} says how to read images, but not which; add --data")
             return None
         recipe = self.recipe or self.project.recipe
         return DataChoice(data, recipe, self.size or self.project.image_size, self.limit)
@@ -116,6 +123,17 @@ def exclude_option(command: Decorated) -> Decorated:
     """Add --exclude."""
     text = "Nodes that stay float, as in '/head/*'."
     return click.option("--exclude", multiple=True, metavar="PATTERN", help=text)(command)
+
+
+def effort_option(command: Decorated) -> Decorated:
+    """Add --effort."""
+    return click.option(
+        "--effort",
+        type=click.Choice(["fast", "balanced", "thorough"]),
+        default="balanced",
+        show_default=True,
+        help="How long to look for nodes that INT8 ruins; they stay float.",
+    )(command)
 
 
 def json_option(command: Decorated) -> Decorated:

@@ -25,6 +25,15 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recipe: str | None = None
     size: int | tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        """Check what the types cannot say.
+
+        Raises:
+            ValueError: The size is not positive.
+        """
+        if self.image_size is not None and min(self.image_size) < 1:
+            raise ValueError(f"size = {self.size} is not positive, give pixels")
+
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width in pixels."""
@@ -41,7 +50,7 @@ def load_project() -> Project:
         return Project()
     try:
         return msgspec.convert(tomllib.loads(PROJECT_FILE.read_text("utf-8")), Project)
-    except (ValueError, msgspec.ValidationError) as error:
+    except (OSError, ValueError) as error:
         keys = ", ".join(Project.__struct_fields__)
         raise UsageError(f"{PROJECT_FILE}: {error}; the keys are {keys}") from error
 

@@ -12,6 +12,7 @@ from qbench.cli.options import (
     ModelArguments,
     PathType,
     data_options,
+    effort_option,
     exclude_option,
     json_option,
     model_argument,
@@ -33,6 +34,7 @@ class _Arguments(ModelArguments):
     table: Path | None
     method: str
     exclude: tuple[str, ...]
+    effort: str
     output: Path | None
     as_json: bool
 
@@ -48,9 +50,14 @@ class _Arguments(ModelArguments):
 @data_options
 @table_option
 @click.option(
-    "--method", default="mse", show_default=True, help="minmax, percentile, entropy, mse."
+    "--method",
+    type=click.Choice(["minmax", "percentile", "entropy", "mse"]),
+    default="mse",
+    show_default=True,
+    help="How ranges are found.",
 )
 @exclude_option
+@effort_option
 @click.option(
     "-o", "--output", type=PathType, help="<model>.<target>.<precision>.onnx if left out."
 )
@@ -63,7 +70,7 @@ def quantize(arguments: _Arguments) -> None:
     """
     from qbench.cli.tables import table_for
     from qbench.model.load import load
-    from qbench.quantization.quantize import Int8Options
+    from qbench.quantization.int8 import Int8Options
     from qbench.quantization.quantize import quantize as run
 
     path, precision = arguments.path(), arguments.precision
@@ -75,7 +82,9 @@ def quantize(arguments: _Arguments) -> None:
         precision=precision,
         table=table_for(model, arguments.table, arguments.choice()) if needs_table else None,
         output=arguments.output or path.with_suffix(f".{arguments.target}.{precision}.onnx"),
-        options=Int8Options(method=arguments.method, exclude=arguments.exclude),
+        options=Int8Options(
+            method=arguments.method, exclude=arguments.exclude, effort=arguments.effort
+        ),
     )
     audit = _audit(result)
     if arguments.as_json:
@@ -105,7 +114,9 @@ def _print_json(result: QuantizedModel, audit: KernelAudit | None) -> None:
             "target": result.target,
             "precision": result.precision,
             "int8_mac_fraction": result.int8_mac_fraction,
+            "output_sqnr_db": result.output_sqnr_db,
             "float_nodes": result.float_nodes,
+            "notes": result.notes,
             "audit": audit,
         }
     )
@@ -121,6 +132,13 @@ def _print_text(result: QuantizedModel, audit: KernelAudit | None) -> None:
             click.echo(f"  float: {node.name} ({node.op_type}): {node.reason}")
         if len(result.float_nodes) > _MOST_NODES:
             click.echo(f"  float: {len(result.float_nodes) - _MOST_NODES} more; --json lists them")
+    for note in result.notes:
+        click.echo(f"note: {note}")
+    if result.output_sqnr_db is not None:
+        click.echo(
+            f"output against the float model: {result.output_sqnr_db:.0f} dB signal to noise "
+            "on calibration samples"
+        )
     if audit is not None:
         click.echo(
             f"ONNX Runtime runs {audit.integer} of {audit.planned} planned compute nodes "

@@ -20,8 +20,9 @@ def result_table(result: RunResult) -> Table:
         table.add_column(name, justify="right")
     table.add_column("verdict")
     table.add_column("size", justify="right")
-    for number, row in enumerate(result.rows):
-        table.add_row(*([row.model] if several else []), *_cells(row, is_first=number == 0))
+    baseline = next((row for row in result.rows if row.latency_ms), None)
+    for row in result.rows:
+        table.add_row(*([row.model] if several else []), *_cells(row, is_first=row is baseline))
     return table
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from qbench.data.images import IMAGE_ENDINGS, read_image
 from qbench.data.preprocess import preprocess
 from qbench.data.recipes import Recipe, check_recipe
-from qbench.data.samples import Sample, file_digest, files_below, fingerprint
+from qbench.data.samples import Sample, file_digest, files_below, filled, fingerprint
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
 
@@ -19,7 +19,7 @@ class ImageFolder:
         Raises:
             DataError: There are none, or the recipe does not fit the input `spec`.
         """
-        self._folder, self._recipe, self._input = folder, recipe, spec.name
+        self._folder, self._recipe, self._spec = folder, recipe, spec
         self._size = check_recipe(recipe, spec)
         self._names = files_below(folder, IMAGE_ENDINGS)
         if not self._names:
@@ -41,7 +41,7 @@ class ImageFolder:
         """
         image = read_image(self._folder / self._names[index])
         array = preprocess(image, self._recipe, self._size)
-        return Sample(self._names[index], {self._input: array})
+        return Sample(self._names[index], {self._spec.name: filled(array, self._spec)})
 
     def digest(self, index: int) -> str:
         """Return the SHA-256 of an image file.

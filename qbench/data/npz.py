@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.data.samples import Sample, file_digest, files_below, fingerprint
+from qbench.data.samples import Sample, file_digest, files_below, filled, fingerprint
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
 
@@ -54,7 +54,8 @@ class NpzSource:
             DataError: The file was changed since it was checked.
         """
         file, row = self._rows[index]
-        feeds = {name: array[row : row + 1] for name, array in self._arrays(file).items()}
+        arrays = self._arrays(file)
+        feeds = {s.name: filled(arrays[s.name][row : row + 1], s) for s in self._specs}
         return Sample(self.name(index), feeds)
 
     def digest(self, index: int) -> str:

@@ -91,6 +91,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 1 if self.colour == "gray" else 3
 
 
+_IN_FILE = " in a recipe of your own (--recipe FILE.toml)"
 _AS_ARRAYS = "give its arrays with --data FILE.npz"
 _ONLY_WITH = {"crop_fraction": "crop", "pad": "letterbox", "pad_value": "letterbox"}
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in msgspec.structs.fields(Recipe)}
@@ -167,7 +168,7 @@ def check_recipe(recipe: Recipe, spec: TensorSpec) -> tuple[int, int]:
     _check_channels(recipe, spec, who)
     if spec.dtype != np.dtype(recipe.dtype):
         known = spec.dtype.name in get_args(get_type_hints(Recipe)["dtype"])
-        fix = f'set dtype = "{spec.dtype.name}"' if known else _AS_ARRAYS
+        fix = f'set dtype = "{spec.dtype.name}"{_IN_FILE}' if known else _AS_ARRAYS
         raise DataError(f"{who}: it makes {recipe.dtype}; {fix}")
     return _checked_size(recipe, spec, who)
 
@@ -197,8 +198,8 @@ def _check_channels(recipe: Recipe, spec: TensorSpec, who: str) -> None:
         return
     if spec.shape[there] == recipe.channels:
         other = "nhwc" if recipe.layout == "nchw" else "nchw"
-        raise DataError(f'{who}: its layout is {recipe.layout}; set layout = "{other}"')
-    fix = {1: 'set colour = "gray"', 3: 'set colour = "rgb"'}
+        raise DataError(f'{who}: its layout is {recipe.layout}; set layout = "{other}"{_IN_FILE}')
+    fix = {1: f'set colour = "gray"{_IN_FILE}', 3: f'set colour = "rgb"{_IN_FILE}'}
     raise DataError(
         f"{who}: it makes {recipe.channels} channels, not {channels}; "
         + fix.get(channels, _AS_ARRAYS)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qbench.artifacts import sha256_bytes, sha256_files
 from qbench.errors import DataError, UsageError
+from qbench.model.spec import TensorSpec
 
 MAX_SKIPPED_PERCENT = 10
 """Share of unusable samples beyond which the whole set is not to be trusted."""
@@ -24,11 +25,31 @@ class Sample:
 
     Attributes:
         name: Unique in its source; of an image, its path below the folder with forward slashes.
-        feeds: Arrays by input name, each with a leading batch axis of 1.
+        feeds: Arrays by input name. The leading batch axis is 1, or what the model fixes: then the
+            sample is repeated.
     """
 
     name: str
     feeds: dict[str, NDArray[Any]]
+
+    @property
+    def batch(self) -> int:
+        """How many times the sample is repeated."""
+        return max((len(array) for array in self.feeds.values() if array.ndim), default=1)
+
+
+def filled(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """Return `array`, which is one sample, as often as the input `spec` fixes its batch.
+
+    Statistics of a repeated sample are those of the sample, but for the counts.
+    """
+    return np.repeat(array, fixed_batch(spec), axis=0)
+
+
+def fixed_batch(spec: TensorSpec) -> int:
+    """Return the batch that an input is fixed to, 1 where it is open."""
+    first = spec.shape[0] if spec.shape else None
+    return first if isinstance(first, int) else 1
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.artifacts import sha256_bytes
-from qbench.data.samples import Sample, fingerprint
+from qbench.data.samples import Sample, fingerprint, fixed_batch
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
 
@@ -27,7 +27,7 @@ class SyntheticSource:
         seed: int,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Fix the shapes: the first axis is 1, two open axes of an input of rank 4 are `size`.
+        """Fix the shapes: an open first axis is 1, two more of an input of rank 4 are `size`.
 
         Raises:
             DataError: A dimension stays open, or an element type cannot be drawn.
@@ -82,7 +82,7 @@ def _fixed_shape(spec: TensorSpec, size: tuple[int, int] | None) -> tuple[int, .
             f"input {spec.name!r} [{dims}] is dynamic beyond its batch; give --size 640 for "
             "images, or --data FILE.npz"
         )
-    return (1, *fixed) if spec.shape else ()
+    return (fixed_batch(spec), *fixed) if spec.shape else ()
 
 
 def _draw(

@@ -16,10 +16,12 @@ from qbench.engines.manifest import EngineManifest, Source, write_manifest
 from qbench.engines.profiles import parse_shapes, profile_for, shapes_of
 from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.errors import UsageError
+from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
-from qbench.quantization.quantize import Int8Options, quantize
+from qbench.quantization.int8 import Int8Options
+from qbench.quantization.quantize import quantize, resolve_table
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """Precisions of engines; the ONNX file carries them, since the network is strongly typed."""
@@ -98,9 +100,11 @@ def build_engine(
     model = model if isinstance(model, Model) else load(model)
     stem = f"{model.path.stem if model.path else 'model'}.{precision}"
     typed = options.folder / f"{stem}.onnx"
-    used_table = _write_typed(model, precision, table, options, typed)
+    model.check_float()
+    used_table = resolve_table(model, table) if precision == "int8" else None
     size = options.image_size or (used_table.header.image_size if used_table else None)
     profile, notes = profile_for(model.inputs, given, size)
+    _write_typed(model, precision, used_table, options, typed)
     request = BuildRequest(
         onnx=typed,
         output=options.folder / f"{stem}.engine",
@@ -113,21 +117,21 @@ def build_engine(
     findings = _audit(result, typed)
     manifest = _manifest(request, result, model, precision, used_table, findings)
     write_manifest(manifest, options.folder)
-    return Engine(request.output, manifest, findings, notes)
+    return Engine(request.output, manifest, findings, notes + subgraph_notes(model.ir))
 
 
 def _write_typed(
     model: Model,
     precision: str,
-    table: CalibrationTable | Path | None,
+    table: CalibrationTable | None,
     options: EngineOptions,
     output: Path,
-) -> CalibrationTable | None:
-    """Write the ONNX file that carries the precision; return the table that it needed."""
+) -> None:
+    """Write the ONNX file that carries the precision."""
     if precision == "fp32":
         save(prepare(model).ir, output)
-        return None
-    written = quantize(
+        return
+    quantize(
         model,
         target=_TARGET,
         precision=precision,
@@ -135,7 +139,6 @@ def _write_typed(
         output=output,
         options=options.int8,
     )
-    return written.table
 
 
 def _audit(result: BuildResult, typed: Path) -> EngineAudit | None:

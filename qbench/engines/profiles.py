@@ -73,10 +73,7 @@ def profile_for(
         UsageError: `given` names no input or contradicts its shape, or a dynamic input has neither
             a given nor an obvious shape.
     """
-    _check_names(specs, given)
-    for spec in specs:
-        if spec.name in given:
-            _check_range(spec, given[spec.name])
+    check_shapes(specs, given)
     dynamic = [spec for spec in specs if not _is_static(spec)]
     chosen = {
         spec.name: _default_shape(spec, image_size) for spec in dynamic if spec.name not in given
@@ -88,6 +85,18 @@ def profile_for(
         _note(spec, chosen[spec.name], image_size) for spec in dynamic if spec.name in chosen
     )
     return (ShapeProfile(ranges) if ranges else None), notes
+
+
+def check_shapes(specs: Sequence[TensorSpec], given: Mapping[str, ShapeRange]) -> None:
+    """Make sure that the shapes `given` fit the inputs `specs`.
+
+    Raises:
+        UsageError: One names no input, or contradicts its shape.
+    """
+    _check_names(specs, given)
+    for spec in specs:
+        if spec.name in given:
+            _check_range(spec, given[spec.name])
 
 
 def shapes_of(specs: Sequence[TensorSpec], profile: ShapeProfile | None) -> dict[str, ShapeRange]:

@@ -104,6 +104,8 @@ def _load_ahead(
 def _logits(runner: Runner, sample: Sample) -> NDArray[Any]:
     name = runner.outputs[0].name
     output = runner.run(sample.feeds)[name]
+    if output.shape[:1] == (sample.batch,):
+        output = output[:1]
     if output.ndim not in (2, 4) or output.size != output.shape[1]:
         raise ModelError(
             f"output {name!r} has the shape {list(output.shape)}, which is not one row of logits; "

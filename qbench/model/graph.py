@@ -85,3 +85,9 @@ def subgraph_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Yield the nodes that live inside If, Loop or Scan; they are never quantized."""
     for subgraph in model.graph.subgraphs():
         yield from subgraph
+
+
+def subgraph_notes(model: ir.Model) -> tuple[str, ...]:
+    """Return a line that says how many nodes stay float inside subgraphs, if there are any."""
+    inner = sum(1 for _ in subgraph_nodes(model))
+    return (f"{inner} nodes inside If, Loop or Scan stay float",) if inner else ()

@@ -1,5 +1,6 @@
 """Read ONNX files; say in one line what is wrong with those that cannot be read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,16 @@ from google.protobuf.message import DecodeError
 from qbench.artifacts import sha256_files
 from qbench.errors import ModelError
 from qbench.model.spec import TensorSpec
+
+_INTEGER_OPS = (
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinear",
+    "QGemm",
+    "MatMulInteger",
+    "ConvInteger",
+)
+"""How the names of operators begin that only a quantized model holds."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,20 @@ class Model:
         """Outputs in graph order."""
         return tuple(_spec(v) for v in self.ir.graph.outputs)
 
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it computes with integers already, statically or dynamically."""
+        return any(node.op_type.startswith(_INTEGER_OPS) for node in self.ir.graph)
+
+    def check_float(self) -> None:
+        """Make sure that the model is not quantized yet.
+
+        Raises:
+            ModelError: It is.
+        """
+        if self.is_quantized:
+            raise ModelError(f"{self.path} is quantized already; give the float model")
+
 
 def load(path: Path | str) -> Model:
     """Read an ONNX file; weights in external data stay on disk until they are used.
@@ -56,7 +81,13 @@ def load(path: Path | str) -> Model:
     if not len(model.graph) or not model.graph.outputs:
         raise ModelError(f"{path} holds no graph; is it really an ONNX model?")
     data_files = _external_files(model, path)
+    _check_graph(model, path)
     return Model(model, path, sha256_files([path, *data_files]))
+
+
+def size_on_disk(path: Path) -> int:
+    """Return the bytes of an ONNX file and of its external data."""
+    return sum(file.stat().st_size for file in (path, *_external_files(ir.load(path), path)))
 
 
 def _check_file(path: Path) -> None:
@@ -84,6 +115,39 @@ def _external_files(model: ir.Model, path: Path) -> list[Path]:
         if file.stat().st_size < size:
             raise ModelError(f"{file} is truncated: {size} bytes are needed; copy it again")
     return sorted(needed)
+
+
+def _check_graph(model: ir.Model, path: Path) -> None:
+    """Find the damage with which a file can still be parsed.
+
+    Raises:
+        ModelError: A weight has too few or too many bytes, a name is no text, or something is read
+            that nothing makes.
+    """
+    for problem in _problems(model.graph):
+        raise ModelError(f"{path} is damaged: {problem}; export or copy it again")
+
+
+def _problems(graph: ir.Graph) -> Iterator[str]:
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.TensorProtoTensor) and tensor.raw.HasField("raw_data"):
+            held = len(tensor.raw.raw_data)
+            if held != tensor.nbytes:
+                yield f"weight {value.name!r} holds {held} bytes of {tensor.nbytes}"
+    for node in graph:
+        if not isinstance(node.op_type, str):
+            yield f"operator {node.op_type!r} is no text"
+        for read in node.inputs:
+            if read is not None and not _is_made(read):
+                yield f"node {node.name!r} reads {read.name!r}, which nothing makes"
+    for output in graph.outputs:
+        if not _is_made(output):
+            yield f"nothing makes its output {output.name!r}"
+
+
+def _is_made(value: ir.Value) -> bool:
+    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
 
 
 def _spec(value: ir.Value) -> TensorSpec:

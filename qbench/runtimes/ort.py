@@ -121,6 +121,10 @@ def optimized_graph(model: Path) -> ir.Graph:
         options = session_options()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(path)
+        # A graph with its weights inside could not be written beyond protobuf's 2 GiB.
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", "weights"
+        )
         _create_session(model, "cpu", options)
         return ir.load(path).graph
 

@@ -16,7 +16,7 @@ def test_seeded_and_of_the_right_shape() -> None:
     sample = source.load(2)
     assert (len(source), sample.name) == (3, "synthetic[2]")
     assert sample.feeds["x"].shape == (1, 3, 8, 8)
-    assert sample.feeds["ids"].shape == (1, 5)
+    assert sample.feeds["ids"].shape == (4, 5)  # the batch is fixed
     again = SyntheticSource(specs, count=3, seed=1).load(2)
     assert np.array_equal(sample.feeds["x"], again.feeds["x"])
     assert not np.array_equal(sample.feeds["x"], source.load(1).feeds["x"])

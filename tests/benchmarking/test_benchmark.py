@@ -1,0 +1,154 @@
+"""`qbench.benchmark` from models to rows, with settings that make its figures mean nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import graphs
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from qbench.benchmarking.benchmark import LabelledData, Options, benchmark
+from qbench.benchmarking.schedule import Measurement, measure
+from qbench.benchmarking.settings import Settings
+from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.data.recipes import Recipe
+from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError
+
+TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
+QUICK = Options(settings=TINY)
+RECIPE = Recipe(name="mine", scale=1 / 255)
+
+
+def solid_colours(batch: int | str = 1) -> onnx.ModelProto:
+    """Logits are the means of red, green and blue, so that the brightest colour is the class."""
+    b = graphs.Builder((batch, 3, 8, 8))
+    weight = b.constant("w", np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1))
+    same = b.node("Conv", "same", b.node("Conv", "first", b.x, weight), weight)
+    mean = b.node("GlobalAveragePool", "mean", same)
+    return b.model(b.node("Flatten", "logits", mean))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Folders 0, 1 and 2 of red, green and blue; one of the six lies in a wrong folder."""
+    for i in range(6):
+        path = tmp_path / "imgs" / str(i % 3) / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        colour = [0, 0, 0]
+        colour[2 - i % 3] = 255  # OpenCV writes BGR
+        cv2.imwrite(str(path), np.full((8, 8, 3), colour if i else [255, 0, 0], np.uint8))
+    return tmp_path / "imgs"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    onnx.save(solid_colours(), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def test_accuracy_and_ratio(model: Path, images: Path) -> None:
+    table = calibrate(model, images, recipe=RECIPE)
+    data = LabelledData(DataChoice(images))  # with the recipe of the table
+    result = benchmark(model, table=table, images=data, options=QUICK)
+    fp32, int8 = result.rows
+    assert fp32.accuracy is not None
+    assert (fp32.accuracy.metric, fp32.accuracy.n) == ("top1", 6)
+    assert fp32.accuracy.value == pytest.approx(5 / 6)
+    assert int8.accuracy == fp32.accuracy
+    assert fp32.ratio is not None
+    assert fp32.ratio.value == 1
+    assert int8.latency_ms is not None
+    assert int8.latency_ms.median > 0
+    assert int8.throughput_per_s == pytest.approx(1e3 / int8.latency_ms.median)
+    assert result.control is not None
+
+
+@pytest.mark.parametrize("batch", [1, 4, "N"])
+def test_a_fixed_batch_is_filled(batch: int | str, images: Path, tmp_path: Path) -> None:
+    onnx.save(solid_colours(batch), tmp_path / "m.onnx")
+    data = LabelledData(DataChoice(images, RECIPE))
+    row = benchmark(tmp_path / "m.onnx", precisions=["fp32"], images=data, options=QUICK).rows[0]
+    assert row.accuracy is not None
+    assert row.accuracy.value == pytest.approx(5 / 6)
+    assert row.latency_ms is not None
+    calls = 4 if batch == 4 else 1
+    assert row.throughput_per_s == pytest.approx(calls * 1e3 / row.latency_ms.median)
+    assert ("a call runs the model's fixed batch of 4" in row.notes) == (batch == 4)
+
+
+def test_without_images_noise_is_timed(model: Path) -> None:
+    row = benchmark(model, precisions=["fp32"], options=QUICK).rows[0]
+    assert row.accuracy is None
+    assert row.latency_ms is not None
+    assert row.size_bytes == model.stat().st_size
+
+
+def test_the_order_of_rounds_follows_the_seed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Measurement] = []
+
+    def spy(*arguments: Any) -> Measurement:
+        seen.append(measure(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr("qbench.benchmarking.benchmark.measure", spy)
+    for seed in (0, 0, 1):
+        settings = msgspec.structs.replace(TINY, seed=seed)
+        benchmark([model, model], precisions=["fp32"], options=Options(settings=settings))
+    first, same, other = (measurement.orders.tolist() for measurement in seen)
+    assert first == same
+    assert first != other
+
+
+def test_steps_are_told(model: Path) -> None:
+    steps: list[str] = []
+    benchmark(model, precisions=["fp32"], options=Options(settings=TINY, on_step=steps.append))
+    assert steps == [f"preparing {model}", "timing 1 candidates"]
+
+
+def test_nothing_that_runs_is_an_error(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    available = "qbench.runtimes.ort.ort.get_available_providers"
+    monkeypatch.setattr(available, lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UnfitError, match="provider 'cuda' is not part of the installed ONNX Runt"):
+        benchmark(model, precisions=["fp32"], providers=["cuda"], options=QUICK)
+    rows = benchmark(model, precisions=["fp32"], providers=["cuda", "cpu"], options=QUICK).rows
+    assert rows[0].error is not None
+    assert rows[1].ratio is not None
+    assert rows[1].ratio.value == 1
+
+
+def test_a_model_that_is_no_classifier(images: Path, tmp_path: Path) -> None:
+    b = graphs.Builder((1, 3, 8, 8))
+    onnx.save(b.model(b.node("Relu", "y", b.x)), tmp_path / "m.onnx")
+    data = LabelledData(DataChoice(images, RECIPE))
+    with pytest.raises(ModelError, match=r"output 'y' has the shape .* not one row of logits"):
+        benchmark(tmp_path / "m.onnx", precisions=["fp32"], images=data, options=QUICK)
+
+
+def test_another_recipe_than_the_calibration(model: Path, images: Path) -> None:
+    table = calibrate(model, images, recipe=RECIPE)
+    data = LabelledData(DataChoice(images, "raw"))
+    with pytest.raises(DataError, match="recipe 'raw', but calibration used 'mine'; drop --recipe"):
+        benchmark(model, table=table, images=data, options=QUICK)
+
+
+def test_int8_needs_a_table(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CalibrationError, match=r"no calibration table in calibration/ was made"):
+        benchmark(model, precisions=["int8"], options=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precisions": ["int4"]}, "unknown precision 'int4'; choose from fp32, fp16, int8"),
+        ({"providers": ["tpu"]}, "unknown provider 'tpu'; choose from cpu, cuda, tensorrt"),
+        ({"precisions": []}, "no precision to measure; choose from fp32"),
+        ({"options": Options(simulate=True)}, "simulation judges accuracy; add labelled images"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        benchmark("unread.onnx", **{"options": QUICK, **arguments})  # type: ignore[arg-type]

@@ -1,0 +1,122 @@
+"""The command itself: help, versions, what it imports, and how it ends."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from qbench.cli import main as module
+from qbench.cli.main import qbench as group
+from qbench.errors import (
+    BudgetError,
+    InconclusiveError,
+    ModelError,
+    QbenchError,
+    UnfitError,
+    UsageError,
+)
+
+from .conftest import Qbench
+
+HEAVY = ("onnx", "onnx_ir", "onnxruntime", "cv2", "numba", "numpy", "rich", "tqdm", "tensorrt_rtx")
+
+
+@pytest.mark.parametrize("command", ["", *group.commands])
+def test_help_fits_80_columns_and_imports_nothing_heavy(command: str) -> None:
+    code = (
+        "import sys; from qbench.cli.main import run; code = run(sys.argv[1:]); "
+        f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr); "
+        "sys.exit(code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *([command] if command else []), "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    assert (result.returncode, result.stderr.strip()) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Usage: qbench")
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("command", group.commands.values(), ids=group.commands)
+def test_every_option_has_a_help_text(command: object) -> None:
+    for parameter in command.params:  # type: ignore[attr-defined]
+        assert parameter.param_type_name == "argument" or parameter.help, parameter.name
+
+
+def test_commands_stand_in_the_order_of_work(qbench: Qbench) -> None:
+    text = qbench("--help").out
+    places = [text.index(f"\n  {name} ") for name in group.commands]
+    assert places == sorted(places)
+    assert next(iter(group.commands)) == "demo"
+
+
+def test_no_command_shows_the_help(qbench: Qbench) -> None:
+    outcome = qbench()
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("Usage: qbench")
+
+
+def test_version(qbench: Qbench) -> None:
+    outcome = qbench("--version")
+    assert outcome.code == 0
+    assert outcome.out.startswith("qbench, version ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (QbenchError, 1),
+        (ModelError, 1),
+        (UsageError, 2),
+        (BudgetError, 3),
+        (InconclusiveError, 4),
+        (UnfitError, 5),
+    ],
+)
+def test_exit_codes(
+    kind: type[QbenchError], code: int, qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise kind("x is wrong; do y")
+
+    monkeypatch.setattr(module, "qbench", fail)
+    assert qbench("doctor") == (code, "", "qbench: error: x is wrong; do y\n")
+
+
+def test_an_error_that_is_a_bug_is_not_hidden(
+    qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(module, "qbench", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        qbench("doctor")
+
+
+def test_interrupt(qbench: Qbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "qbench", interrupt)
+    message = "qbench: interrupted; no file was left half-written\n"
+    assert qbench("doctor") == (130, "", message)
+
+
+def test_main_exits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "run", lambda _: 3)
+    with pytest.raises(SystemExit, match="3"):
+        module.main([])
+
+
+def test_doctor(qbench: Qbench) -> None:
+    document = qbench("doctor", "--json").json
+    assert document.keys() == {"schema_version", "environment", "providers", "tensorrt"}
+    assert document["providers"]["cpu"] is None
+    text = qbench("doctor").out
+    assert "provider  cpu loads" in text
+    assert text.startswith("cpu       ")

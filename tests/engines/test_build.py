@@ -1,0 +1,143 @@
+"""`qbench.build_engine` around a compiler that the tests stand in for."""
+
+from pathlib import Path
+from typing import Any
+
+import graphs
+import onnx
+import pytest
+
+from qbench.engines import build as module
+from qbench.engines.build import EngineOptions, build_engine
+from qbench.engines.builder import BuildResult
+from qbench.engines.flavour import Flavour
+from qbench.engines.manifest import read_manifest
+from qbench.engines.protocol import BuildRequest
+from qbench.errors import CalibrationError, EngineError, ModelError, UsageError
+from qbench.model.load import Model, load
+from qbench.quantization.int8 import Int8Options
+from qbench.quantization.quantize import quantize
+
+Requests = list[BuildRequest]
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """A compiler that writes a few bytes; the list holds what it was asked for."""
+    seen: Requests = []
+
+    def compile_it(request: BuildRequest, _: Any) -> BuildResult:
+        seen.append(request)
+        request.output.write_bytes(b"engine")
+        return BuildResult(seconds=1.5, size_bytes=6, targets=("sm86",), layers=())
+
+    monkeypatch.setattr(module, "build", compile_it)
+    monkeypatch.setattr(module, "find_flavour", lambda _: Flavour("tensorrt_rtx", "1.7"))
+    return seen
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(graphs.residual(), "m.onnx")
+    return load("m.onnx")
+
+
+@pytest.fixture
+def options() -> EngineOptions:
+    return EngineOptions(folder=Path("out"), int8=Int8Options(effort="fast"))
+
+
+def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
+    table = graphs.table_of(model)
+    engine = build_engine(model, table=table, options=options)
+    assert engine.path == Path("out/m.int8.engine")
+    assert load("out/m.int8.onnx").is_quantized
+    manifest = read_manifest(engine.path)
+    assert manifest == engine.manifest
+    assert (manifest.model.sha256, manifest.table_sha256) == (model.sha256, table.sha256)
+    assert manifest.quantized_sha256 == load("out/m.int8.onnx").sha256
+    assert (manifest.precision, manifest.targets, manifest.seconds) == ("int8", ("sm86",), 1.5)
+    assert engine.audit is None  # the log of this compiler lists no layers
+    assert requests[0].onnx == Path("out/m.int8.onnx")
+    assert requests[0].profile is None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_precisions_without_a_table(
+    precision: str, model: Model, requests: Requests, options: EngineOptions
+) -> None:
+    engine = build_engine(model, precision=precision, options=options)
+    assert engine.manifest.table_sha256 is None
+    types = {value.dtype.name for value in load(requests[0].onnx).ir.graph.initializers.values()}
+    assert ("FLOAT16" in types) == (precision == "fp16")
+
+
+def test_the_size_of_the_calibration_fills_dynamic_axes(
+    requests: Requests, options: EngineOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    b = graphs.Builder(("N", graphs.CHANNELS, "H", "W"))
+    onnx.save(b.model(b.conv("head", b.conv("stem", b.x))), "m.onnx")
+    shapes = EngineOptions(folder=Path("out"), image_size=(16, 24))
+    engine = build_engine("m.onnx", precision="fp32", options=shapes)
+    assert engine.manifest.shapes["x"].opt == (1, graphs.CHANNELS, 16, 24)
+    assert "built for 1x8x16x24, batch 1 and the recipe's size" in engine.notes[0]
+    with pytest.raises(UsageError, match=r"is dynamic .* and of unknown size; give --shapes x="):
+        build_engine("m.onnx", precision="fp16", options=options)
+    assert len(requests) == 1
+    assert not Path("out/m.fp16.onnx").exists()
+
+
+def test_subgraphs_are_said_to_stay_float(
+    requests: Requests, options: EngineOptions, tmp_path: Path
+) -> None:
+    onnx.save(graphs.with_if(), tmp_path / "if.onnx")
+    folder = EngineOptions(folder=tmp_path / "out", int8=options.int8)
+    engine = build_engine(tmp_path / "if.onnx", precision="fp32", options=folder)
+    assert engine.notes == ("2 nodes inside If, Loop or Scan stay float",)
+    assert len(requests) == 1
+
+
+@pytest.mark.usefixtures("requests")
+def test_wrong_arguments(model: Model, options: EngineOptions) -> None:
+    with pytest.raises(UsageError, match="unknown precision 'int4'; choose from fp32, fp16, int8"):
+        build_engine(model, precision="int4", options=options)
+    with pytest.raises(UsageError, match="the model has no input 'y'; its inputs are x"):
+        build_engine(
+            model, precision="fp32", options=EngineOptions(shapes=["y=1x3"], folder=Path("out"))
+        )
+    with pytest.raises(CalibrationError, match=r"was made from m\.onnx; run `qbench calibrate"):
+        build_engine(model, options=options)
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("requests")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_model_that_is_quantized_already(
+    precision: str, model: Model, options: EngineOptions
+) -> None:
+    quantize(
+        model,
+        target="tensorrt",
+        table=graphs.table_of(model),
+        output="q.onnx",
+        options=options.int8,
+    )
+    with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
+        build_engine("q.onnx", precision=precision, options=options)
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_compiler_that_fails_leaves_no_engine(
+    model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> BuildResult:
+        raise EngineError("cannot build")
+
+    monkeypatch.setattr(module, "build", fail)
+    with pytest.raises(EngineError, match="cannot build"):
+        build_engine(model, precision="fp32", options=options)
+    # The model that could not be compiled stays, to look at; there is no manifest of it.
+    assert [path.name for path in Path("out").iterdir()] == ["m.fp32.onnx"]
