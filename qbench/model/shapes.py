@@ -82,6 +82,15 @@ def macs_by_node(bound: ir.Model) -> dict[str, int]:
     return counts
 
 
+def macs_of(prepared: Model, image_size: tuple[int, int] | None) -> dict[str, int]:
+    """Return `macs_by_node` of one sample; empty where the model leaves its image size open."""
+    try:
+        shapes = example_shapes(prepared, image_size)
+    except ModelError:
+        return {}
+    return macs_by_node(bind_shapes(prepared.ir, shapes))
+
+
 def _macs(node: ir.Node) -> int | None:
     if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
         return None

@@ -148,4 +148,4 @@ def nodes_to_free(prepared: ir.Model, plan: Plan, tensor: str) -> set[str]:
 
 def decibels(noise: float) -> float:
     """Return a relative noise power as a signal-to-noise ratio in dB."""
-    return -10 * log10(max(noise, 1e-12))
+    return 10 * log10(1 / max(noise, 1e-12))

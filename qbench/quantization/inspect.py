@@ -10,7 +10,7 @@ from qbench.errors import ModelError
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
+from qbench.model.shapes import macs_of
 from qbench.model.spec import TensorSpec
 from qbench.placement.plan import FloatNode
 from qbench.placement.targets import TARGETS, place
@@ -78,7 +78,7 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         ModelError: The graph cannot be prepared.
     """
     prepared = prepare(model)
-    macs = _macs(prepared, image_size)
+    macs = macs_of(prepared, image_size)
     arrays = [v.const_value for v in model.ir.graph.initializers.values() if v.const_value]
     ops = Counter(node.op_type for node in model.ir.graph)
     return Inspection(
@@ -95,14 +95,6 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         targets=tuple(_inspect_target(prepared, target, macs) for target in TARGETS),
         notes=subgraph_notes(model.ir),
     )
-
-
-def _macs(prepared: Model, image_size: tuple[int, int] | None) -> dict[str, int]:
-    try:
-        shapes = example_shapes(prepared, image_size)
-    except ModelError:
-        return {}
-    return macs_by_node(bind_shapes(prepared.ir, shapes))
 
 
 def _inspect_target(prepared: Model, target: str, macs: dict[str, int]) -> TargetInspection:

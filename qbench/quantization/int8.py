@@ -11,10 +11,10 @@ from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.ranges import Range, mse_behind
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
-from qbench.errors import DataError, ModelError, UsageError
+from qbench.errors import DataError, UsageError
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
+from qbench.model.shapes import macs_of
 from qbench.placement.analysis import COMPUTE, DATA_MOVEMENT, saturating_reader
 from qbench.placement.plan import Plan
 from qbench.placement.targets import place
@@ -39,6 +39,9 @@ EFFORTS = {"fast": 0, "balanced": 4, "thorough": 16}
 
 _LEAST_SHARE = 0.95
 """The fallback leaves this share of the planned compute nodes, and of their work, in INT8 ..."""
+
+_HARM = 0.1
+"""A relative noise power of the output, 10 dB, of which the user is warned."""
 
 _RUIN = 0.3
 """... unless the output is ruined otherwise: a relative noise power of 5 dB."""
@@ -129,7 +132,7 @@ class _Search:
         graph = self.prepared.ir.graph
         self.nodes = {node.name or "": node for node in graph}
         self.values = {v.name or "": v for node in graph for v in node.outputs}
-        self.macs = _macs(self.prepared, self.table.header.image_size)
+        self.macs = macs_of(self.prepared, self.table.header.image_size)
 
     def attempt(self, float_nodes: Mapping[str, str]) -> Int8Graph:
         """Return the graph with `float_nodes` (names with reasons) left float."""
@@ -198,6 +201,12 @@ class _Search:
                 best, noise = candidate, candidate_noise
             if noise <= TARGET_NOISE:
                 break
+        if noise > _HARM:
+            logger.warning(
+                "INT8 harms this model: only %.0f dB of its output are left; "
+                "prefer --fp16, or leave more nodes float with --exclude",
+                decibels(noise),
+            )
         return _with_noise(best, noise)
 
     def _share_kept(self, candidate: Int8Graph, first: Int8Graph) -> float:
@@ -219,15 +228,6 @@ class _Search:
 
 def _with_noise(result: Int8Graph, noise: float) -> Int8Graph:
     return Int8Graph(result.ir, result.plan, result.mac_fraction, decibels(noise))
-
-
-def _macs(prepared: Model, image_size: tuple[int, int] | None) -> dict[str, int]:
-    """Return multiply-accumulates by node; none where the model leaves its image size open."""
-    try:
-        shapes = example_shapes(prepared, image_size)
-    except ModelError:
-        return {}
-    return macs_by_node(bind_shapes(prepared.ir, shapes))
 
 
 def _samples(model: Model, table: CalibrationTable, count: int) -> list[Sample]:

@@ -46,7 +46,7 @@ def _evaluate(node: ir.Node, opsets: dict[str, int]) -> list[NDArray[Any]] | Non
         return None
     if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
         return None
-    if node.op_type == "Shape":
+    if node.op_type == "Shape" and node.inputs:
         return _known_shape(node)
     feeds = {value.name or "": constant(value) for value in node.inputs if value is not None}
     if not feeds or any(array is None for array in feeds.values()):
