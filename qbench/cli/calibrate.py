@@ -89,5 +89,7 @@ def _print(table: CalibrationTable, output: Path, seconds: float, as_json: bool)
         )
         return
     memory = f", {size_text(peak)} peak memory" if peak else ""
-    click.echo(f"{data.images} images, {len(table.statistics)} tensors in {seconds:.1f} s{memory}")
+    what = "images" if table.header.recipe else "samples"
+    tensors = len(table.statistics)
+    click.echo(f"{data.images} {what}, {tensors} tensors in {seconds:.1f} s{memory}")
     click.echo(f"wrote {output}")

@@ -38,7 +38,8 @@ EFFORTS = {"fast": 0, "balanced": 4, "thorough": 16}
 """Calibration samples on which the output is compared with the float model's; 0 for no fallback."""
 
 _LEAST_SHARE = 0.95
-"""The fallback leaves this share of the planned compute nodes, and of their work, in INT8 ..."""
+"""The fallback leaves this share of all compute nodes and of their work in INT8, or of the planned
+ones where the plan has less ..."""
 
 _HARM = 0.1
 """A relative noise power of the output, 10 dB, of which the user is warned."""
@@ -210,20 +211,23 @@ class _Search:
         return _with_noise(best, noise)
 
     def _share_kept(self, candidate: Int8Graph, first: Int8Graph) -> float:
-        """Return the share of nodes or of work, the less, that `candidate` quantizes of `first`."""
-        before, after = self._compute(first.plan), self._compute(candidate.plan)
-        nodes = len(after) / len(before)
-        work = sum(self.macs.get(name, 0) for name in before)
-        kept = sum(self.macs.get(name, 0) for name in after)
-        return min(nodes, kept / work if work else nodes)
-
-    def _compute(self, plan: Plan) -> list[str]:
-        return [name for name in plan.quantized if self.nodes[name].op_type in COMPUTE]
+        """Return the share of compute nodes or of their work, the less, that stays in INT8."""
+        every = [node.name or "" for node in self.nodes.values() if node.op_type in COMPUTE]
+        before = [name for name in every if name in set(first.plan.quantized)]
+        after = [name for name in every if name in set(candidate.plan.quantized)]
+        work = [sum(self.macs.get(name, 0) for name in names) for names in (after, before, every)]
+        return min(_share(len(after), len(before), len(every)), _share(*work))
 
     def _mac_fraction(self, plan: Plan) -> float | None:
         total = sum(self.macs.values())
         quantized = sum(self.macs.get(name, 0) for name in plan.quantized)
         return quantized / total if total else None
+
+
+def _share(after: int, before: int, whole: int) -> float:
+    """Return the share of the whole that is kept; of `before`, where that was less already."""
+    base = whole if before >= _LEAST_SHARE * whole else before
+    return after / base if base else 1.0
 
 
 def _with_noise(result: Int8Graph, noise: float) -> Int8Graph:
