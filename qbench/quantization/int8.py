@@ -204,8 +204,8 @@ class _Search:
                 break
         if noise > _HARM:
             logger.warning(
-                "INT8 harms this model: only %.0f dB of its output are left; "
-                "prefer --fp16, or leave more nodes float with --exclude",
+                "INT8 leaves only %.0f dB of signal to noise at this model's output; "
+                "judge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
                 decibels(noise),
             )
         return _with_noise(best, noise)
