@@ -98,23 +98,22 @@ def build_engine(
     flavour = find_flavour(options.backend)
     given = parse_shapes(options.shapes)
     model = model if isinstance(model, Model) else load(model)
-    stem = f"{model.path.stem if model.path else 'model'}.{precision}"
-    typed = options.folder / f"{stem}.onnx"
     model.check_float()
     used_table = resolve_table(model, table) if precision == "int8" else None
     size = options.image_size or (used_table.header.image_size if used_table else None)
     profile, notes = profile_for(model.inputs, given, size)
-    _write_typed(model, precision, used_table, options, typed)
+    stem = options.folder / f"{model.path.stem if model.path else 'model'}.{precision}"
     request = BuildRequest(
-        onnx=typed,
-        output=options.folder / f"{stem}.engine",
-        log=options.folder / f"{stem}.log",
+        onnx=stem.with_name(f"{stem.name}.onnx"),
+        output=stem.with_name(f"{stem.name}.engine"),
+        log=stem.with_name(f"{stem.name}.log"),
         flavour=flavour,
         profile=profile,
         options=options.build,
     )
+    _write_typed(model, precision, used_table, options, request.onnx)
     result = build(request, on_progress)
-    findings = _audit(result, typed)
+    findings = _audit(result, request.onnx)
     manifest = _manifest(request, result, model, precision, used_table, findings)
     write_manifest(manifest, options.folder)
     return Engine(request.output, manifest, findings, notes + subgraph_notes(model.ir))

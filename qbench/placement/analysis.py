@@ -151,9 +151,10 @@ def excluded_nodes(graph: ir.Graph, patterns: Sequence[str]) -> set[str]:
     for pattern in patterns:
         matches = {name for name in names if fnmatchcase(name, pattern)}
         if not matches:
+            examples = [node.name for node in graph if node.op_type in COMPUTE] or names
             raise UsageError(
-                f"--exclude {pattern!r} matches no node; "
-                f"`qbench inspect` lists the names, the first is {names[0]!r}"
+                f"--exclude {pattern!r} matches no node; names look like {examples[0]!r} "
+                f"or {examples[-1]!r}"
             )
         found |= matches
     return found

@@ -92,6 +92,7 @@ def relative_noise(reference: NDArray[Any], test: NDArray[Any]) -> float:
     wide = reference.astype(np.float64)
     error = np.atleast_1d(np.square(test - wide).mean(axis=others))
     variance = np.atleast_1d(wide.var(axis=others))
+    error = np.where(np.isfinite(error), error, np.inf)  # NaN or Inf in the output is ruin
     is_large = variance >= variance.max() / _APART**2
     parts = [part for part in (is_large, ~is_large) if variance[part].sum() > 0]
     if not parts:

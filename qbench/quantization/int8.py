@@ -128,6 +128,7 @@ class _Search:
     macs: dict[str, int] = field(init=False)
     values: dict[str, ir.Value] = field(init=False)
     nodes: dict[str, ir.Node] = field(init=False)
+    scales: dict[str, QuantizationParameters] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         graph = self.prepared.ir.graph
@@ -147,10 +148,10 @@ class _Search:
     def parameters(self, plan: Plan) -> dict[str, QuantizationParameters]:
         """Return scale and zero-point of every tensor that the plan observes."""
         convert = symmetric if plan.symmetric else asymmetric
-        return {
-            tensor: convert(*self._range(tensor, is_symmetric=plan.symmetric))
-            for tensor in plan.observed
-        }
+        for tensor in plan.observed:
+            if tensor not in self.scales:
+                self.scales[tensor] = convert(*self._range(tensor, is_symmetric=plan.symmetric))
+        return {tensor: self.scales[tensor] for tensor in plan.observed}
 
     def _range(self, tensor: str, *, is_symmetric: bool) -> Range:
         known = self._observed_source(tensor)

@@ -108,3 +108,10 @@ def test_given_graph_is_left_alone() -> None:
         Judge(model.ir, samples(model)),
     )
     assert ir.to_proto(model.ir).SerializeToString() == before
+
+
+def test_an_output_of_nan_is_ruined() -> None:
+    reference = np.random.default_rng(0).normal(size=(2, 1, 10)).astype(np.float32)
+    broken = reference.copy()
+    broken[0, 0, 0] = np.nan
+    assert relative_noise(reference, broken) == 1
