@@ -1,6 +1,6 @@
 """qbench: quantize ONNX vision models and build TensorRT engines that can be trusted.
 
-The four calls of the main job are loaded on first use, so that `import qbench` stays light::
+The calls of the main job are loaded on first use, so that `import qbench` stays light::
 
     table = qbench.calibrate("model.onnx", "imgs/", recipe="imagenet")
     quantized = qbench.quantize("model.onnx", target="cpu", table=table)
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from qbench.calibration.calibrate import calibrate as calibrate
     from qbench.engines.build import build_engine as build_engine
     from qbench.quantization.quantize import quantize as quantize
+    from qbench.tuning.tune import tune as tune
 
-__all__ = ["benchmark", "build_engine", "calibrate", "quantize"]
+__all__ = ["benchmark", "build_engine", "calibrate", "quantize", "tune"]
 
 _HOMES = {
     "benchmark": "qbench.benchmarking.benchmark",
     "build_engine": "qbench.engines.build",
     "calibrate": "qbench.calibration.calibrate",
     "quantize": "qbench.quantization.quantize",
+    "tune": "qbench.tuning.tune",
 }
 
 

@@ -1,6 +1,7 @@
 """Small seeded models that the tests share, each one pattern of real networks."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,14 @@ def conv_silu() -> onnx.ModelProto:
     b = Builder()
     stem = b.conv("stem", b.x)
     silu = b.node("Mul", "silu", stem, b.node("Sigmoid", "sigmoid", stem))
-    return b.model(b.conv("head", silu))
+    return b.model(b.conv("head", b.conv("after", silu)))
+
+
+def silu_before_head() -> onnx.ModelProto:
+    """Only a convolution that feeds the output, which stays float on a CPU, reads the SiLU."""
+    b = Builder()
+    stem = b.conv("stem", b.x)
+    return b.model(b.conv("head", b.node("Mul", "silu", stem, b.node("Sigmoid", "gate", stem))))
 
 
 def conv_hardswish() -> onnx.ModelProto:
@@ -110,7 +118,7 @@ def conv_hardswish() -> onnx.ModelProto:
 def conv_leaky_relu() -> onnx.ModelProto:
     b = Builder()
     leaky = b.node("LeakyRelu", "leaky", b.conv("stem", b.x), alpha=0.1)
-    return b.model(b.conv("head", leaky))
+    return b.model(b.conv("head", b.conv("after", leaky)))
 
 
 def residual() -> onnx.ModelProto:
@@ -133,7 +141,7 @@ def squeeze_excite() -> onnx.ModelProto:
     mean = b.node("GlobalAveragePool", "mean", stem)
     squeezed = b.node("Relu", "squeeze_relu", b.conv("squeeze", mean, size=1, cout=4))
     gate = b.node("Sigmoid", "gate", b.conv("excite", squeezed, size=1, cin=4))
-    return b.model(b.conv("head", b.node("Mul", "scaled", stem, gate)))
+    return b.model(b.conv("head", b.conv("after", b.node("Mul", "scaled", stem, gate))))
 
 
 def concat_branches() -> onnx.ModelProto:
@@ -142,7 +150,7 @@ def concat_branches() -> onnx.ModelProto:
     right = b.conv("right", b.x)
     pooled = b.node("MaxPool", "pooled", left, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     joined = b.node("Concat", "joined", left, right, pooled, axis=1)
-    return b.model(b.conv("head", joined, cin=3 * CHANNELS))
+    return b.model(b.conv("head", b.conv("after", joined, cin=3 * CHANNELS)))
 
 
 def upsample() -> onnx.ModelProto:
@@ -151,7 +159,7 @@ def upsample() -> onnx.ModelProto:
     scales = b.constant("scales", np.array([1, 1, 2, 2], np.float32))
     wide = b.node("Resize", "wide", deep, "", scales, mode="nearest")
     joined = b.node("Concat", "joined", wide, b.x, axis=1)
-    return b.model(b.conv("head", joined, cin=2 * CHANNELS))
+    return b.model(b.conv("head", b.conv("after", joined, cin=2 * CHANNELS)))
 
 
 def classifier() -> onnx.ModelProto:
@@ -170,6 +178,84 @@ def attention() -> onnx.ModelProto:
     turned = b.node("Transpose", "turned", key, perm=[0, 2, 1])
     weights = b.node("Softmax", "weights", b.node("MatMul", "scores", query, turned))
     return b.model(b.node("MatMul", "mixed", weights, b.x))
+
+
+@dataclass
+class _Tokens:
+    """Builds a vision transformer on tokens, [1, count, width]."""
+
+    b: Builder
+    decomposed_layernorm: bool
+    width: int = 16
+    heads: int = 2
+    count: int = 6
+
+    def layernorm(self, name: str, x: str) -> str:
+        gain = self.b.random.uniform(0.5, 1.5, self.width).astype(np.float32)
+        gamma, beta = self.b.constant(f"{name}.g", gain), self._bias(name, self.width)
+        if not self.decomposed_layernorm:
+            return self.b.node("LayerNormalization", name, x, gamma, beta, axis=-1)
+        mean = self.b.node("ReduceMean", f"{name}.mean", x, axes=[-1])
+        centred = self.b.node("Sub", f"{name}.centred", x, mean)
+        square = self.b.node("Pow", f"{name}.square", centred, self.scalar(2))
+        variance = self.b.node("ReduceMean", f"{name}.variance", square, axes=[-1])
+        safe = self.b.node("Add", f"{name}.safe", variance, self.scalar(1e-5))
+        root = self.b.node("Sqrt", f"{name}.root", safe)
+        normal = self.b.node("Div", f"{name}.normal", centred, root)
+        return self.b.node("Add", name, self.b.node("Mul", f"{name}.scaled", normal, gamma), beta)
+
+    def linear(self, name: str, x: str, inputs: int, outputs: int) -> str:
+        weight = self.b.random.normal(0, inputs**-0.5, (inputs, outputs)).astype(np.float32)
+        product = self.b.node("MatMul", name, x, self.b.constant(f"{name}.w", weight))
+        return self.b.node("Add", f"{name}.biased", self._bias(name, outputs), product)
+
+    def attention(self, x: str) -> str:
+        query, key, value = (self._per_head(name, x) for name in ("query", "key", "value"))
+        turned = self.b.node("Transpose", "turned", key, perm=[0, 1, 3, 2])
+        scores = self.b.node("MatMul", "scores", query, turned)
+        scaled = self.b.node(
+            "Mul", "scaled", scores, self.scalar((self.width / self.heads) ** -0.5)
+        )
+        shares = self.b.node("Softmax", "shares", scaled, axis=-1)
+        mixed = self.b.node("MatMul", "mixed", shares, value)
+        together = self.b.node("Transpose", "together", mixed, perm=[0, 2, 1, 3])
+        shape = self.b.constant("tokens", np.array([1, self.count, self.width]))
+        joined = self.b.node("Reshape", "joined", together, shape)
+        return self.linear("project", joined, self.width, self.width)
+
+    def mlp(self, x: str) -> str:
+        wide = self.linear("widen", x, self.width, 4 * self.width)
+        erf = self.b.node("Erf", "erf", self.b.node("Div", "root2", wide, self.scalar(2**0.5)))
+        gate = self.b.node("Add", "gate", erf, self.scalar(1))
+        gelu = self.b.node("Mul", "gelu", self.b.node("Mul", "gated", wide, gate), self.scalar(0.5))
+        return self.linear("narrow", gelu, 4 * self.width, self.width)
+
+    def scalar(self, number: float) -> str:
+        return self.b.constant(f"constant{len(self.b.constants)}", np.float32(number))
+
+    def _per_head(self, name: str, x: str) -> str:
+        flat = self.linear(name, x, self.width, self.width)
+        shape = np.array([1, self.count, self.heads, self.width // self.heads])
+        split = self.b.node("Reshape", f"{name}.split", flat, self.b.constant(f"{name}.s", shape))
+        return self.b.node("Transpose", f"{name}.heads", split, perm=[0, 2, 1, 3])
+
+    def _bias(self, name: str, size: int) -> str:
+        values = self.b.random.normal(0, 0.1, size).astype(np.float32)
+        return self.b.constant(f"{name}.b", values)
+
+
+def encoder(decomposed_layernorm: bool = False, opset: int = 17) -> onnx.ModelProto:
+    """One pre-norm transformer block and a linear head on tokens, [1, 6, 16]."""
+    b = Builder((1, 6, 16), opset=opset)
+    tokens = _Tokens(b, decomposed_layernorm)
+    attended = b.node("Add", "attended", b.x, tokens.attention(tokens.layernorm("norm1", b.x)))
+    block = b.node("Add", "block", attended, tokens.mlp(tokens.layernorm("norm2", attended)))
+    return b.model(tokens.linear("head", tokens.layernorm("norm3", block), tokens.width, 10))
+
+
+def encoder_decomposed() -> onnx.ModelProto:
+    """The encoder with LayerNorm as nine nodes, as exports before opset 17 have it."""
+    return encoder(decomposed_layernorm=True)
 
 
 def detector() -> onnx.ModelProto:
@@ -223,12 +309,40 @@ def fragile() -> onnx.ModelProto:
     return builder.model(builder.conv("last", x))
 
 
+def shared_input() -> onnx.ModelProto:
+    """One feature map is read by two convolutions and by the Add that joins them."""
+    b = Builder()
+    stem = b.node("Relu", "stem_relu", b.conv("stem", b.x))
+    branches = b.node("Add", "branches", b.conv("wide", stem), b.conv("narrow", stem, size=1))
+    return b.model(b.conv("head", b.conv("after", b.node("Add", "joined", branches, stem))))
+
+
+def two_heads() -> onnx.ModelProto:
+    """Two outputs, each of a convolution of its own, at two sizes."""
+    b = Builder()
+    fine = b.node("Relu", "fine", b.conv("stem", b.x))
+    coarse = b.node("Relu", "coarse", b.conv("down", fine, strides=[2, 2]))
+    return b.model(b.conv("fine_head", fine), b.conv("coarse_head", coarse))
+
+
+def split_halves() -> onnx.ModelProto:
+    """A SiLU is split by channels; one half goes through a convolution, and all are joined."""
+    b = Builder()
+    stem = b.conv("stem", b.x)
+    silu = b.node("Mul", "silu", stem, b.node("Sigmoid", "sigmoid", stem))
+    half = CHANNELS // 2
+    sizes = b.constant("sizes", np.array([half, half]))
+    b.nodes.append(helper.make_node("Split", [silu, sizes], ["left", "right"], "split", axis=1))
+    deeper = b.node("Relu", "deeper_relu", b.conv("deeper", "right", cin=half, cout=half))
+    joined = b.node("Concat", "joined", "left", "right", deeper, axis=1)
+    return b.model(b.conv("head", b.conv("after", joined, cin=3 * half)))
+
+
 def two_inputs() -> onnx.ModelProto:
     b = Builder()
     other = b.input("y", IMAGE)
-    return b.model(
-        b.conv("head", b.node("Add", "sum", b.conv("left", b.x), b.conv("right", other)))
-    )
+    added = b.node("Add", "sum", b.conv("left", b.x), b.conv("right", other))
+    return b.model(b.conv("head", b.conv("after", added)))
 
 
 def with_if() -> onnx.ModelProto:
@@ -263,6 +377,7 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
         conv_bn_relu,
         conv_relu6,
         conv_silu,
+        silu_before_head,
         conv_hardswish,
         conv_leaky_relu,
         residual,
@@ -272,10 +387,15 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
         upsample,
         classifier,
         attention,
+        encoder,
+        encoder_decomposed,
         detector,
         conv_transpose,
         shared_weight,
         output_in_the_middle,
+        shared_input,
+        two_heads,
+        split_halves,
         two_inputs,
         with_if,
         opset11,

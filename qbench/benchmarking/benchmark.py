@@ -7,31 +7,32 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from msgspec.structs import replace as replace_fields
+
 from qbench.benchmarking import environment
 from qbench.benchmarking.clock import Call
+from qbench.benchmarking.judges import TASKS, Judge, Judged, Material
 from qbench.benchmarking.result import (
     Accuracy,
     Row,
     RunResult,
-    accuracy_from_correct,
     latency_from_summary,
     ratio_from_interval,
 )
 from qbench.benchmarking.schedule import Measurement, OnRound, measure
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.speedup import slow_parts
 from qbench.benchmarking.stats import summary
 from qbench.benchmarking.variants import PRECISIONS, Variant, VariantMaker, has_its_precision
 from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
-from qbench.data.labels import Labels, load_labels
 from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError, ModelError, QbenchError, UnfitError, UsageError
-from qbench.evaluation import classify
 from qbench.model.load import Model, load
+from qbench.quantization.options import NEED_TABLE
 from qbench.quantization.quantize import resolve_table
-from qbench.runtimes.base import Runner
-from qbench.runtimes.cpu import usable_cores
+from qbench.runtimes.base import Runner, Tensors
 from qbench.runtimes.ort import PROVIDERS, OrtRunner
 
 
@@ -41,11 +42,17 @@ class LabelledData:
 
     Attributes:
         choice: Which images; their recipe is the calibration table's unless it names one.
-        labels: A CSV `file,label`, or None for a folder per class.
+        labels: For `classify` a CSV `file,label`, or None for a folder per class; for `detect` a
+            COCO JSON file or a folder of YOLO text files, or None for the agreement with the first
+            model in FP32; for `segment` a folder of masks; not for `embed`.
+        task: A key of `judges.TASKS`.
+        decoder: How `detect` reads boxes; see `evaluation.decoders`.
     """
 
     choice: DataChoice
     labels: Path | None = None
+    task: str = "classify"
+    decoder: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -86,16 +93,17 @@ def benchmark(
 
     Args:
         models: ONNX files. One that is quantized already is measured as it is.
-        precisions: `fp32`, `fp16`, `int8`; made on the way.
+        precisions: Of `variants.PRECISIONS`; made on the way.
         providers: Keys of `runtimes.ort.PROVIDERS`.
-        table: Calibration table for `int8`; None looks in `calibration/` by the model's hash.
+        table: Calibration table for `int8` and `fp8`; None looks in `calibration/` by the model's
+            hash.
         images: Labelled images; None measures no accuracy.
         options: How to measure.
 
     Raises:
         ModelError: A model cannot be read, or no row can run.
         UnfitError: No row can run on this machine.
-        CalibrationError: `int8` is asked for and no table was made from the model.
+        CalibrationError: `int8` or `fp8` is asked for and no table was made from the model.
         DataError: The images or labels cannot be used.
         UsageError: A precision or provider is unknown, or there is nothing to measure.
     """
@@ -103,12 +111,17 @@ def benchmark(
     options = options or Options()
     _check_words("precision", precisions, PRECISIONS)
     _check_words("provider", providers, PROVIDERS)
-    if options.simulate and images is None:
+    if images is not None:
+        _check_words("task", [images.task], TASKS)
+    elif options.simulate:
         raise UsageError("simulation judges accuracy; add labelled images with --data and --task")
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
-        bench = _Bench(options)
+        bench, reference = _Bench(options), None
         for number, path in enumerate(paths):
-            subject = _Subject(load(path), precisions, table, images, options.image_size)
+            model = load(path)
+            reference = reference or model
+            found = _table(model, table) if NEED_TABLE.intersection(precisions) else None
+            subject = _Subject(model, found, images, reference, options.image_size)
             place = Path(folder) / str(number)
             place.mkdir()
             maker = VariantMaker(subject.model, subject.table, place)
@@ -122,21 +135,20 @@ def benchmark(
 
 
 class _Subject:
-    """One model with its table and its samples."""
+    """One model with its table, its samples and what judges it on them."""
 
     def __init__(
         self,
         model: Model,
-        precisions: Sequence[str],
-        table: CalibrationTable | Path | None,
+        table: CalibrationTable | None,
         images: LabelledData | None,
+        reference: Model,
         image_size: tuple[int, int] | None,
     ) -> None:
-        self.model = model
+        self.model, self.table = model, table
         self._image_size = image_size
-        self.table = _table(model, table) if "int8" in precisions else None
         self.source: Source | None = None
-        self.labels: Labels | None = None
+        self.judge: Judge | None = None
         if images is not None:
             recipe, self.source = open_choice(model, _with_recipe(images.choice, self.table))
             known = self.table.header.recipe if self.table else None
@@ -145,8 +157,10 @@ class _Subject:
                     f"images are prepared by recipe {recipe.name!r}, but calibration used "
                     f"{known.name!r}; drop --recipe or calibrate again with it"
                 )
-            names = [self.source.name(i) for i in range(len(self.source))]
-            self.labels = load_labels(names, images.labels, images.choice.path)
+            material = Material(
+                self.source, images.choice.path, recipe, images.labels, images.decoder, reference
+            )
+            self.judge = TASKS[images.task](material)
 
     def sample(self) -> Sample:
         """Return what to feed while timing: the first good image, or noise of the right shape."""
@@ -167,6 +181,7 @@ class _Candidate:
     error: QbenchError | None = None
     batch: int = 1
     call: Call | None = None
+    feeds: Tensors = field(default_factory=dict)
 
 
 class _Bench:
@@ -175,23 +190,26 @@ class _Bench:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._candidates: list[_Candidate] = []
+        self._baseline: Judged | None = None
 
     def add(self, variant: Variant, subject: _Subject) -> None:
         """Load a variant and judge its accuracy; a failure is kept for its row."""
         candidate = _Candidate(variant)
         self._candidates.append(candidate)
+        candidate.error = variant.problem
+        if variant.problem is not None:
+            return
         try:
             runner = self._load(variant)
             candidate.runner = runner
             if not variant.simulated:
                 sample = subject.sample()
                 candidate.batch = sample.batch
-                candidate.call = runner.bind(sample.feeds)
+                candidate.feeds, candidate.call = sample.feeds, runner.bind(sample.feeds)
                 candidate.first_inference = _seconds(candidate.call)
-            if subject.source is not None and subject.labels is not None:
+            if subject.judge is not None:
                 self._options.on_step(f"accuracy of {variant.precision} on {variant.provider}")
-                judged = classify.evaluate(runner, subject.source, subject.labels, usable_cores())
-                candidate.accuracy = accuracy_from_correct("top1", judged.correct)
+                candidate.accuracy = self._compared(subject.judge.judge(runner))
         except (UnfitError, ModelError) as error:
             candidate.error = error
 
@@ -211,7 +229,7 @@ class _Bench:
             calls = [c.call for c in timed if c.call is not None]
             measurement = measure(calls, self._options.settings, self._options.on_round)
         lanes = {id(candidate): lane for lane, candidate in enumerate(timed)}
-        rows = tuple(_row(c, measurement, lanes.get(id(c))) for c in self._candidates)
+        rows = tuple(self._row(c, measurement, lanes.get(id(c))) for c in self._candidates)
         return RunResult(
             environment=environment.capture(),
             settings=self._options.settings,
@@ -220,7 +238,26 @@ class _Bench:
             trusted=measurement.trusted if measurement else True,
         )
 
+    def _row(self, candidate: _Candidate, measurement: Measurement | None, lane: int | None) -> Row:
+        """Return a row, with what slows INT8 down on a CPU where it is not faster."""
+        row, variant = _row(candidate, measurement, lane), candidate.variant
+        is_int8 = (variant.precision, variant.provider) == ("int8", "cpu")
+        if not is_int8 or not lane or row.ratio is None or row.ratio.verdict == "faster":
+            return row  # the first lane is what the others are compared with
+        assert variant.path is not None  # it was timed
+        reasons = slow_parts(variant.path, candidate.feeds, threads=self._options.threads)
+        return replace_fields(row, notes=row.notes + reasons)
+
+    def _compared(self, judged: Judged) -> Accuracy:
+        """Return an accuracy with its difference to that of the first row."""
+        if self._baseline is None:
+            self._baseline = judged
+            return judged.accuracy
+        change = judged.difference(self._baseline)
+        return replace_fields(judged.accuracy, difference=change)
+
     def _load(self, variant: Variant) -> OrtRunner:
+        assert variant.path is not None  # what cannot be made is not loaded
         provider = "cpu" if variant.simulated else variant.provider
         return OrtRunner(
             variant.path,

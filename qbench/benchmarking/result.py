@@ -11,17 +11,26 @@ from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_interval
 
-Metric = Literal["top1"]
+Metric = Literal["top1", "map", "miou", "agreement", "cosine"]
 
 
 class Accuracy(msgspec.Struct, frozen=True):
-    """A metric over `n` images and its 95 % interval (Wilson)."""
+    """A metric over `n` images and its 95 % interval.
+
+    The interval of `top1` is Wilson's, all others are bootstrapped over images.
+
+    Attributes:
+        metric: `top1`; `map`, COCO's; `miou`; and without labels, compared with the float model,
+            `agreement`, the share of confident detections in common, and `cosine` of the outputs.
+        difference: This value minus that of the first row, on the same images; None in that row.
+    """
 
     metric: Metric
     value: float
     n: int
     ci_low: float
     ci_high: float
+    difference: Interval | None = None
 
 
 class Latency(msgspec.Struct, frozen=True):

@@ -157,6 +157,18 @@ def proportion_interval(correct: int, n: int) -> Interval:
     return Interval(share, min(low, share), max(high, share))
 
 
+def resampled_interval(value: float, resampled: NDArray[np.float64]) -> Interval:
+    """Return `value` with its percentile bootstrap interval.
+
+    Args:
+        value: The figure over all images.
+        resampled: The figure over sets of images drawn with replacement, [draws]; of a difference,
+            the differences over the same sets. NaN where a set gives none.
+    """
+    low, high = np.nanquantile(resampled, _PERCENTILES)
+    return Interval(value, float(low), float(high))
+
+
 def paired_difference(
     correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], seed: int
 ) -> Interval:

@@ -7,16 +7,32 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qbench.calibration.table import CalibrationTable
-from qbench.errors import UsageError
+from qbench.errors import QuantizationError, UsageError
 from qbench.model.load import Model, size_on_disk
 from qbench.placement.targets import TARGETS
+from qbench.quantization import options
 from qbench.quantization.quantize import quantize
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", *options.PRECISIONS)
 """Precisions that a variant can be made in."""
 
 PLACEMENT_OF_PROVIDER = {"cpu": "cpu", "cuda": "tensorrt", "tensorrt": "tensorrt"}
 """Whose placement rules an INT8 variant for a provider follows."""
+
+_ONLY_TARGET = {"bf16": "tensorrt", "fp8": "tensorrt", "dynamic": "cpu"}
+"""The one target that a precision is made for; other providers run that file, or say why not."""
+
+_ALIKE = frozenset({"fp16", "weight-only"})
+"""Precisions that are written alike for every target."""
+
+_NOTES = {
+    ("int8", "cuda"): "ONNX Runtime's CUDA provider runs Q/DQ in float",
+    ("fp8", "cuda"): "ONNX Runtime's CUDA provider runs Q/DQ in float",
+    ("fp8", "cpu"): "ONNX Runtime's CPU provider runs FP8 Q/DQ in float",
+    ("fp16", "cpu"): "ONNX Runtime's CPU provider casts most FP16 operators to FP32",
+    ("weight-only", "cpu"): "ONNX Runtime dequantizes weights of convolutions in every call",
+}
+"""What a reader must know of a precision on a provider."""
 
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
@@ -27,19 +43,21 @@ class Variant:
 
     Attributes:
         model: The float model, or the model as given.
-        precision: `fp32`, `fp16`, `int8`, or `as given` for a model that was converted before.
+        precision: One of `PRECISIONS`, or `as given` for a model that was converted before.
         provider: Where to run it; for a simulated variant, the target whose arithmetic is meant.
-        path: The ONNX file to run.
+        path: The ONNX file to run; None where it cannot be made.
         simulated: Evaluate Q/DQ with exact arithmetic; such a variant is not timed.
         notes: What a reader must know.
+        problem: Why the file cannot be made.
     """
 
     model: Model
     precision: str
     provider: str
-    path: Path
+    path: Path | None
     simulated: bool = False
     notes: tuple[str, ...] = ()
+    problem: QuantizationError | None = None
 
     @property
     def name(self) -> str:
@@ -47,9 +65,9 @@ class Variant:
         return self.model.path.name if self.model.path else "in memory"
 
     @property
-    def size_bytes(self) -> int:
+    def size_bytes(self) -> int | None:
         """Size of the file and its external data."""
-        return size_on_disk(self.path)
+        return None if self.path is None else size_on_disk(self.path)
 
 
 class VariantMaker:
@@ -83,20 +101,20 @@ class VariantMaker:
         ]
 
     def _variant(self, precision: str, provider: str) -> Variant:
-        notes = []
-        if provider == "cuda" and precision == "int8":
-            notes.append("ONNX Runtime's CUDA provider runs Q/DQ in float")
-        if provider == "cpu" and precision == "fp16":
-            notes.append("ONNX Runtime's CPU provider casts most FP16 operators to FP32")
-        target = PLACEMENT_OF_PROVIDER.get(provider, "tensorrt")
-        return Variant(
-            self._model, precision, provider, self._file(precision, target), notes=tuple(notes)
-        )
+        placement = PLACEMENT_OF_PROVIDER.get(provider, "tensorrt")
+        target = _ONLY_TARGET.get(precision, placement)
+        note = _NOTES.get((precision, provider))
+        notes = (note,) if note else ()
+        try:
+            path = self._file(precision, target)
+        except QuantizationError as error:  # a model without weights that the precision could hold
+            return Variant(self._model, precision, provider, None, notes=notes, problem=error)
+        return Variant(self._model, precision, provider, path, notes=notes)
 
     def _file(self, precision: str, target: str) -> Path:
         if precision in {"fp32", "as given"}:
             return self._given()
-        key = (precision, target if precision == "int8" else "any")
+        key = (precision, "any" if precision in _ALIKE else target)
         if key not in self._files:
             path = self._folder / f"{len(self._files)}_{'_'.join(key)}.onnx"
             quantize(

@@ -3,13 +3,15 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from qbench.artifacts import versions
 from qbench.calibration.collect import collect
+from qbench.calibration.kernels import counted_values
+from qbench.calibration.shard import Shard
 from qbench.calibration.table import (
     CalibrationTable,
     DataProvenance,
@@ -55,6 +57,7 @@ def calibrate(
     data: DataChoice | Path | str,
     *,
     recipe: Recipe | str | None = None,
+    shard: Shard | None = None,
     threads: int = 0,
     on_progress: Progress | None = None,
 ) -> CalibrationTable:
@@ -64,6 +67,7 @@ def calibrate(
         model: A float ONNX file, or one that is loaded.
         data: A folder of images, .npz arrays, or a full choice.
         recipe: Preprocessing, where `data` is a path.
+        shard: Use this share of the samples; see `merge.merge_tables`.
         threads: Images worked on at the same time; 0 for all cores. The result does not depend on
             it.
         on_progress: Called after every sample, from any thread, by one at a time.
@@ -72,20 +76,26 @@ def calibrate(
         ModelError: The model cannot be read or has nothing to quantize.
         DataError: The data cannot be read, or does not fit the model.
         CalibrationError: A tensor holds NaN or Inf.
+        UsageError: The shard holds no samples.
     """
     model = model if isinstance(model, Model) else load(model)
     choice = data if isinstance(data, DataChoice) else DataChoice(Path(data), recipe)
     prepared = prepare(model)
     tensors = observed_tensors(prepared, list(TARGETS))
-    chosen, source = open_choice(model, choice)
+    chosen, whole = open_choice(model, choice)
+    source = shard.of(whole) if shard else whole
     _warn_of_batches(model)
-    progress = _Counter(len(source), on_progress)
     gathered = collect(
-        prepared, tensors, source, threads=threads or usable_cores(), on_sample=progress.count
+        prepared,
+        tensors,
+        source,
+        threads=threads or usable_cores(),
+        counted=counted_values(len(whole)),
+        on_sample=_Counter(len(source), on_progress).count,
     )
     provenance = DataProvenance(
         source=str(choice.path),
-        sha256=source.fingerprint(),
+        sha256=whole.fingerprint(),
         images=gathered.images,
         skipped=gathered.skipped,
     )
@@ -96,6 +106,7 @@ def calibrate(
         recipe=chosen,
         image_size=check_recipe(chosen, model.inputs[0]) if chosen else None,
         versions=versions(),
+        shard=shard,
     )
     return CalibrationTable(header, gathered.statistics, gathered.inference_seconds)
 
@@ -146,13 +157,16 @@ def obtain_table(
         logger.info("calibration table: %s", found)
         return load_table(found)
     table = calibrate(model, choice, threads=threads, on_progress=on_progress)
-    table.save(table_path(model, folder))
-    return table
+    path = table_path(model, folder)
+    table.save(path)
+    return replace(table, path=path)
 
 
-def table_path(model: Model, folder: Path) -> Path:
-    """Return where the table of `model` is kept: `folder`/<model>.json."""
-    return folder / f"{model.path.stem if model.path else 'model'}.json"
+def table_path(model: Model, folder: Path, shard: Shard | None = None) -> Path:
+    """Return where the table of `model` is kept: `folder`/<model>.json, or <model>.0of4.json."""
+    name = model.path.stem if model.path else "model"
+    part = f".{shard.index}of{shard.count}" if shard else ""
+    return folder / f"{name}{part}.json"
 
 
 class _Counter:

@@ -6,10 +6,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from qbench.calibration.statistics import NonFiniteError, TensorStatistics
+from qbench.calibration.kernels import COUNTED_VALUES
+from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
+from qbench.calibration.statistics import NonFiniteError, TensorStatistics, observe
 from qbench.data.samples import Skips, Source
 from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model
@@ -44,20 +48,31 @@ def collect(
     source: Source,
     *,
     threads: int,
+    counted: int = COUNTED_VALUES,
     on_sample: Callable[[], None] | None = None,
 ) -> Collection:
     """Gather statistics of `tensors` (names with channel axes) over all samples of `source`.
 
     Each worker takes one sample at a time through decoding, inference on a single thread and
     counting. So decoding overlaps with inference, memory holds one sample's activations per worker
-    whatever the number of samples, and no result depends on how many workers there are.
+    whatever the number of samples, and no result depends on how many workers there are. Outputs of
+    a Sigmoid are derived from its input; see `sigmoids`.
+
+    Args:
+        model: The prepared model.
+        tensors: Channel axes by name.
+        source: The samples.
+        threads: Number of workers.
+        counted: A histogram counts about this many values of one sample's tensor.
+        on_sample: Called after every sample, by any worker.
 
     Raises:
         CalibrationError: A tensor holds NaN or Inf, or was empty for all samples.
         DataError: Samples do not fit the model, or too many cannot be read.
     """
-    runner = open_graph(with_outputs(model.ir, tensors), threads=1)
-    pass_ = _Pass(runner, tensors, source, on_sample or (lambda: None))
+    observer = _Observer(tensors, sigmoids_between(model.ir.graph, tensors), counted)
+    runner = open_graph(with_outputs(model.ir, observer.fetched), threads=1)
+    pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(pass_.work) for _ in range(threads)]
         try:
@@ -93,12 +108,12 @@ class _Pass:
     def __init__(
         self,
         runner: Runner,
-        tensors: Mapping[str, int | None],
+        observer: "_Observer",
         source: Source,
         on_sample: Callable[[], None],
     ) -> None:
         self._runner = runner
-        self._tensors = tensors
+        self._observer = observer
         self._source = source
         self._on_sample = on_sample
         self._lock = threading.Lock()
@@ -112,7 +127,7 @@ class _Pass:
             self._next = len(self._source)
 
     def work(self) -> None:
-        statistics = {name: TensorStatistics() for name in self._tensors}
+        statistics = {name: TensorStatistics() for name in self._observer.tensors}
         with self._lock:
             self._partial.append(statistics)
         while (index := self._take()) is not None:
@@ -151,9 +166,31 @@ class _Pass:
         self._inference.append(time.perf_counter() - started)
         for name, array in outputs.items():
             try:
-                statistics[name].add(array, self._tensors[name])
+                self._observer.count(name, array, statistics)
             except NonFiniteError:
                 raise CalibrationError(
                     f"tensor {name!r} holds NaN or Inf for {sample.name}; "
                     "check the recipe's scale, mean and std, or the model itself"
                 ) from None
+
+
+@dataclass(frozen=True)
+class _Observer:
+    """What is taken of which tensors: channel axes by name, derived outputs, values to count."""
+
+    tensors: Mapping[str, int | None]
+    sigmoids: Mapping[str, str]
+    counted: int
+
+    @property
+    def fetched(self) -> list[str]:
+        return [name for name in self.tensors if name not in self.sigmoids.values()]
+
+    def count(self, name: str, array: NDArray[Any], statistics: Statistics) -> None:
+        if not array.size:
+            return
+        axis = self.tensors[name]
+        seen = observe(array, axis, self.counted)
+        statistics[name].add_moments(seen, by_channel=axis is not None)
+        if name in self.sigmoids:
+            statistics[self.sigmoids[name]].add_moments(behind_sigmoid(seen), by_channel=False)

@@ -12,16 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.calibration.kernels import BINS, Moments, count_into, moments
+from qbench.calibration.channels import ChannelStatistics, no_channels
+from qbench.calibration.fixed_point import to_float
+from qbench.calibration.kernels import (
+    BINS,
+    COUNTED_VALUES,
+    Moments,
+    count_into,
+    moments,
+    stride_of,
+)
 
 SMALLEST_EXPONENT = -80
 """Histograms are not narrower than +-2**-80: smaller activations are zero to any 8-bit format."""
 
 _FRACTION_BITS = 80
 """Sums are kept as whole multiples of 2**-80."""
-
-_CHANNEL_BITS = 20
-"""Sums of channels, which are many, are kept in 64 bits as whole multiples of 2**-20."""
 
 
 class NonFiniteError(ValueError):
@@ -38,8 +44,7 @@ class TensorStatistics:
         squares: Sum of their squares in units of 2**-80.
         exponent: The histogram covers [-2**exponent, 2**exponent).
         counts: Histogram, int64 [BINS]; see `kernels.count_into` for its bins and what it counts.
-        channel_totals: Sum of the values of each channel in units of 2**-20, int64 [channels],
-            which holds sums up to 8e12; None where no channel axis was given.
+        channels: Statistics of each channel; None where no channel axis was given.
     """
 
     count: int = 0
@@ -49,7 +54,7 @@ class TensorStatistics:
     squares: int = 0
     exponent: int = SMALLEST_EXPONENT
     counts: NDArray[Any] = field(default_factory=lambda: np.zeros(BINS, np.int64))
-    channel_totals: NDArray[Any] | None = None
+    channels: ChannelStatistics | None = None
 
     @property
     def mean(self) -> float:
@@ -67,37 +72,61 @@ class TensorStatistics:
         return math.ldexp(2.0 / BINS, self.exponent)
 
     @property
-    def channel_means(self) -> NDArray[Any] | None:
-        """Mean of the values of each channel, float64 [channels]."""
-        if self.channel_totals is None:
-            return None
-        per_channel = self.count / self.channel_totals.size
-        return np.ldexp(self.channel_totals / per_channel, -_CHANNEL_BITS)
+    def channel_lows(self) -> NDArray[Any] | None:
+        """Exact minimum of each channel, float32 [channels]; None without a channel axis."""
+        return None if self.channels is None else self.channels.lows
 
-    def add(self, array: NDArray[Any], channel_axis: int | None = None) -> None:
+    @property
+    def channel_highs(self) -> NDArray[Any] | None:
+        """Exact maximum of each channel, float32 [channels]; None without a channel axis."""
+        return None if self.channels is None else self.channels.highs
+
+    @property
+    def channel_means(self) -> NDArray[Any] | None:
+        """Mean of the values of each channel, float64 [channels]; None without a channel axis."""
+        return None if self.channels is None else self._per_value(self.channels.totals)
+
+    @property
+    def channel_second_moments(self) -> NDArray[Any] | None:
+        """Mean of the squares of each channel, float64 [channels]; None without a channel axis."""
+        return None if self.channels is None else self._per_value(self.channels.squares)
+
+    def add(
+        self,
+        array: NDArray[Any],
+        channel_axis: int | None = None,
+        counted: int = COUNTED_VALUES,
+    ) -> None:
         """Count in the values of `array`, of any shape and float type: one image's tensor.
 
         Args:
             array: The values.
-            channel_axis: Axis whose entries are summed apart, too; the same in every call.
+            channel_axis: Axis whose entries are observed apart, too; the same in every call.
+            counted: The histogram counts about this many values; the same in every call.
 
         Raises:
             NonFiniteError: A value is NaN or Inf; nothing is counted then.
         """
-        if not array.size:
-            return
-        values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
-        seen = moments(values)
-        if not math.isfinite(seen.squares):
+        if array.size:
+            seen = observe(array, channel_axis, counted)
+            self.add_moments(seen, by_channel=channel_axis is not None)
+
+    def add_moments(self, seen: Moments, *, by_channel: bool) -> None:
+        """Count in what was seen of one image's tensor, its channels, too, if they have a meaning.
+
+        Raises:
+            NonFiniteError: A value is NaN or Inf; nothing is counted then.
+        """
+        if not math.isfinite(seen.square):
             raise NonFiniteError
-        self.count += values.size
+        self.count += seen.size
         self.low, self.high = min(self.low, seen.low), max(self.high, seen.high)
-        self.total += _to_fixed(math.fsum(seen.totals))
-        self.squares += _to_fixed(seen.squares)
-        if channel_axis is not None:
-            self._add_channels(np.rint(np.ldexp(seen.totals, _CHANNEL_BITS)).astype(np.int64))
-        self._widen(_exponent(seen))
-        count_into(self.counts, values.reshape(-1), self.exponent)
+        self.total += _to_fixed(seen.total)
+        self.squares += _to_fixed(seen.square)
+        if by_channel:
+            self._channels_of(seen.lows.size).add(seen)
+        self._widen(_exponent(seen.low, seen.high))
+        count_into(self.counts, seen.sampled, self.exponent)
 
     def merge(self, other: "TensorStatistics") -> None:
         """Count in all that `other` has seen."""
@@ -105,19 +134,31 @@ class TensorStatistics:
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.total += other.total
         self.squares += other.squares
-        if other.channel_totals is not None:
-            self._add_channels(other.channel_totals)
+        if other.channels is not None:
+            self._channels_of(other.channels.lows.size).merge(other.channels)
         self._widen(other.exponent)
         self.counts += widened(other.counts, self.exponent - other.exponent)
 
-    def _add_channels(self, totals: NDArray[Any]) -> None:
-        own = self.channel_totals
-        self.channel_totals = totals if own is None else own + totals
+    def _channels_of(self, size: int) -> ChannelStatistics:
+        if self.channels is None:
+            self.channels = no_channels(size)
+        return self.channels
+
+    def _per_value(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """Return fixed-point sums [2, channels] over the number of values of a channel."""
+        means: NDArray[Any] = to_float(sums) / (self.count / sums.shape[1])
+        return means
 
     def _widen(self, exponent: int) -> None:
         if exponent > self.exponent:
             self.counts = widened(self.counts, exponent - self.exponent)
             self.exponent = exponent
+
+
+def observe(array: NDArray[Any], channel_axis: int | None, counted: int) -> Moments:
+    """Return the moments of `array`, which is not empty; see `TensorStatistics.add`."""
+    values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
+    return moments(values, stride_of(values.size, counted))
 
 
 def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
@@ -131,9 +172,9 @@ def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
     return counts
 
 
-def _exponent(seen: Moments) -> int:
-    """Return the least exponent of a histogram that holds all values seen."""
-    magnitude = max(-seen.low, seen.high)
+def _exponent(low: float, high: float) -> int:
+    """Return the least exponent of a histogram that holds all values between two."""
+    magnitude = max(-low, high)
     return math.frexp(magnitude)[1] if magnitude else SMALLEST_EXPONENT
 
 

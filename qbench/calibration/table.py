@@ -1,12 +1,12 @@
 """The calibration table: statistics of a model's tensors over a data set, as two files.
 
 ``NAME.json`` says what was calibrated on what and holds the scalars; ``NAME.npz`` beside it holds
-the histograms. Neither holds a date, a duration or a host: the same model and data give the same
-bytes.
+the histograms and what is known of channels. Neither holds a date, a duration or a host: the same
+model and data give the same bytes.
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from tokenize import TokenError
@@ -18,7 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.artifacts import SCHEMA_VERSION, json_bytes, sha256_bytes, staged
+from qbench.calibration.channels import (
+    CHANNEL_ARRAYS,
+    ChannelStatistics,
+    join_channels,
+    split_channels,
+)
 from qbench.calibration.ranges import Range, clipping_range
+from qbench.calibration.shard import Shard
 from qbench.calibration.statistics import TensorStatistics
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError
@@ -41,7 +48,11 @@ class DataProvenance(msgspec.Struct, frozen=True):
 
 
 class TableHeader(msgspec.Struct, frozen=True):
-    """What a table was made from."""
+    """What a table was made from.
+
+    A table of one shard names it. The hash in `data` is then that of all samples, the number of
+    images and the skipped ones are the shard's own.
+    """
 
     model: str
     model_sha256: str
@@ -49,13 +60,14 @@ class TableHeader(msgspec.Struct, frozen=True):
     recipe: Recipe | None
     image_size: tuple[int, int] | None
     versions: dict[str, str]
+    shard: Shard | None = None
     schema_version: int = SCHEMA_VERSION
 
 
 class _TensorRecord(msgspec.Struct, frozen=True):
     """One tensor's scalars; the fixed-point sums are decimal strings, as they exceed 64 bits.
 
-    `counted` is the sum of its histogram, `channels` the number of its channel totals, 0 for none.
+    `counted` is the sum of its histogram, `channels` the number of its channels, 0 for none known.
     """
 
     name: str
@@ -85,17 +97,27 @@ class CalibrationTable:
         statistics: By tensor name, in graph order.
         inference_seconds: Time that the pass spent in the runtime, summed over workers; it is not
             stored, and None in a table that was read.
+        path: The file that holds it, or None.
     """
 
     header: TableHeader
     statistics: dict[str, TensorStatistics]
     inference_seconds: float | None = None
+    path: Path | None = field(default=None, compare=False)
+
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self.statistics
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the images, None where the samples were no images."""
+        return self.header.image_size
 
     @property
     def sha256(self) -> str:
-        """Identity of the table: the hash of its JSON and histograms."""
-        arrays = self._histograms().tobytes() + self._channel_totals().tobytes()
-        return sha256_bytes(self._json() + arrays)
+        """Identity of the table: the hash of its JSON and arrays."""
+        arrays = (array.tobytes() for array in self._arrays().values())
+        return sha256_bytes(b"".join([self._json(), *arrays]))
 
     def range_of(self, tensor: str, method: str, *, symmetric: bool) -> Range:
         """Return the clipping range of `tensor`; see `ranges.clipping_range`.
@@ -111,11 +133,16 @@ class CalibrationTable:
         return clipping_range(self.statistics[tensor], method, symmetric=symmetric)
 
     def check_model(self, sha256: str, name: str) -> None:
-        """Make sure that the table belongs to a model.
+        """Make sure that the table belongs to a model and holds all samples.
 
         Raises:
-            CalibrationError: It was made from another model.
+            CalibrationError: It was made from another model, or holds one shard alone.
         """
+        if self.header.shard is not None:
+            raise CalibrationError(
+                f"the calibration table holds shard {self.header.shard} alone; "
+                "merge all shards with `qbench calibrate --merge` first"
+            )
         if self.header.model_sha256 != sha256:
             raise CalibrationError(
                 f"the calibration table was made from another model ({self.header.model}, sha256 "
@@ -130,21 +157,16 @@ class CalibrationTable:
             StorageError: The disk is full, or the folder cannot be written.
         """
         buffer = BytesIO()
-        np.savez_compressed(
-            buffer, counts=self._histograms(), channel_totals=self._channel_totals()
-        )
+        np.savez_compressed(buffer, allow_pickle=False, **self._arrays())
         with staged(path) as target:
             target.with_suffix(".npz").write_bytes(buffer.getvalue())
             target.write_bytes(self._json() + b"\n")
 
-    def _histograms(self) -> NDArray[Any]:
-        return np.stack([s.counts for s in self.statistics.values()])
-
-    def _channel_totals(self) -> NDArray[Any]:
-        """Return the totals of all tensors that have them, one after the other."""
-        totals = [s.channel_totals for s in self.statistics.values()]
-        none = np.zeros(0, np.int64)
-        return np.concatenate([none, *(total for total in totals if total is not None)])
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all histograms, and what is known of channels, one tensor after the other."""
+        counts = np.stack([s.counts for s in self.statistics.values()])
+        channels = [s.channels for s in self.statistics.values() if s.channels is not None]
+        return {"counts": counts, **join_channels(channels)}
 
     def _json(self) -> bytes:
         records = [_record(name, s) for name, s in self.statistics.items()]
@@ -178,11 +200,9 @@ def load_table(path: Path) -> CalibrationTable:
             raise ValueError(f"schema_version {version}, this qbench reads {SCHEMA_VERSION}")
         # From memory, since np.load leaves a damaged file open.
         with np.load(BytesIO(path.with_suffix(".npz").read_bytes())) as file:
-            counts, totals = file["counts"], file["channel_totals"]
-        ends = np.cumsum([record.channels for record in document.tensors])
-        if int(ends[-1]) != totals.size:
-            raise ValueError("its arrays do not fit its JSON")
-        rows = zip(document.tensors, counts, np.split(totals, ends[:-1]), strict=True)
+            counts, joined = file["counts"], {name: file[name] for name in CHANNEL_ARRAYS}
+        channels = split_channels(joined, [record.channels for record in document.tensors])
+        rows = zip(document.tensors, counts, channels, strict=True)
         statistics = {record.name: _statistics(record, row, own) for record, row, own in rows}
     except FileNotFoundError as error:
         lacks = f"{path} lacks its histograms {error.filename}; copy them too or calibrate again"
@@ -194,17 +214,17 @@ def load_table(path: Path) -> CalibrationTable:
         raise CalibrationError(
             f"{path} is not a calibration table of qbench ({error}); calibrate again"
         ) from error
-    return CalibrationTable(document.header, statistics)
+    return CalibrationTable(document.header, statistics, path=path)
 
 
 def find_table(folder: Path, model_sha256: str) -> Path | None:
-    """Return the first table in `folder`, by name, that was made from the model, or None."""
+    """Return the first whole table in `folder`, by name, that was made from the model, or None."""
     for path in sorted(folder.glob("*.json")):
         try:
             header = msgspec.json.decode(path.read_bytes(), type=_HeaderOnly).header
         except (msgspec.MsgspecError, OSError):
             continue  # some other JSON lives in this folder
-        if header.model_sha256 == model_sha256:
+        if header.model_sha256 == model_sha256 and header.shard is None:
             return path
     return None
 
@@ -225,12 +245,12 @@ def _record(name: str, statistics: TensorStatistics) -> _TensorRecord:
         sum_fixed=str(statistics.total),
         squares_fixed=str(statistics.squares),
         counted=int(statistics.counts.sum()),
-        channels=0 if statistics.channel_totals is None else statistics.channel_totals.size,
+        channels=0 if statistics.channels is None else statistics.channels.lows.size,
     )
 
 
 def _statistics(
-    record: _TensorRecord, counts: NDArray[Any], channel_totals: NDArray[Any]
+    record: _TensorRecord, counts: NDArray[Any], channels: ChannelStatistics
 ) -> TensorStatistics:
     found = int(counts.sum())
     if found != record.counted:
@@ -245,5 +265,5 @@ def _statistics(
         squares=int(record.squares_fixed),
         exponent=record.exponent,
         counts=counts.astype(np.int64),
-        channel_totals=channel_totals if record.channels else None,
+        channels=channels if record.channels else None,
     )

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from qbench.benchmarking.result import RunResult
 
 
+_PRECISIONS = "Of fp32, fp16, bf16, fp8, int8, int4, weight-only, dynamic."
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Arguments(DataArguments):
     models: tuple[Path, ...]
@@ -36,6 +39,7 @@ class _Arguments(DataArguments):
     providers: str
     labels: Path | None
     task: str | None
+    decoder: str
     table: Path | None
     simulate: bool
     threads: int
@@ -50,7 +54,8 @@ class _Arguments(DataArguments):
         """Return the images to judge accuracy on, or None.
 
         Raises:
-            UsageError: Labels or a task are given without images, or images without a task.
+            UsageError: Labels or a task are given without images, images without a task, or a
+                decoder for another task than detection.
         """
         from qbench.benchmarking.benchmark import LabelledData
 
@@ -60,17 +65,27 @@ class _Arguments(DataArguments):
                 raise UsageError("accuracy needs images; add --data FOLDER")
             return None
         if self.task is None:
-            raise UsageError("--data alone says not what accuracy means; add --task classify")
-        return LabelledData(choice, self.labels)
+            raise UsageError(
+                "--data alone says not what accuracy means; add --task classify, detect, "
+                "segment or embed"
+            )
+        if self.decoder != "auto" and self.task != "detect":
+            raise UsageError("--decoder reads boxes; drop it, or give --task detect")
+        return LabelledData(choice, self.labels, self.task, self.decoder)
 
 
 @click.command()
 @click.argument("models", type=PathType, nargs=-1)
-@click.option("--precisions", default="fp32", show_default=True, help="Of fp32, fp16, int8.")
+@click.option("--precisions", default="fp32", show_default=True, help=_PRECISIONS)
 @click.option("--providers", default="cpu", show_default=True, help="Of cpu, cuda, tensorrt.")
 @data_options
-@click.option("--labels", type=PathType, help="CSV file,label; a folder per class if left out.")
-@click.option("--task", type=click.Choice(["classify"]), help="classify: accuracy is top-1.")
+@click.option("--labels", type=PathType, help="Labels of the images; see above.")
+@click.option(
+    "--task",
+    type=click.Choice(["classify", "detect", "segment", "embed"]),
+    help="What accuracy means; see above.",
+)
+@click.option("--decoder", default="auto", show_default=True, help="How detect reads boxes.")
 @table_option
 @click.option("--simulate", is_flag=True, help="Judge INT8 of every target in exact arithmetic.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Per model; 0: all cores.")
@@ -83,7 +98,15 @@ def bench(arguments: _Arguments) -> None:
 
     Every model in every precision on every provider, in random order. The first row is the baseline
     of all ratios (its time / the row's time). A verdict says faster, slower or same only where the
-    95 % interval bears it. Accuracy needs --data and --task.
+    95 % interval bears it.
+
+    Accuracy needs --data and --task. classify: top-1; --labels is a CSV file,label, or left out for
+    a folder per class. detect: COCO mAP; --labels is a COCO .json or a folder of YOLO .txt files,
+    or left out for the detections in common with FP32. segment: mean IoU; --labels is a folder of
+    gray .png masks, 255 for no class. embed: cosine between the outputs and those of FP32.
+
+    --decoder is found from the output's shape where that is plain. Else give one of yolov8, yolov5,
+    yolox, end2end, ssd, detr, rtdetr. A YOLOX with its decoder inside is a yolov5.
     """
     from qbench.benchmarking.benchmark import Options, benchmark
     from qbench.benchmarking.settings import MODES

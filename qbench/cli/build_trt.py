@@ -9,34 +9,32 @@ from typing import TYPE_CHECKING
 import click
 
 from qbench.cli.options import (
-    ModelArguments,
     PathType,
     data_options,
     effort_option,
-    exclude_option,
     json_option,
     model_argument,
     packed,
     table_option,
 )
+from qbench.cli.precisions import PrecisionArguments, precision_options
 
 if TYPE_CHECKING:
+    from qbench.engines.audit import EngineAudit
     from qbench.engines.build import Engine, EngineOptions
 
 _MOST_NODES = 8
+_CODES = {"int8": "Int8", "fp8": "FP8"}
+"""TensorRT's words for the types that precisions compute in."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Arguments(ModelArguments):
-    precision: str
+class _Arguments(PrecisionArguments):
     backend: str
     shapes: tuple[str, ...]
     target_gpu: str
     memory: int | None
     builder_level: int | None
-    table: Path | None
-    exclude: tuple[str, ...]
-    effort: str
     output: Path
     as_json: bool
 
@@ -44,7 +42,6 @@ class _Arguments(ModelArguments):
         """Return how and where to build."""
         from qbench.engines.build import EngineOptions
         from qbench.engines.protocol import BuildOptions
-        from qbench.quantization.int8 import Int8Options
 
         return EngineOptions(
             backend=self.backend,
@@ -56,15 +53,13 @@ class _Arguments(ModelArguments):
                 builder_level=self.builder_level,
                 target_gpus=tuple(part for part in self.target_gpu.split(",") if part),
             ),
-            int8=Int8Options(exclude=self.exclude, effort=self.effort),
+            quantization=self.quantization(),
         )
 
 
 @click.command("build-trt")
 @model_argument
-@click.option("--int8", "precision", flag_value="int8", default="int8", help="INT8 (default).")
-@click.option("--fp16", "precision", flag_value="fp16", help="FP16.")
-@click.option("--fp32", "precision", flag_value="fp32", help="FP32, to compare with.")
+@precision_options("int8", "fp16", "bf16", "fp8", "int4", "fp32")
 @click.option("--backend", default="auto", show_default=True, help="auto, tensorrt or rtx.")
 @click.option(
     "--shapes", multiple=True, metavar="NAME=SHAPE", help="x=1x3x640x640 or x=MIN/OPT/MAX."
@@ -74,7 +69,6 @@ class _Arguments(ModelArguments):
 @click.option("--builder-level", type=click.IntRange(0, 5), help="Effort of the builder.")
 @data_options
 @table_option
-@exclude_option
 @effort_option
 @click.option(
     "-o", "--output", type=PathType, default=Path("engines"), show_default=True, help="Folder."
@@ -84,25 +78,27 @@ class _Arguments(ModelArguments):
 def build_trt(arguments: _Arguments) -> None:
     """Build a TensorRT engine of MODEL.
 
-    The engine is strongly typed, by the TensorRT that is installed. INT8 takes the calibration
-    table that was made from MODEL; --data calibrates on the way. Precision is written into the ONNX
-    file, so the same command works on TensorRT 10, 11 and TensorRT for RTX.
+    The engine is strongly typed, by the TensorRT that is installed. INT8 and FP8 take the
+    calibration table that was made from MODEL, and FP16 does where there is one; --data calibrates
+    on the way. Precision is written into the ONNX file, so the same command works on TensorRT 10,
+    11 and TensorRT for RTX.
     """
-    from qbench.cli.tables import table_for
     from qbench.engines.build import build_engine
     from qbench.engines.flavour import find_flavour
     from qbench.engines.profiles import check_shapes, parse_shapes
+    from qbench.engines.targets import check_targets
     from qbench.model.load import load
 
     find_flavour(arguments.backend)  # before any work: without TensorRT there is nothing to do
+    options = arguments.options()
+    check_targets(arguments.precision, options.build.target_gpus)
     model = load(arguments.path())
     check_shapes(model.inputs, parse_shapes(arguments.shapes))  # likewise before calibrating
-    needs_table = arguments.precision == "int8"
     engine = build_engine(
         model,
         precision=arguments.precision,
-        table=table_for(model, arguments.table, arguments.choice()) if needs_table else None,
-        options=arguments.options(),
+        table=arguments.table_for(model),
+        options=options,
     )
     if arguments.as_json:
         _print_json(engine)
@@ -129,7 +125,7 @@ def _print_json(engine: Engine) -> None:
 
 
 def _print_text(engine: Engine) -> None:
-    from qbench.cli.render import percent, size_text
+    from qbench.cli.render import size_text
 
     manifest = engine.manifest
     for note in engine.notes:
@@ -141,11 +137,18 @@ def _print_text(engine: Engine) -> None:
     else:
         layers = ", ".join(f"{count} {dtype}" for dtype, count in manifest.layers_by_dtype.items())
         click.echo(f"layers: {layers}")
-        if manifest.int8_conv_fraction is not None:
-            click.echo(f"convolutions in INT8: {percent(manifest.int8_conv_fraction)}")
-        if manifest.precision == "int8":
-            for finding in engine.audit.not_int8[:_MOST_NODES]:
-                click.echo(
-                    f"  {finding.dtype}: {finding.node} ({finding.op_type}): {finding.reason}"
-                )
+        if manifest.precision in _CODES:
+            _print_share(engine.audit, _CODES[manifest.precision])
     click.echo(f"wrote {engine.path} ({size_text(manifest.size_bytes)}) and its manifest")
+
+
+def _print_share(audit: EngineAudit, dtype: str) -> None:
+    """Print how many convolutions run in a quantized type, and which nodes do not."""
+    from qbench.cli.render import percent
+
+    share = audit.fraction("Conv", dtype)
+    if share is not None:
+        click.echo(f"convolutions in {dtype.upper()}: {percent(share)}")
+    others = [finding for finding in audit.not_int8 if finding.dtype != dtype]
+    for finding in others[:_MOST_NODES]:
+        click.echo(f"  {finding.dtype}: {finding.node} ({finding.op_type}): {finding.reason}")

@@ -5,30 +5,56 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qbench.cli.options import (
-    ModelArguments,
-    PathType,
-    data_options,
-    json_option,
-    model_argument,
-    packed,
-)
+from qbench.cli.options import DataArguments, PathType, data_options, json_option, packed
+from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
     from qbench.calibration.calibrate import DataChoice
+    from qbench.calibration.shard import Shard
     from qbench.calibration.table import CalibrationTable
 
 
+class _ShardType(click.ParamType["Shard | None"]):
+    name = "i/n"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard | None:
+        from qbench.calibration.shard import parse_shard
+
+        try:
+            return parse_shard(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Arguments(ModelArguments):
+class _Arguments(DataArguments):
+    files: tuple[Path, ...]
+    merge: bool
+    shard: Shard | None
     output: Path | None
+    tensorrt_cache: Path | None
+    method: str | None
     threads: int
     as_json: bool
+
+    def model(self) -> Path:
+        """Return the model, given or plain from the folder."""
+        if len(self.files) > 1:
+            raise UsageError(f"one model at a time, not {len(self.files)}; tables need --merge")
+        return find_model(self.files[0] if self.files else None, self.project)
+
+    def tables(self) -> tuple[Path, ...]:
+        """Return the tables to merge; they know which images they were made from."""
+        if self.data or self.recipe or self.size or self.limit or self.shard:
+            raise UsageError("--merge reads tables, no images; leave --data and the like out")
+        return self.files
 
     def images(self) -> DataChoice:
         """Return the images to calibrate on; `qbench.toml` may name them."""
@@ -37,11 +63,35 @@ class _Arguments(ModelArguments):
             raise UsageError("no images to calibrate on; give --data FOLDER")
         return choice
 
+    def check_cache(self) -> None:
+        """Make sure that a cache is made of all samples, and that a range method has a use."""
+        if self.shard is not None and self.tensorrt_cache is not None:
+            raise UsageError("--shard sees some samples only; give --tensorrt-cache to --merge")
+        if self.method is not None and self.tensorrt_cache is None:
+            raise UsageError(
+                f"--method {self.method} is for --tensorrt-cache; the table serves every method"
+            )
+
+    def path(self, table: Path) -> Path:
+        """Return where the table goes, `table` if nothing else is said."""
+        path = self.output or table
+        if path.suffix != ".json":
+            raise UsageError(f"the table {path} must end in .json; its histograms go to .npz")
+        return path
+
 
 @click.command()
-@model_argument
+@click.argument("files", type=PathType, nargs=-1, metavar="[MODEL]")
 @data_options
+@click.option("--shard", type=_ShardType(), help="Every n-th image from i on, as in 0/4.")
+@click.option("--merge", is_flag=True, help="Merge the tables of all shards: --merge A B ...")
 @click.option("-o", "--output", type=PathType, help="Table; calibration/<model>.json if left out.")
+@click.option("--tensorrt-cache", type=PathType, help="Write a TensorRT calibration cache, too.")
+@click.option(
+    "--method",
+    type=click.Choice(["minmax", "percentile", "entropy", "mse"]),
+    help="How ranges of the cache are found.  [default: mse]",
+)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="0: all cores.")
 @json_option
 @packed(_Arguments)
@@ -50,31 +100,60 @@ def calibrate(arguments: _Arguments) -> None:
 
     MODEL may be left out where qbench.toml names it or the folder holds exactly one .onnx. The
     table serves every target, precision and range method; no later step reads the images again.
+
+    Several machines may share the work: each takes a --shard of the same images (after --limit),
+    and --merge makes of all tables, in any order, to the byte the table of a single run.
+
+    --json prints images, skipped, seconds, inference_seconds (in the runtime, summed over threads;
+    null for --merge), peak_rss_bytes, tensors, shard (null for all images), output and
+    tensorrt_cache (null for none).
     """
+    arguments.check_cache()
+    started = time.perf_counter()
+    table, output = _merged(arguments) if arguments.merge else _calibrated(arguments)
+    table.save(output)
+    if arguments.tensorrt_cache is not None:
+        _write_cache(table, arguments.tensorrt_cache, arguments.method or "mse")
+    _print(table, output, time.perf_counter() - started, arguments)
+
+
+def _calibrated(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.calibration.calibrate import calibrate as run
     from qbench.calibration.calibrate import table_path
     from qbench.cli.render import progress
     from qbench.model.load import load
     from qbench.quantization.quantize import TABLES
 
-    model = load(arguments.path())
-    output = arguments.output or table_path(model, TABLES)
-    if output.suffix != ".json":
-        raise UsageError(f"the table {output} must end in .json; its histograms go to .npz")
-    started = time.perf_counter()
+    model, shard = load(arguments.model()), arguments.shard
+    output = arguments.path(table_path(model, TABLES, shard))
+    data, threads = arguments.images(), arguments.threads
     with progress("calibrating", "image") as report:
-        table = run(model, arguments.images(), threads=arguments.threads, on_progress=report)
-    table.save(output)
-    _print(table, output, time.perf_counter() - started, arguments.as_json)
+        return run(model, data, shard=shard, threads=threads, on_progress=report), output
 
 
-def _print(table: CalibrationTable, output: Path, seconds: float, as_json: bool) -> None:
+def _merged(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
+    from qbench.calibration.merge import merge_tables
+    from qbench.quantization.quantize import TABLES
+
+    table = merge_tables(arguments.tables())
+    return table, arguments.path(TABLES / f"{Path(table.header.model).stem}.json")
+
+
+def _write_cache(table: CalibrationTable, path: Path, method: str) -> None:
+    from qbench.artifacts import write_bytes
+    from qbench.calibration.interop import tensorrt_cache_from_table
+
+    write_bytes(path, tensorrt_cache_from_table(table, method).encode())
+
+
+def _print(table: CalibrationTable, output: Path, seconds: float, arguments: _Arguments) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.benchmarking.environment import peak_rss_bytes
     from qbench.cli.render import print_json, size_text
 
-    data, peak = table.header.data, peak_rss_bytes()
-    if as_json:
+    data, shard, peak = table.header.data, table.header.shard, peak_rss_bytes()
+    cache = arguments.tensorrt_cache
+    if arguments.as_json:
         print_json(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -84,12 +163,15 @@ def _print(table: CalibrationTable, output: Path, seconds: float, as_json: bool)
                 "inference_seconds": table.inference_seconds,
                 "peak_rss_bytes": peak,
                 "tensors": len(table.statistics),
+                "shard": str(shard) if shard else None,
                 "output": str(output),
+                "tensorrt_cache": str(cache) if cache else None,
             }
         )
         return
     memory = f", {size_text(peak)} peak memory" if peak else ""
     what = "images" if table.header.recipe else "samples"
+    part = f" of shard {shard}" if shard else ""
     tensors = len(table.statistics)
-    click.echo(f"{data.images} {what}, {tensors} tensors in {seconds:.1f} s{memory}")
-    click.echo(f"wrote {output}")
+    click.echo(f"{data.images} {what}{part}, {tensors} tensors in {seconds:.1f} s{memory}")
+    click.echo(f"wrote {output}" + (f" and {cache}" if cache else ""))

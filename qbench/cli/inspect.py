@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,12 @@ from qbench.cli.options import SizeType, json_option, model_argument
 from qbench.cli.project import find_model, load_project
 
 if TYPE_CHECKING:
+    from qbench.quantization.encodings import Encoding
     from qbench.quantization.inspect import Inspection, TargetInspection
 
 _MOST_OPS = 12
 _MOST_NODES = 10
+_MOST_ENCODINGS = 12
 
 
 @click.command()
@@ -24,7 +27,8 @@ _MOST_NODES = 10
 def inspect(model: Path | None, size: tuple[int, int] | None, as_json: bool) -> None:
     """Show what is in MODEL and what targets make of it.
 
-    Names the nodes that each target leaves in float, and why.
+    Names the nodes that each target leaves in float, and why. Of a quantized model, shows the
+    scale, zero-point and type of each tensor.
     """
     from qbench.cli.render import print_json
     from qbench.model.load import load
@@ -55,8 +59,41 @@ def _print_text(inspection: Inspection) -> None:
     print_field("operators", ", ".join(ops[:_MOST_OPS]) + more)
     for note in inspection.notes:
         print_field("note", note)
+    if inspection.encodings:
+        _print_encodings(inspection.encodings)
+        return
     for target in inspection.targets:
         _print_target(target)
+
+
+def _print_encodings(encodings: tuple[Encoding, ...]) -> None:
+    from rich.table import Table
+
+    from qbench.cli.render import print_table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("tensor", overflow="fold", max_width=24)
+    for heading in ("role", "type", "scale", "zero"):
+        table.add_column(heading, no_wrap=True)
+    # Activations tell more of a calibration than weights do, which often come first in a file.
+    for encoding in sorted(encodings, key=lambda e: e.role != "activation")[:_MOST_ENCODINGS]:
+        scale = _values_text(encoding.scale, encoding.axis)
+        zero_point = _values_text(encoding.zero_point, None)
+        table.add_row(encoding.tensor, encoding.role, encoding.dtype, scale, zero_point)
+    click.echo()
+    print_table(table)
+    if len(encodings) > _MOST_ENCODINGS:
+        click.echo(f"{len(encodings) - _MOST_ENCODINGS} more; --json lists them")
+
+
+def _values_text(values: Sequence[float | None], axis: int | None) -> str:
+    """Return one value, or the extremes of several with the axis along which they lie."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "not finite" if values else "computed"
+    low, high = min(known), max(known)
+    text = f"{low:.3g}" if low == high else f"{low:.3g}..{high:.3g}"
+    return text if axis is None else f"{text} axis {axis}"
 
 
 def _print_target(target: TargetInspection) -> None:

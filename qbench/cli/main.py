@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from qbench.cli.audit import audit
 from qbench.cli.bench import bench
 from qbench.cli.build_trt import build_trt
 from qbench.cli.calibrate import calibrate
@@ -14,6 +15,7 @@ from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
+from qbench.cli.tune import tune
 from qbench.errors import QbenchError, UnfitError
 
 _INTERRUPTED = 130
@@ -43,11 +45,12 @@ def qbench(verbose: bool) -> None:
         format="%(message)s",
         stream=sys.stderr,
     )
-    # Its passes report counts, and inferences that fail without harm.
-    logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)
+    # They report counts, and inferences that fail without harm.
+    for chatty in ("onnx_ir", "faster_coco_eval"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-for command in (demo, doctor, inspect, calibrate, quantize, build_trt, bench):
+for command in (demo, doctor, inspect, calibrate, quantize, audit, build_trt, bench, tune):
     qbench.add_command(command)
 
 

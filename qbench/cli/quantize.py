@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import click
 
 from qbench.cli.options import (
-    ModelArguments,
     PathType,
     data_options,
     effort_option,
-    exclude_option,
     json_option,
     model_argument,
     packed,
     table_option,
 )
+from qbench.cli.precisions import PrecisionArguments, precision_options
 
 if TYPE_CHECKING:
+    from qbench.benchmarking.check import TargetCheck
+    from qbench.benchmarking.speedup import Speedup
+    from qbench.engines.audit import EngineAudit
     from qbench.quantization.audit import KernelAudit
+    from qbench.quantization.choice import Step
+    from qbench.quantization.options import Options
     from qbench.quantization.quantize import QuantizedModel
 
 _MOST_NODES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Arguments(ModelArguments):
+class _Arguments(PrecisionArguments):
     target: str
-    precision: str
-    table: Path | None
     method: str
-    exclude: tuple[str, ...]
-    effort: str
     output: Path | None
+    no_audit: bool
     as_json: bool
 
 
@@ -44,9 +47,7 @@ class _Arguments(ModelArguments):
 @click.option(
     "--target", type=click.Choice(["cpu", "tensorrt"]), required=True, help="Where it shall run."
 )
-@click.option("--int8", "precision", flag_value="int8", default="int8", help="Static (default).")
-@click.option("--fp16", "precision", flag_value="fp16", help="Inputs and outputs stay FP32.")
-@click.option("--dynamic", "precision", flag_value="dynamic", help="INT8, scales at run time; cpu.")
+@precision_options("int8", "fp16", "bf16", "fp8", "int4", "weight-only", "dynamic")
 @data_options
 @table_option
 @click.option(
@@ -56,95 +57,142 @@ class _Arguments(ModelArguments):
     show_default=True,
     help="How ranges are found.",
 )
-@exclude_option
 @effort_option
 @click.option(
     "-o", "--output", type=PathType, help="<model>.<target>.<precision>.onnx if left out."
 )
+@click.option("--no-audit", is_flag=True, help="INT8: ask the target neither kernels nor speed.")
 @json_option
 @packed(_Arguments)
 def quantize(arguments: _Arguments) -> None:
     """Write a quantized MODEL for a target.
 
-    INT8 takes the calibration table that was made from MODEL; --data calibrates on the way.
+    INT8 and FP8 take the calibration table that was made from MODEL, and FP16 does where there is
+    one; --data calibrates on the way. Of INT8, the target itself then says which nodes run on
+    integers (tensorrt: where TensorRT for RTX is installed) and, on a CPU, how fast they do.
     """
-    from qbench.cli.tables import table_for
+    from qbench.benchmarking.check import TargetCheck, check_on_target
+    from qbench.cli.render import progress
     from qbench.model.load import load
-    from qbench.quantization.int8 import Int8Options
+    from qbench.quantization.options import check_precision
     from qbench.quantization.quantize import quantize as run
 
-    path, precision = arguments.path(), arguments.precision
+    path, precision, target = arguments.path(), arguments.precision, arguments.target
+    check_precision(precision, target)
+    options = arguments.quantization(arguments.method)  # all this before calibrating
     model = load(path)
-    needs_table = precision == "int8"
-    result = run(
-        model,
-        target=arguments.target,
-        precision=precision,
-        table=table_for(model, arguments.table, arguments.choice()) if needs_table else None,
-        output=arguments.output or path.with_suffix(f".{arguments.target}.{precision}.onnx"),
-        options=Int8Options(
-            method=arguments.method, exclude=arguments.exclude, effort=arguments.effort
-        ),
-    )
-    audit = _audit(result)
+    table = arguments.table_for(model)
+    with progress("searching", "run") as report:
+        result = run(
+            model,
+            target=target,
+            precision=precision,
+            table=table,
+            output=arguments.output or path.with_suffix(f".{target}.{precision}.onnx"),
+            options=_watched(options, report),
+        )
+    check = TargetCheck() if arguments.no_audit else check_on_target(result)
     if arguments.as_json:
-        _print_json(result, audit)
+        _print_json(result, check)
     else:
-        _print_text(result, audit)
+        _print_text(result, check)
 
 
-def _audit(result: QuantizedModel) -> KernelAudit | None:
-    """Ask the target what it made of the plan; only the CPU provider can be asked here."""
-    from qbench.model.prepare import prepare
-    from qbench.quantization.audit import audit_cpu
+def _watched(options: Options | None, report: Callable[[int, int], None]) -> Options | None:
+    """Return `options` with a callback for the one precision that searches."""
+    from qbench.quantization.int8 import Int8Options
 
-    if result.target != "cpu" or result.plan is None or result.path is None:
-        return None
-    return audit_cpu(result.path, prepare(result.source).ir, result.plan)
+    return replace(options, on_progress=report) if isinstance(options, Int8Options) else options
 
 
-def _print_json(result: QuantizedModel, audit: KernelAudit | None) -> None:
+def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.cli.render import print_json
 
+    before, after = _sizes(result)
     print_json(
         {
             "schema_version": SCHEMA_VERSION,
             "output": str(result.path),
+            "source_bytes": before,
+            "size_bytes": after,
             "target": result.target,
             "precision": result.precision,
             "int8_mac_fraction": result.int8_mac_fraction,
             "output_sqnr_db": result.output_sqnr_db,
+            "steps": [step._asdict() for step in result.steps],
             "float_nodes": result.float_nodes,
-            "notes": result.notes,
-            "audit": audit,
+            "notes": result.notes + check.notes,
+            "audit": check.audit,
+            "speedup": check.speedup,
         }
     )
 
 
-def _print_text(result: QuantizedModel, audit: KernelAudit | None) -> None:
+def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
     from qbench.cli.render import percent, size_text
 
-    if result.plan is not None:
-        if result.int8_mac_fraction is not None:
-            click.echo(f"{percent(result.int8_mac_fraction)} of multiply-accumulates in INT8")
-        for node in result.float_nodes[:_MOST_NODES]:
-            click.echo(f"  float: {node.name} ({node.op_type}): {node.reason}")
-        if len(result.float_nodes) > _MOST_NODES:
-            click.echo(f"  float: {len(result.float_nodes) - _MOST_NODES} more; --json lists them")
-    for note in result.notes:
+    if result.int8_mac_fraction is not None:
+        click.echo(f"{percent(result.int8_mac_fraction)} of multiply-accumulates in INT8")
+    for node in result.float_nodes[:_MOST_NODES]:
+        click.echo(f"  float: {node.name} ({node.op_type}): {node.reason}")
+    if len(result.float_nodes) > _MOST_NODES:
+        click.echo(f"  float: {len(result.float_nodes) - _MOST_NODES} more; --json lists them")
+    for note in result.notes + check.notes:
         click.echo(f"note: {note}")
+    if len(result.steps) > 1:
+        steps = ", ".join(map(_step_text, result.steps))
+        click.echo(fill(f"search: {steps}", 80, subsequent_indent="  "))
     if result.output_sqnr_db is not None:
         click.echo(
             f"output against the float model: {result.output_sqnr_db:.0f} dB signal to noise "
             "on calibration samples"
         )
-    if audit is not None:
-        click.echo(
-            f"ONNX Runtime runs {audit.integer} of {audit.planned} planned compute nodes "
-            "on integer kernels"
-        )
-        for name in audit.unfused[:_MOST_NODES]:
-            click.echo(f"  not fused: {name}")
-    assert result.path is not None  # the command always names an output
-    click.echo(f"wrote {result.path} ({size_text(result.path.stat().st_size)})")
+    if check.audit is not None:
+        _print_audit(check.audit)
+    if check.speedup is not None:
+        _print_speedup(check.speedup)
+    _, size = _sizes(result)
+    click.echo(f"wrote {result.path} ({size_text(size)})")
+
+
+def _step_text(step: Step) -> str:
+    changed = f" ({step.changed})" if step.changed else ""
+    return f"{step.name} {step.output_sqnr_db:.0f} dB{changed}"
+
+
+def _print_audit(audit: KernelAudit | EngineAudit) -> None:
+    from qbench.engines.audit import INT8, EngineAudit
+
+    if isinstance(audit, EngineAudit):
+        counts = [count for by in audit.nodes_by_dtype.values() for count in by.items()]
+        integer = sum(count for dtype, count in counts if dtype == INT8)
+        whole = sum(count for _, count in counts)
+        click.echo(f"TensorRT for RTX runs {integer} of {whole} compute nodes in INT8")
+        return
+    click.echo(
+        f"ONNX Runtime runs {audit.integer} of {audit.planned} planned compute nodes "
+        "on integer kernels"
+    )
+    for node in audit.unfused[:_MOST_NODES]:
+        click.echo(f"  not fused: {node.name} ({node.op_type}): {node.reason}")
+
+
+def _print_speedup(speedup: Speedup) -> None:
+    ratio = speedup.ratio
+    click.echo(
+        f"at a glance {ratio.value:.2f} x FP32 [{ratio.low:.2f}, {ratio.high:.2f}] on this CPU; "
+        "`qbench bench` measures"
+    )
+    for reason in speedup.reasons:
+        click.echo(f"  {reason}")
+
+
+def _sizes(result: QuantizedModel) -> tuple[int, int]:
+    """Return the bytes of the float model and of the new one, with their external data."""
+    from qbench.model.load import size_on_disk
+
+    source = result.source.path
+    assert source is not None  # the command always names both files
+    assert result.path is not None
+    return size_on_disk(source), size_on_disk(result.path)

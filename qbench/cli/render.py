@@ -55,6 +55,14 @@ def count_text(count: float) -> str:
     return f"{count:.0f}"
 
 
+def digits(value: float) -> str:
+    """Return a figure with two decimals below 10, one below 1000, and none above."""
+    for limit, decimals in ((10, 2), (1000, 1)):
+        if abs(value) < limit:
+            return f"{value:.{decimals}f}"
+    return f"{value:.0f}"
+
+
 def percent(share: float) -> str:
     """Return a share as in `95.0 %`."""
     return f"{100 * share:.1f} %"

@@ -3,7 +3,8 @@
 from rich.table import Table
 
 from qbench.benchmarking.result import Row, RunResult
-from qbench.cli.render import percent, size_text
+from qbench.benchmarking.stats import Interval
+from qbench.cli.render import digits, percent
 
 _SIMULATED = " (simulated)"
 
@@ -16,10 +17,10 @@ def result_table(result: RunResult) -> Table:
         table.add_column("model", overflow="fold")
     for name in ("precision", "provider"):
         table.add_column(name)
-    for name in ("accuracy", "latency", "ratio [95 %]"):
+    for name in ("accuracy", "ms", "ratio [95 %]"):
         table.add_column(name, justify="right")
     table.add_column("verdict")
-    table.add_column("size", justify="right")
+    table.add_column("MiB", justify="right")
     baseline = next((row for row in result.rows if row.latency_ms), None)
     for row in result.rows:
         table.add_row(*([row.model] if several else []), *_cells(row, is_first=row is baseline))
@@ -32,8 +33,9 @@ def footnotes(result: RunResult) -> list[str]:
     judged = [row.accuracy for row in result.rows if row.accuracy]
     if judged:
         first = judged[0]
-        half = percent((first.ci_high - first.ci_low) / 2)
+        half = percent(max(accuracy.ci_high - accuracy.ci_low for accuracy in judged) / 2)
         lines.append(f"accuracy: {first.metric} on {first.n} images, 95 % interval about +-{half}")
+        lines += _changes(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")
     notes: dict[str, list[str]] = {}
@@ -46,18 +48,35 @@ def footnotes(result: RunResult) -> list[str]:
     return lines
 
 
+def _changes(result: RunResult) -> list[str]:
+    """Return one line with the differences of accuracy to the first row, if there are any."""
+    changes = [
+        f"{row.precision} {_provider(row)} {_points(row.accuracy.difference)}"
+        for row in result.rows
+        if row.accuracy and row.accuracy.difference
+    ]
+    return [f"accuracy minus that of the first row: {', '.join(changes)}"] if changes else []
+
+
+def _points(change: Interval) -> str:
+    return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}] %"
+
+
 def _cells(row: Row, *, is_first: bool) -> list[str]:
-    provider = row.provider.replace(_SIMULATED, "*")
     accuracy = percent(row.accuracy.value) if row.accuracy else "-"
-    size = size_text(row.size_bytes) if row.size_bytes is not None else "-"
-    return [row.precision, provider, accuracy, *_timing(row, is_first=is_first), size]
+    size = digits(row.size_bytes / (1 << 20)) if row.size_bytes is not None else "-"
+    return [row.precision, _provider(row), accuracy, *_timing(row, is_first=is_first), size]
+
+
+def _provider(row: Row) -> str:
+    return row.provider.replace(_SIMULATED, "*")
 
 
 def _timing(row: Row, *, is_first: bool) -> list[str]:
     if row.latency_ms is None or row.ratio is None:
         return ["-", "-", "failed" if row.error else ""]
-    latency, ratio = f"{row.latency_ms.median:.2f} ms", row.ratio
+    latency, ratio = digits(row.latency_ms.median), row.ratio
     if is_first:
         return [latency, "1", "baseline"]
-    interval = f"{ratio.value:.2f} [{ratio.ci_low:.2f}, {ratio.ci_high:.2f}]"
+    interval = f"{digits(ratio.value)} [{digits(ratio.ci_low)}, {digits(ratio.ci_high)}]"
     return [latency, interval, ratio.verdict]

@@ -41,7 +41,8 @@ class ImageFolder:
         """
         image = read_image(self._folder / self._names[index])
         array = preprocess(image, self._recipe, self._size)
-        return Sample(self._names[index], {self._spec.name: filled(array, self._spec)})
+        feeds = {self._spec.name: filled(array, self._spec)}
+        return Sample(self._names[index], feeds, image_size=image.shape[:2])
 
     def digest(self, index: int) -> str:
         """Return the SHA-256 of an image file.

@@ -1,16 +1,21 @@
 """Turn a decoded image into the array that a recipe describes."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from qbench.data.recipes import Recipe
+from qbench.errors import DataError
 
 Pixels = NDArray[np.uint8]
 """An image of [height, width, channels]."""
+
+NO_CLASS = 255
+"""Class index of pixels that do not count."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,43 @@ class Letterbox:
 
 
 def letterbox_geometry(
-    image_size: tuple[int, int],
-    size: tuple[int, int],
-    pad: Literal["centre", "top-left"],
+    image_size: tuple[int, int], size: tuple[int, int], recipe: Recipe
 ) -> Letterbox:
     """Return where an image of `image_size` lies in a picture of `size`, both (height, width)."""
     scale = min(size[0] / image_size[0], size[1] / image_size[1])
-    height, width = (max(1, round(side * scale)) for side in image_size)
-    if pad == "top-left":
+    whole = int if recipe.rounding == "down" else round
+    height, width = (max(1, whole(side * scale)) for side in image_size)
+    if recipe.pad == "top-left":
         return Letterbox(scale, 0, 0, height, width)
     return Letterbox(scale, (size[1] - width) // 2, (size[0] - height) // 2, height, width)
+
+
+def boxes_in_image(
+    boxes: NDArray[np.float64], image_size: tuple[int, int], size: tuple[int, int], recipe: Recipe
+) -> NDArray[np.float64]:
+    """Return boxes in pixels of the image, given those in pixels of the array made from it.
+
+    Args:
+        boxes: x1, y1, x2, y2 in the array, [n, 4].
+        image_size: Height and width of the image.
+        size: Height and width of the array.
+        recipe: What made the array.
+
+    Raises:
+        DataError: The recipe crops, so that what lies outside could never be found.
+    """
+    if recipe.resize == "crop":
+        raise DataError(
+            f"recipe {recipe.name!r} crops images, so that boxes at their edges cannot be found; "
+            'give a recipe with resize = "letterbox" or "stretch"'
+        )
+    if recipe.resize == "stretch":
+        scale, offset = np.divide(size, image_size)[::-1], np.zeros(2)
+    else:
+        box = letterbox_geometry(image_size, size, recipe)
+        scale, offset = np.full(2, box.scale), np.array([box.left, box.top])
+    corners: NDArray[np.float64] = (boxes.reshape(-1, 2) - offset) / scale
+    return corners.reshape(-1, 4)
 
 
 def preprocess(image: Pixels, recipe: Recipe, size: tuple[int, int]) -> NDArray[Any]:
@@ -66,6 +98,18 @@ def preprocess(image: Pixels, recipe: Recipe, size: tuple[int, int]) -> NDArray[
         plane = np.moveaxis(result[0], axis, 0)[channel]
         plane[...] = np.take(table[channel], pixels[..., channel], mode="clip")
     return result
+
+
+def preprocess_mask(mask: Pixels, recipe: Recipe, size: tuple[int, int]) -> Pixels:
+    """Return a map of class indices, [height, width], moved as the image it belongs to.
+
+    The border of a letterboxed image becomes `NO_CLASS`.
+    """
+    changes: dict[str, Any] = {"interpolation": "nearest"}
+    if recipe.resize == "letterbox":
+        changes["pad_value"] = NO_CLASS
+    moved = msgspec.structs.replace(recipe, **changes)
+    return _RESIZERS[recipe.resize](np.dstack([mask] * 3), moved, size)[..., 0]
 
 
 def _normalized(values: NDArray[np.int_], recipe: Recipe) -> NDArray[Any]:
@@ -99,7 +143,7 @@ def _cropped(image: Pixels, recipe: Recipe, size: tuple[int, int]) -> Pixels:
 
 def _letterboxed(image: Pixels, recipe: Recipe, size: tuple[int, int]) -> Pixels:
     height, width = image.shape[:2]
-    box = letterbox_geometry((height, width), size, recipe.pad)
+    box = letterbox_geometry((height, width), size, recipe)
     picture = np.full((*size, 3), recipe.pad_value, dtype=np.uint8)
     inside = picture[box.top : box.top + box.height, box.left : box.left + box.width]
     inside[...] = _stretched(image, recipe, (box.height, box.width))

@@ -35,6 +35,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         layout: Order of the result's axes.
         pad: Where a letterboxed image lies.
         pad_value: Pixel value of the border of a letterboxed image.
+        rounding: How the sides of a letterboxed image become whole pixels; `down` drops a fraction.
         dtype: Element type of the result. `uint8` keeps the pixels as they are.
     """
 
@@ -51,6 +52,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layout: Literal["nchw", "nhwc"] = "nchw"
     pad: Literal["centre", "top-left"] = "centre"
     pad_value: int = 114
+    rounding: Literal["nearest", "down"] = "nearest"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
 
     def __post_init__(self) -> None:
@@ -93,7 +95,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _IN_FILE = " in a recipe of your own (--recipe FILE.toml)"
 _AS_ARRAYS = "give its arrays with --data FILE.npz"
-_ONLY_WITH = {"crop_fraction": "crop", "pad": "letterbox", "pad_value": "letterbox"}
+_ONLY_WITH = {
+    "crop_fraction": "crop",
+    "pad": "letterbox",
+    "pad_value": "letterbox",
+    "rounding": "letterbox",
+}
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in msgspec.structs.fields(Recipe)}
 
 

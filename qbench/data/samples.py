@@ -27,10 +27,12 @@ class Sample:
         name: Unique in its source; of an image, its path below the folder with forward slashes.
         feeds: Arrays by input name. The leading batch axis is 1, or what the model fixes: then the
             sample is repeated.
+        image_size: Height and width of the image before preprocessing; None for arrays.
     """
 
     name: str
     feeds: dict[str, NDArray[Any]]
+    image_size: tuple[int, int] | None = None
 
     @property
     def batch(self) -> int:
@@ -140,6 +142,11 @@ def subset(source: Source, limit: int | None, seed: int) -> Source:
     shift = np.random.default_rng(seed).random()
     indices = ((np.arange(limit) + shift) * (len(source) / limit)).astype(int)
     return _Subset(source, tuple(int(index) for index in indices))
+
+
+def every(source: Source, step: int, start: int) -> Source:
+    """Return every `step`-th sample of `source`, from `start` on."""
+    return _Subset(source, tuple(range(start, len(source), step)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the names of the ONNX nodes that went into it. So the audit needs no GPU and loa
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -111,7 +112,11 @@ def node_name(name: str | None, first_output: str) -> str:
     return name or f"node_of_{first_output}"
 
 
-def audit(layers: Sequence[EngineLayer], nodes: Mapping[str, str]) -> EngineAudit:
+def audit(
+    layers: Sequence[EngineLayer],
+    nodes: Mapping[str, str],
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> EngineAudit:
     """Say which nodes run in which type.
 
     A node counts as INT8 where the layer that computes it takes activations and weights in INT8.
@@ -120,6 +125,8 @@ def audit(layers: Sequence[EngineLayer], nodes: Mapping[str, str]) -> EngineAudi
     Args:
         layers: The layers of the engine.
         nodes: Operator of each ONNX node, by the name that `node_name` gives.
+        reasons: Why nodes cannot be in INT8, as far as it is known from the plan or the graph; of
+            the others it is said what the layers prove.
     """
     homes = _homes(layers)
     unpacked = {tensor.name for layer in layers if not layer.inputs for tensor in layer.outputs}
@@ -131,7 +138,8 @@ def audit(layers: Sequence[EngineLayer], nodes: Mapping[str, str]) -> EngineAudi
         dtype, layer = _verdict(homes.get(name, ()))
         counts[op_type][dtype] += 1
         if dtype != INT8:
-            findings.append(NodeFinding(name, op_type, dtype, _reason(layer, unpacked)))
+            reason = reasons.get(name) or _reason(layer, unpacked)
+            findings.append(NodeFinding(name, op_type, dtype, reason))
     working = (layer for layer in layers if layer.outputs)
     return EngineAudit(
         layers_by_dtype=dict(Counter(layer.dtype for layer in working)),

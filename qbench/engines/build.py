@@ -5,25 +5,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import onnx_ir as ir
+from msgspec.structs import replace
 
 from qbench.artifacts import sha256_files, versions
+from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
-from qbench.engines.audit import EngineAudit, audit, node_name
+from qbench.engines.audit import EngineAudit
+from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import BuildResult, OnProgress, build
 from qbench.engines.flavour import find_flavour
 from qbench.engines.manifest import EngineManifest, Source, write_manifest
 from qbench.engines.profiles import parse_shapes, profile_for, shapes_of
 from qbench.engines.protocol import BuildOptions, BuildRequest
+from qbench.engines.targets import LEAST_GPU, check_targets
 from qbench.errors import UsageError
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
-from qbench.quantization.int8 import Int8Options
-from qbench.quantization.quantize import quantize, resolve_table
+from qbench.quantization.options import Options
+from qbench.quantization.quantize import QuantizedModel, quantize, table_for
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
 """Precisions of engines; the ONNX file carries them, since the network is strongly typed."""
 
 _TARGET = "tensorrt"
@@ -39,7 +42,7 @@ class EngineOptions:
         image_size: Height and width for a dynamic input without a shape; None takes the table's.
         folder: Where the engine, its model, its log and its manifest go.
         build: Everything that the compiler is told.
-        int8: How to quantize to INT8.
+        quantization: How to write the precision; None for its defaults.
     """
 
     backend: str = "auto"
@@ -47,7 +50,7 @@ class EngineOptions:
     image_size: tuple[int, int] | None = None
     folder: Path = Path("engines")
     build: BuildOptions = field(default_factory=BuildOptions)
-    int8: Int8Options = field(default_factory=Int8Options)
+    quantization: Options | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def build_engine(
     model: Model | Path | str,
     *,
     precision: str = "int8",
-    table: CalibrationTable | Path | None = None,
+    table: CalibrationTable | GivenRanges | Path | None = None,
     options: EngineOptions | None = None,
     on_progress: OnProgress | None = None,
 ) -> Engine:
@@ -79,28 +82,30 @@ def build_engine(
 
     Args:
         model: A float ONNX file.
-        precision: `int8`, `fp16` or `fp32`.
-        table: Calibration table for `int8`; None looks in `calibration/` by the model's hash.
+        precision: One of `PRECISIONS`.
+        table: Calibration table for `int8`, `fp8` and `fp16`, or given ranges; see `quantize`.
         options: How and where to build.
         on_progress: Called as the phases of the build advance.
 
     Raises:
         UnfitError: No TensorRT is installed.
         ModelError: The model cannot be read or quantized.
+        QuantizationError: It has no weights that the precision could hold.
         CalibrationError: There is no table, or it was made from another model.
-        UsageError: Shapes or precision do not fit.
+        UsageError: Shapes or precision do not fit, or a GPU does not know the precision.
         EngineError: TensorRT refuses the model, or its compiler died.
         StorageError: A file cannot be written.
     """
     options = options or EngineOptions()
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    check_targets(precision, options.build.target_gpus)
     flavour = find_flavour(options.backend)
     given = parse_shapes(options.shapes)
     model = model if isinstance(model, Model) else load(model)
     model.check_float()
-    used_table = resolve_table(model, table) if precision == "int8" else None
-    size = options.image_size or (used_table.header.image_size if used_table else None)
+    used_table = table_for(model, precision, table)
+    size = options.image_size or (used_table.image_size if used_table else None)
     profile, notes = profile_for(model.inputs, given, size)
     stem = options.folder / f"{model.path.stem if model.path else 'model'}.{precision}"
     request = BuildRequest(
@@ -109,43 +114,37 @@ def build_engine(
         log=stem.with_name(f"{stem.name}.log"),
         flavour=flavour,
         profile=profile,
-        options=options.build,
+        options=replace(options.build, least_gpu=LEAST_GPU.get(precision, 0)),
     )
-    _write_typed(model, precision, used_table, options, request.onnx)
+    typed = _write_typed(model, precision, used_table, options, request.onnx)
     result = build(request, on_progress)
-    findings = _audit(result, request.onnx)
+    plan = typed.plan if typed else None
+    findings = audit_file(result.layers, request.onnx, plan) if result.layers else None
     manifest = _manifest(request, result, model, precision, used_table, findings)
     write_manifest(manifest, options.folder)
-    return Engine(request.output, manifest, findings, notes + subgraph_notes(model.ir))
+    notes += typed.notes if typed else subgraph_notes(model.ir)
+    return Engine(request.output, manifest, findings, notes)
 
 
 def _write_typed(
     model: Model,
     precision: str,
-    table: CalibrationTable | None,
+    table: CalibrationTable | GivenRanges | None,
     options: EngineOptions,
     output: Path,
-) -> None:
-    """Write the ONNX file that carries the precision."""
+) -> QuantizedModel | None:
+    """Write the ONNX file that carries the precision; return what it was made by, if not FP32."""
     if precision == "fp32":
         save(prepare(model).ir, output)
-        return
-    quantize(
+        return None
+    return quantize(
         model,
         target=_TARGET,
         precision=precision,
         table=table,
         output=output,
-        options=options.int8,
+        options=options.quantization,
     )
-
-
-def _audit(result: BuildResult, typed: Path) -> EngineAudit | None:
-    if not result.layers:
-        return None
-    graph = ir.load(typed).graph
-    nodes = {node_name(node.name, node.outputs[0].name or ""): node.op_type for node in graph}
-    return audit(result.layers, nodes)
 
 
 def _manifest(
@@ -153,7 +152,7 @@ def _manifest(
     result: BuildResult,
     model: Model,
     precision: str,
-    table: CalibrationTable | None,
+    table: CalibrationTable | GivenRanges | None,
     findings: EngineAudit | None,
 ) -> EngineManifest:
     return EngineManifest(

@@ -16,11 +16,13 @@ class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         workspace_bytes: Most memory that one layer's kernel may use; None leaves the default.
         builder_level: Builder optimization level, 0 to 5; None leaves the default.
         target_gpus: GPUs to build for ahead of time (`sm86`, `sm89`); only TensorRT for RTX can.
+        least_gpu: Least compute capability (89) that knows the types of the model; 0 for all.
     """
 
     workspace_bytes: int | None = None
     builder_level: int | None = None
     target_gpus: tuple[str, ...] = ()
+    least_gpu: int = 0
 
 
 class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,13 +17,44 @@ FLOAT_TARGETS = frozenset({"sm75"})
 """One of these among the targets makes TensorRT for RTX compile every convolution of the engine in
 float, for all targets (measured with 1.7)."""
 
+LEAST_GPU = {"bf16": 80, "int4": 80, "fp8": 89}
+"""Compute capability from which GPUs know the type of a precision; all others run on every GPU.
+
+TensorRT for RTX 1.7 refuses to build where one of the targets is older.
+"""
+
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
-def choose_targets(module: ModuleType, wanted: Sequence[str], gpu: str | None) -> tuple[str, ...]:
+def check_targets(precision: str, wanted: Sequence[str]) -> None:
+    """Make sure that all GPUs that are wanted know the type of a precision.
+
+    Raises:
+        UsageError: One does not.
+    """
+    least = LEAST_GPU.get(precision, 0)
+    for target in wanted:
+        number = target.removeprefix("sm")
+        if number.isdigit() and int(number) < least:
+            raise UsageError(
+                f"--{precision} needs sm{least} or later, not {target}; "
+                "drop it from --target-gpu, or use --fp16 or --int8"
+            )
+
+
+def choose_targets(
+    module: ModuleType, wanted: Sequence[str], gpu: str | None, least: int = 0
+) -> tuple[str, ...]:
     """Return the targets to set on the builder: those wanted, else `gpu`, else the defaults.
 
     Returns nothing where `module` cannot build ahead of time; it then builds for the GPU at hand.
+
+    Args:
+        module: The module of TensorRT.
+        wanted: Targets that were asked for.
+        gpu: The target that is the GPU at hand.
+        least: The least compute capability that knows the types of the model; older targets are
+            left out of the defaults, and an older GPU at hand is passed over.
 
     Raises:
         UsageError: `wanted` holds a target that `module` does not know, or `module` knows none.
@@ -43,7 +74,8 @@ def choose_targets(module: ModuleType, wanted: Sequence[str], gpu: str | None) -
             raise UsageError(f"unknown target GPU {target!r}; choose from {', '.join(known)}")
     if wanted:
         return tuple(dict.fromkeys(wanted))
-    return (gpu,) if gpu in known else tuple(name for name in DEFAULT_TARGETS if name in known)
+    able = [f"sm{number}" for number in numbers if number >= least]
+    return (gpu,) if gpu in able else tuple(name for name in DEFAULT_TARGETS if name in able)
 
 
 def current_gpu() -> str | None:

@@ -58,7 +58,8 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
         StorageError: The engine cannot be written.
     """
     module = import_flavour(request.flavour)
-    targets = choose_targets(module, request.options.target_gpus, current_gpu())
+    options = request.options
+    targets = choose_targets(module, options.target_gpus, current_gpu(), options.least_gpu)
     start = time.perf_counter()
     logger = _logger(module)
     builder = module.Builder(logger)

@@ -1,24 +1,17 @@
 """Top-1 and top-5 accuracy of a classifier over labelled samples."""
 
-import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qbench.data.labels import Labels
-from qbench.data.samples import Sample, Skips, Source
+from qbench.data.samples import Sample, Source
 from qbench.errors import DataError, ModelError
+from qbench.evaluation.stream import SampleStream
 from qbench.runtimes.base import Runner
 
-logger = logging.getLogger(__name__)
-
-_LOOK_AHEAD_PER_THREAD = 2
 _TOP = 5
 
 
@@ -59,17 +52,15 @@ def evaluate(runner: Runner, source: Source, labels: Labels, threads: int) -> Cl
     indices = [i for i in range(len(source)) if source.name(i) in labels.index]
     if not indices:
         raise DataError(f"no sample of {source.describe()} has a label; check --labels")
-    skips = Skips(len(indices))
+    samples = SampleStream(source, indices, threads)
     ranks: dict[str, int] = {}
-    for sample in _load_ahead(source, indices, threads, skips):
+    for sample in samples:
         logits = _logits(runner, sample)
         ranks[sample.name] = _rank(logits, labels.index[sample.name], sample.name)
-    if skips.names:
-        logger.warning("%s", skips.describe())
-    return _result(ranks, skips)
+    return _result(ranks, samples.skipped)
 
 
-def _result(ranks: dict[str, int], skips: Skips) -> ClassifyResult:
+def _result(ranks: dict[str, int], skipped: tuple[str, ...]) -> ClassifyResult:
     rank = np.array(list(ranks.values()))
     return ClassifyResult(
         top1=float(np.mean(rank == 0)),
@@ -77,28 +68,8 @@ def _result(ranks: dict[str, int], skips: Skips) -> ClassifyResult:
         n=rank.size,
         correct=rank == 0,
         names=tuple(ranks),
-        skipped=skips.names,
+        skipped=skipped,
     )
-
-
-def _load_ahead(
-    source: Source, indices: Sequence[int], threads: int, skips: Skips
-) -> Iterator[Sample]:
-    """Yield the samples that can be read, in order; at most a few per thread wait in memory."""
-    with ThreadPoolExecutor(max(threads, 1)) as pool:
-        loads = ((index, pool.submit(source.load, index)) for index in indices)
-        waiting: deque[tuple[int, Future[Sample]]] = deque(
-            islice(loads, max(threads, 1) * _LOOK_AHEAD_PER_THREAD)
-        )
-        while waiting:
-            index, load = waiting.popleft()
-            waiting.extend(islice(loads, 1))
-            try:
-                sample = load.result()
-            except DataError as error:
-                skips.add(source.name(index), error)
-                continue
-            yield sample
 
 
 def _logits(runner: Runner, sample: Sample) -> NDArray[Any]:

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from qbench.errors import DataError
 
+Boxes = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+_SAME_BOX = 0.5
+
 
 def sqnr_db(reference: NDArray[Any], test: NDArray[Any]) -> float:
     """Return the signal-to-quantization-noise ratio in decibels.
@@ -68,6 +72,38 @@ def top1_agreement(reference: NDArray[Any], test: NDArray[Any]) -> float:
     wanted, found = reference.reshape(rows, -1), test.reshape(rows, -1)
     whole = ~(np.isnan(wanted).any(axis=1) | np.isnan(found).any(axis=1))
     return float(np.mean((wanted.argmax(axis=1) == found.argmax(axis=1)) & whole))
+
+
+def box_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area in common over the area in all, of boxes x1, y1, x2, y2: [len(a), len(b)]."""
+    low = np.maximum(a[:, np.newaxis, :2], b[:, :2])
+    high = np.minimum(a[:, np.newaxis, 2:], b[:, 2:])
+    common = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (a, b)]
+    union = areas[0][:, np.newaxis] + areas[1] - common
+    ious: NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return ious
+
+
+def detection_agreement(reference: Boxes, test: Boxes) -> float:
+    """Return 2 * pairs / (detections of the reference + of the test), in [0, 1]; 1 without any.
+
+    A pair has one class and an IoU of at least .5. Each detection is in at most one: those of the
+    test choose one after another, the best first.
+
+    Args:
+        reference: Boxes x1, y1, x2, y2, [n, 4], and the class of each, [n].
+        test: The same of the test, best first.
+    """
+    alike = box_ious(reference[0], test[0]) * (reference[1][:, np.newaxis] == test[1])
+    pairs = 0
+    for candidates in alike.T:
+        best = int(candidates.argmax()) if candidates.size else 0
+        if candidates.size and candidates[best] >= _SAME_BOX:
+            pairs += 1
+            alike[best] = 0
+    total = len(reference[0]) + len(test[0])
+    return 2 * pairs / total if total else 1.0
 
 
 def _flat_pair(

@@ -1,6 +1,7 @@
 """Small questions to, and edits of, an `onnx_ir` graph that several stages share."""
 
 from collections.abc import Collection, Iterator
+from copy import copy
 from itertools import chain, count
 from typing import Any
 
@@ -14,6 +15,8 @@ def constant(value: ir.Value | None) -> NDArray[Any] | None:
     if value is None or value.is_graph_input():
         return None
     tensor = ir.convenience.get_const_tensor(value)
+    if isinstance(tensor, ir.ExternalTensor):
+        tensor = copy(tensor)  # whose file is mapped no longer than the array lives
     return None if tensor is None else tensor.numpy()
 
 
@@ -28,6 +31,13 @@ def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value
     value = ir.val(name, tensor.dtype, tensor.shape, const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def drop_unused_initializers(graph: ir.Graph) -> None:
+    """Remove the initializers that nothing reads."""
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
 
 
 def unused_name(name: str, taken: Collection[str | None]) -> str:

@@ -19,6 +19,8 @@ _INTEGER_OPS = (
     "QGemm",
     "MatMulInteger",
     "ConvInteger",
+    "DequantizeLinear",
+    "MatMulNBits",
 )
 """How the names of operators begin that only a quantized model holds."""
 

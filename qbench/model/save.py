@@ -15,32 +15,44 @@ PROTOBUF_LIMIT_BYTES = 2**31 - 2**26
 
 def weight_bytes(model: ir.Model) -> int:
     """Return the size of all initializers in bytes."""
-    return sum(
-        value.const_value.nbytes
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
+    return sum(tensor.nbytes for tensor in _weights(model))
+
+
+def external_folders(model: ir.Model) -> set[Path]:
+    """Return the folders that the locations of external data are relative to."""
+    return {Path(t.base_dir) for t in _weights(model) if isinstance(t, ir.ExternalTensor)}
+
+
+def fits_into_bytes(model: ir.Model) -> bool:
+    """Return whether `model` can be one message, with all external data in one folder."""
+    inline = (t.nbytes for t in _weights(model) if not isinstance(t, ir.ExternalTensor))
+    return len(external_folders(model)) <= 1 and sum(inline) <= PROTOBUF_LIMIT_BYTES
 
 
 def needs_external_data(model: ir.Model) -> bool:
     """Return whether `model` keeps weights outside its file, or is too large for one file."""
-    kept_outside = any(
-        isinstance(value.const_value, ir.ExternalTensor)
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-    )
-    return kept_outside or weight_bytes(model) > PROTOBUF_LIMIT_BYTES
+    return bool(external_folders(model)) or weight_bytes(model) > PROTOBUF_LIMIT_BYTES
 
 
-def save(model: ir.Model, path: Path) -> None:
+def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
+
+
+def save(model: ir.Model, path: Path, *, external: bool = False) -> None:
     """Write `model` to `path` atomically; external data goes to `<path>.data` beside it.
+
+    Args:
+        model: The graph.
+        path: The file to write.
+        external: Keep weights outside the file where they would fit into it, too. They are written
+            one by one, so that memory never holds a second copy of them.
 
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
     """
     with staged(path) as target:
-        _write(model, target)
+        _write(model, target, external=external or needs_external_data(model))
 
 
 @contextmanager
@@ -48,12 +60,9 @@ def on_disk(model: ir.Model) -> Iterator[Path]:
     """Yield the path of a temporary copy of `model`, for libraries that read files only."""
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         path = Path(folder) / "model.onnx"
-        _write(model, path)
+        _write(model, path, external=needs_external_data(model))
         yield path
 
 
-def _write(model: ir.Model, path: Path) -> None:
-    if needs_external_data(model):
-        ir.save(model, path, external_data=f"{path.name}.data")
-    else:
-        ir.save(model, path)
+def _write(model: ir.Model, path: Path, *, external: bool) -> None:
+    ir.save(model, path, external_data=f"{path.name}.data" if external else None)

@@ -26,6 +26,8 @@ DATA_MOVEMENT = {
 }
 """Operators whose output values are a subset of their first input's."""
 
+_GATES = {"Erf", "Tanh"}
+
 
 def is_float(value: ir.Value | None) -> bool:
     """Return whether `value` is a float32 tensor that the graph computes."""
@@ -83,6 +85,17 @@ def is_expectation(node: ir.Node) -> bool:
     return False
 
 
+def is_gelu_gate(node: ir.Node) -> bool:
+    """Return whether a node multiplies by 1 + Erf or 1 + Tanh, as a GELU in parts does.
+
+    Runtimes fuse the parts into one kernel where no Q/DQ stands between them.
+    """
+    adders = [value.producer() for value in node.inputs if value is not None]
+    sums = [adder for adder in adders if adder is not None and adder.op_type == "Add"]
+    terms = [term.producer() for adder in sums for term in adder.inputs if term is not None]
+    return node.op_type == "Mul" and any(t is not None and t.op_type in _GATES for t in terms)
+
+
 def compute_nodes(graph: ir.Graph) -> list[ir.Node]:
     """Return the nodes whose multiplications are worth quantizing, in graph order."""
     return [
@@ -116,11 +129,13 @@ def tail_nodes(graph: ir.Graph, compute: Iterable[ir.Node]) -> set[ir.Node]:
 
 
 def channel_axis(value: ir.Value) -> int | None:
-    """Return the channel axis of a tensor as those who compute with it see it, None if none do.
+    """Return the channel axis of a tensor as those who weigh it see it, None if none do.
 
-    1 for a convolution, the last for Gemm and MatMul.
+    1 for a convolution, the last for Gemm and MatMul. The product of two activations has no weights
+    for its channels, and their number may follow the number of tokens.
     """
-    readers = {usage.node.op_type for usage in value.uses() if usage.idx == 0}
+    uses = [usage for usage in value.uses() if usage.idx == 0]
+    readers = {use.node.op_type for use in uses if weight_array_rank(use.node) is not None}
     if readers & {"Conv", "ConvTranspose"}:
         return 1
     return -1 if readers & {"Gemm", "MatMul"} else None

@@ -3,19 +3,30 @@
 Its fusion replaces ``DQ -> op -> Q`` by one integer kernel, so a node whose output has no Q runs in
 float. Relu and Clip vanish into the Q of a convolution, since their zero is the lowest code. Pure
 data movement runs on integers where input and output share one scale.
+
+Elementwise operators run on integers wherever an integer node reads what they write. Measured on
+YOLOX-nano (ONNX Runtime 1.31, x86 with VNNI): SiLU as QLinearSigmoid and QLinearMul makes the model
+1.20 times as fast as FP32; SiLU in float between DQ and Q only 0.89 times, since each reader gets a
+DQ of its own, which also keeps the runtime from fusing SiLU. The output was as close in both.
+Where float nodes alone read the result, speed does not change and the float operator rounds less.
+
+Of MatMul and Add the runtime makes one Gemm before it looks for Q/DQ, and a Gemm with a float bias
+runs in float. So the biases of both are planned as int32: a vision transformer of width 192 is 2.0
+times as fast as FP32 with them, and 0.87 times without.
 """
 
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant, only_user
+from qbench.model.graph import constant, only_user, static_shape
 from qbench.placement.analysis import (
     COMPUTE,
     DATA_MOVEMENT,
     compute_nodes,
     is_expectation,
     is_float,
+    is_gelu_gate,
     tail_nodes,
     weight_axis,
 )
@@ -52,7 +63,8 @@ def place(graph: ir.Graph, excluded: set[str]) -> Plan:
     compute = compute_nodes(graph)
     tail = tail_nodes(graph, compute)
     floats = _float_reasons(graph, compute, tail, excluded)
-    integer = [node for node in graph if _runs_on_integers(node, tail, excluded, floats)]
+    able = {node for node in graph if _runs_on_integers(node, tail, excluded, floats)}
+    integer = _without_float_readers(graph, able)
     marks = _marks(graph, integer, tail)
     weights = [weight for node in integer if node.op_type in COMPUTE for weight in _weight(node)]
     return Plan(
@@ -99,8 +111,25 @@ def _runs_on_integers(
         return False
     if node.op_type in COMPUTE:
         return True
-    known = all(is_float(value) for value in node.inputs)
-    return node.op_type in _ELEMENTWISE and node not in tail and known
+    if node.op_type not in _ELEMENTWISE or node in tail or is_gelu_gate(node):
+        return False
+    return all(is_float(value) for value in node.inputs)
+
+
+def _without_float_readers(graph: ir.Graph, able: set[ir.Node]) -> list[ir.Node]:
+    """Return the nodes of `able` but elementwise ones that only float nodes read, in graph order.
+
+    What reads them through data movement counts, too.
+    """
+    kept: list[ir.Node] = []
+    wanted: set[ir.Value | None] = set()
+    for node in reversed(graph):
+        if node in able and (node.op_type in COMPUTE or final_output(node) in wanted):
+            kept.append(node)
+            wanted.update(node.inputs)
+        elif node.op_type in _MOVES and not wanted.isdisjoint(node.outputs):
+            wanted.add(node.inputs[0])
+    return kept[::-1]
 
 
 def final_output(node: ir.Node) -> ir.Value:
@@ -155,13 +184,32 @@ def _weight(node: ir.Node) -> list[Weight]:
 
 
 def _bias(node: ir.Node, marks: dict[ir.Value, _Mark]) -> list[Bias]:
-    """Return the bias of a Gemm: unlike QLinearConv, QGemm takes no float bias."""
-    if node.op_type != "Gemm" or len(node.inputs) < 3:
+    """Return the bias of a Gemm or MatMul: unlike QLinearConv, QGemm takes no float bias."""
+    reader = _bias_reader(node)
+    if reader is None:
         return []
-    data, weight, bias = node.inputs[:3]
+    adder, position = reader
+    data, weight = node.inputs[:2]
+    bias = adder.inputs[position]
     if constant(bias) is None or constant(weight) is None or data is None:
         return []
     assert weight is not None
     assert bias is not None
-    reader = Reader(node.name or "", 2)
-    return [Bias(bias.name or "", reader, marks[data].scale_from, weight.name or "")]
+    place = Reader(adder.name or "", position)
+    return [Bias(bias.name or "", place, marks[data].scale_from, weight.name or "")]
+
+
+def _bias_reader(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """Return which input of which node adds the bias of a Gemm or MatMul.
+
+    ONNX Runtime makes one Gemm of a MatMul and an Add behind it before it looks for Q/DQ.
+    """
+    if node.op_type == "Gemm" and len(node.inputs) > 2:
+        return node, 2
+    user = only_user(node.outputs[0])
+    if node.op_type != "MatMul" or user is None or user.op_type != "Add":
+        return None
+    position = 1 - user.inputs.index(node.outputs[0])
+    shape = static_shape(user.inputs[position])
+    weight = static_shape(node.inputs[1])
+    return (user, position) if shape is not None and shape == (weight or (None,))[-1:] else None

@@ -1,44 +1,85 @@
 """Ask ONNX Runtime what it really made of a quantized model."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 import onnx_ir as ir
 
+from qbench.model.save import on_disk
 from qbench.placement.analysis import COMPUTE
-from qbench.placement.plan import Plan
+from qbench.placement.plan import FloatNode, Plan
+from qbench.quantization.encodings import is_integer_kernel
+from qbench.quantization.linting.cpu_fusion import wanted_nodes
+from qbench.quantization.linting.lint import blocking_reasons, tidied
 from qbench.runtimes.ort import optimized_graph
 
-_INTEGER_KERNELS = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "QAttention")
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
+_UNEXPLAINED = "its inputs are not quantized, or ONNX Runtime has a reason of its own"
 
 
 class KernelAudit(msgspec.Struct, frozen=True):
-    """Which planned compute nodes run on integer kernels.
+    """Which planned nodes run on integer kernels.
 
     Attributes:
         planned: Number of Conv, Gemm and MatMul nodes that the plan quantizes.
         integer: Number of them that ONNX Runtime fused into an integer kernel.
-        unfused: Names of the others; they run in float between Q/DQ nodes.
+        unfused: Planned nodes of any operator that run in float between Q/DQ nodes, and why.
     """
 
     planned: int
     integer: int
-    unfused: tuple[str, ...]
+    unfused: tuple[FloatNode, ...]
 
 
-def audit_cpu(quantized: Path, prepared: ir.Model, plan: Plan) -> KernelAudit:
+def audit_cpu(quantized: Path, plan: Plan | None = None) -> KernelAudit:
     """Optimize the `quantized` file as the CPU provider would and look for the integer kernels.
 
-    A fused kernel keeps the name of its node; nothing else keeps it for sure.
+    A fused kernel keeps the name of its node, to which a MatMul that takes in the Add of its bias
+    adds a word of its own; nothing else keeps it for sure.
 
     Args:
-        quantized: The ONNX file that `write_qdq` made from `plan`.
-        prepared: The float graph that the plan was made for.
-        plan: What was planned.
+        quantized: An ONNX file with Q/DQ nodes or integer operators.
+        plan: What was planned; None takes every compute node, and the others that read
+            dequantized inputs.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
     """
-    graph = optimized_graph(quantized)
-    kernels = {node.name for node in graph if node.op_type.startswith(_INTEGER_KERNELS)}
-    compute = {node.name for node in prepared.graph if node.op_type in COMPUTE}
-    planned = [name for name in plan.quantized if name in compute]
-    unfused = tuple(name for name in planned if name not in kernels)
-    return KernelAudit(len(planned), len(planned) - len(unfused), unfused)
+    original = ir.load(quantized)
+    model = tidied(original)
+    nodes = {node.name or "": node for node in model.graph}
+    planned = _wanted(model.graph) if plan is None else plan.quantized
+    with nullcontext(quantized) if _tells_apart(original.graph) else on_disk(model) as path:
+        kernels = {
+            (node.name or "").removesuffix("/MatMulAddFusion")
+            for node in optimized_graph(path)
+            if is_integer_kernel(node)
+        }
+    reasons = blocking_reasons(model, "cpu")
+    unfused = [name for name in planned if name not in kernels]
+    return KernelAudit(
+        planned=sum(is_compute(nodes[name]) for name in planned),
+        integer=sum(is_compute(nodes[name]) for name in planned if name in kernels),
+        unfused=tuple(
+            FloatNode(name, nodes[name].op_type, reasons.get(name, _UNEXPLAINED))
+            for name in unfused
+        ),
+    )
+
+
+def _tells_apart(graph: ir.Graph) -> bool:
+    """Return whether every node has a name of its own."""
+    names = [node.name for node in graph]
+    return all(names) and len(set(names)) == len(names)
+
+
+def is_compute(node: ir.Node) -> bool:
+    """Return whether a node multiplies and accumulates, on floats or on integers."""
+    is_integer = is_integer_kernel(node) and any(word in node.op_type for word in _PRODUCTS)
+    return node.op_type in COMPUTE or is_integer
+
+
+def _wanted(graph: ir.Graph) -> tuple[str, ...]:
+    wanted = {node.name for node in wanted_nodes(graph)}
+    return tuple(n.name or "" for n in graph if is_compute(n) or n.name in wanted)

@@ -1,59 +1,80 @@
 """Correct what weight rounding does to the mean of a layer's output."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.calibration.statistics import TensorStatistics
 from qbench.model.graph import constant, integer
-from qbench.placement.plan import Plan
+from qbench.placement.plan import Plan, Weight
 from qbench.quantization.numerics import dequantize, per_channel_symmetric, quantize
+from qbench.quantization.qdq import ScaleWeights
 
 Shifts = dict[str, NDArray[Any]]
 """What to add to the bias of a node, float32 [output channels], by node name."""
+
+Means = Callable[[str], NDArray[Any] | None]
+"""The mean of each channel of a tensor, [channels], by its name; None where it is not known."""
 
 
 def bias_shifts(
     graph: ir.Graph,
     plan: Plan,
-    statistics: Mapping[str, TensorStatistics],
-    weight_bits: int,
+    means: Means,
+    weight_bits: int = 8,
+    scale_weights: ScaleWeights | None = None,
 ) -> Shifts:
     """Return the bias shifts that undo the mean error of rounded weights, for Conv and Gemm.
 
-    Rounding changes the weights by e, and the output's mean by the sum of e times the input's mean
-    over the input channels and the kernel; the shift is its negative (Nagel et al., "Data-Free
-    Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2). The means are
-    measured, so no pass over data is needed. Zero padding at borders is neglected.
-
     Args:
-        graph: The prepared float graph that the plan was made for.
+        graph: The float graph that the plan was made for.
         plan: What to quantize.
-        statistics: Of the nodes' inputs, with channel totals; nodes without are left alone.
+        means: Of the nodes' inputs; nodes without are left alone.
         weight_bits: As in `per_channel_symmetric`.
+        scale_weights: What gives the weights' parameters in its place; see `qdq.write_qdq`.
     """
     nodes = {node.name: node for node in graph}
     shifts = {}
     for weight in plan.weights:
         node = nodes[weight.reader.node]
-        array = constant(node.inputs[1])
-        means = _input_means(node, statistics)
-        if node.op_type not in {"Conv", "Gemm"} or array is None or means is None:
-            continue
-        parameters = per_channel_symmetric(array, weight.axis, weight_bits)
-        codes = quantize(array, parameters, weight.axis)
-        error = dequantize(codes, parameters, weight.axis).astype(np.float64) - array
-        shifts[weight.reader.node] = -_mean_error(node, error, means).astype(np.float32)
+        data, array = node.inputs[0], constant(node.inputs[1])
+        mean = means(data.name or "") if data is not None else None
+        if node.op_type in {"Conv", "Gemm"} and array is not None and mean is not None:
+            other = rounded(array, weight, weight_bits, scale_weights)
+            shifts[weight.reader.node] = shift(node, array, other, mean)
     return shifts
 
 
-def _input_means(node: ir.Node, statistics: Mapping[str, TensorStatistics]) -> NDArray[Any] | None:
-    data = node.inputs[0]
-    known = statistics.get(data.name or "") if data is not None else None
-    return None if known is None else known.channel_means
+def rounded(
+    array: NDArray[Any], weight: Weight, bits: int, scale_weights: ScaleWeights | None = None
+) -> NDArray[Any]:
+    """Return weights as their codes stand for them, float32."""
+    scale = scale_weights or partial(per_channel_symmetric, bits=bits)
+    parameters = scale(array, weight.axis)
+    return dequantize(quantize(array, parameters, weight.axis), parameters, weight.axis)
+
+
+def shift(
+    node: ir.Node, array: NDArray[Any], other: NDArray[Any], means: NDArray[Any]
+) -> NDArray[Any]:
+    """Return what to add to a Conv's or Gemm's bias where its weights `array` become `other`.
+
+    The output's mean changes by the sum of the difference times the input's mean over the input
+    channels and the kernel; the shift is its negative (Nagel et al., "Data-Free Quantization
+    Through Weight Equalization and Bias Correction", 2019, section 4.2). Zero padding at borders
+    is neglected.
+
+    Args:
+        node: The node.
+        array: Its float weights.
+        other: What they are replaced by.
+        means: Of the node's input, [input channels].
+    """
+    error = other.astype(np.float64) - array
+    return -_mean_error(node, error, means).astype(np.float32)
 
 
 def _mean_error(node: ir.Node, error: NDArray[Any], means: NDArray[Any]) -> NDArray[Any]:

@@ -14,6 +14,8 @@ from qbench.model.shapes import macs_of
 from qbench.model.spec import TensorSpec
 from qbench.placement.plan import FloatNode
 from qbench.placement.targets import TARGETS, place
+from qbench.quantization.encodings import Encoding, encodings, is_integer_kernel
+from qbench.quantization.linting.lint import tidied
 
 
 class SpecDocument(msgspec.Struct, frozen=True):
@@ -49,7 +51,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         parameters: Number of values in initializers.
         macs: Multiply-accumulates of one sample; None where a dimension stays unknown.
         ops: Node count by operator, the most frequent first.
-        notes: What will be left alone, such as subgraphs.
+        encodings: Scale and zero-point of each tensor that Q/DQ nodes quantize.
+        notes: What will be left alone, such as subgraphs, and what is not shown.
     """
 
     model: str
@@ -63,6 +66,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     macs: int | None
     ops: dict[str, int]
     targets: tuple[TargetInspection, ...]
+    encodings: tuple[Encoding, ...] = ()
     notes: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -93,8 +97,14 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         macs=sum(macs.values()) if macs else None,
         ops=dict(ops.most_common()),
         targets=tuple(_inspect_target(prepared, target, macs) for target in TARGETS),
-        notes=subgraph_notes(model.ir),
+        encodings=encodings(tidied(model.ir).graph),
+        notes=subgraph_notes(model.ir) + _integer_notes(model),
     )
+
+
+def _integer_notes(model: Model) -> tuple[str, ...]:
+    count = sum(map(is_integer_kernel, model.ir.graph))
+    return (f"{count} nodes are integer operators; their scales are not listed",) if count else ()
 
 
 def _inspect_target(prepared: Model, target: str, macs: dict[str, int]) -> TargetInspection:

@@ -1,17 +1,38 @@
 """Scales, zero-points and rounding. Pure arrays, no I/O.
 
 The affine scheme of ONNX QuantizeLinear: ``q = clip(round_half_even(x / scale) + zero_point)`` and
-``x' = (q - zero_point) * scale``.
+``x' = (q - zero_point) * scale``. Codes are integers, or FP8 numbers in which rounding is that of
+their own format.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 SMALLEST_SCALE = np.float32(2.0**-60)
 """A tensor of zeros gets this scale, so that no division by zero can follow."""
+
+FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
+"""FP8 E4M3: 4 bits of exponent, 3 of mantissa, no infinity, at most 448."""
+
+INT4 = np.dtype(ml_dtypes.int4)
+
+_LIMITS = {
+    np.dtype(np.int8): (-128, 127),
+    np.dtype(np.uint8): (0, 255),
+    INT4: (-8, 7),
+    FLOAT8: (-448, 448),
+}
+"""Smallest and largest code of each type."""
+
+_SHRINKAGES = np.linspace(1.0, 0.6, 9, dtype=np.float32)
+"""Shares of a block's largest magnitude that are tried as its range."""
+
+_BLOCK_VALUES = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -19,8 +40,10 @@ class QuantizationParameters:
     """Scale and zero-point of a tensor.
 
     Attributes:
-        scale: float32, a scalar or [channels].
-        zero_point: int8 or uint8 of the same shape; its dtype is the dtype of the codes.
+        scale: float32, a scalar, [channels], or of the tensor's rank with one entry for every
+            block of values along an axis.
+        zero_point: Of the same shape; its dtype is the dtype of the codes: int8, uint8, int4, or
+            FP8, whose zero-point is 0.
     """
 
     scale: NDArray[Any]
@@ -29,9 +52,12 @@ class QuantizationParameters:
 
 def symmetric(low: float, high: float) -> QuantizationParameters:
     """Return int8 parameters with zero-point 0 over [-127, 127] steps for the range [low, high]."""
-    limit = max(abs(low), abs(high))
-    scale = np.maximum(np.float32(limit / 127), SMALLEST_SCALE)
-    return QuantizationParameters(np.array(scale, np.float32), np.array(0, np.int8))
+    return _around_zero(max(abs(low), abs(high)) / 127, np.int8)
+
+
+def float8(low: float, high: float) -> QuantizationParameters:
+    """Return FP8 parameters that map the largest magnitude of the range [low, high] to 448."""
+    return _around_zero(max(abs(low), abs(high)) / 448, FLOAT8)
 
 
 def asymmetric(low: float, high: float) -> QuantizationParameters:
@@ -52,38 +78,94 @@ def per_channel_symmetric(
         axis: Channel axis, or None for one scale.
         bits: 8 for codes in [-127, 127], 7 for [-63, 63].
     """
+    return _around_zero(_largest(weight, axis) / (2 ** (bits - 1) - 1), np.int8)
+
+
+def per_channel_float8(weight: NDArray[Any], axis: int | None) -> QuantizationParameters:
+    """Return FP8 parameters from the largest magnitude of each channel, as those for int8."""
+    return _around_zero(_largest(weight, axis) / 448, FLOAT8)
+
+
+def per_block_int4(weight: NDArray[Any], axis: int, block: int) -> QuantizationParameters:
+    """Return int4 parameters with zero-point 0 for every `block` values along `axis`.
+
+    A block's scale is the one among a few with the least squared error: with 15 steps, clipping the
+    largest weight can pay.
+
+    Args:
+        weight: The float weights; `block` divides their size along `axis`.
+        axis: The axis along which products are summed up.
+        block: Values that share a scale.
+    """
+    moved = np.moveaxis(weight, axis, -1)
+    blocks = moved.reshape(*moved.shape[:-1], -1, block)
+    full = _around_zero(np.abs(blocks).max(axis=-1) / 7, INT4).scale
+    best, least = full, np.full(full.shape, np.inf, np.float32)
+    for share in _SHRINKAGES:
+        scale = (full * share)[..., None]
+        rounded = np.clip(np.rint(blocks / scale), -8, 7) * scale
+        error = np.square(rounded - blocks).sum(axis=-1)
+        best = np.where(error < least, scale[..., 0], best)
+        least = np.minimum(error, least)
+    best = np.moveaxis(best, -1, axis)
+    return QuantizationParameters(best, np.zeros(best.shape, INT4))
+
+
+def _around_zero(scale: Any, dtype: DTypeLike) -> QuantizationParameters:
+    scale = np.maximum(np.asarray(scale, np.float32), SMALLEST_SCALE)
+    return QuantizationParameters(np.array(scale, np.float32), np.zeros(scale.shape, dtype))
+
+
+def _largest(weight: NDArray[Any], axis: int | None) -> NDArray[Any]:
+    """Return the largest magnitude of each channel, without a copy of all magnitudes."""
     others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis)
-    limit = np.abs(weight).max(axis=others) / (2 ** (bits - 1) - 1)
-    scale = np.maximum(limit.astype(np.float32), SMALLEST_SCALE)
-    return QuantizationParameters(scale, np.zeros(scale.shape, np.int8))
+    largest: NDArray[Any] = np.maximum(weight.max(axis=others), -weight.min(axis=others))
+    return largest
 
 
 def quantize(
     array: NDArray[Any], parameters: QuantizationParameters, axis: int | None = None
 ) -> NDArray[Any]:
-    """Return the integer codes of `array`, saturated to the range of the zero-point's dtype."""
-    scale, zero_point = _along(parameters, array.ndim, axis)
-    limits = np.iinfo(parameters.zero_point.dtype)
-    codes: NDArray[Any] = np.clip(np.rint(array / scale) + zero_point, limits.min, limits.max)
-    return codes.astype(parameters.zero_point.dtype)
+    """Return the codes of `array`, saturated to the range of the zero-point's dtype."""
+    codes = np.empty(array.shape, parameters.zero_point.dtype)
+    low, high = _LIMITS[codes.dtype]
+    every = (np.broadcast_to(one, array.shape) for one in _along(parameters, array.shape, axis))
+    parts = (_rows(one) for one in (array, *every, codes))
+    for values, scale, zero_point, out in zip(*parts, strict=True):
+        steps = values / scale
+        if codes.dtype != FLOAT8:  # else the assignment below rounds
+            np.rint(steps, out=steps)
+        steps += zero_point
+        out[...] = np.clip(steps, low, high, out=steps)
+    return codes
+
+
+def _rows(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield views of some rows each, which stay in the cache through all steps of rounding."""
+    whole = array if array.ndim else array[None]
+    rows = max(1, _BLOCK_VALUES * len(whole) // max(whole.size, 1))
+    return (whole[start : start + rows] for start in range(0, len(whole), rows))
 
 
 def dequantize(
     codes: NDArray[Any], parameters: QuantizationParameters, axis: int | None = None
 ) -> NDArray[Any]:
     """Return the float32 values that `codes` stand for."""
-    scale, zero_point = _along(parameters, codes.ndim, axis)
+    scale, zero_point = _along(parameters, codes.shape, axis)
     values: NDArray[Any] = (codes.astype(np.float32) - zero_point) * scale
     return values
 
 
 def _along(
-    parameters: QuantizationParameters, rank: int, axis: int | None
+    parameters: QuantizationParameters, shape: tuple[int, ...], axis: int | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return scale and zero-point shaped to broadcast along `axis` of a tensor of `rank`."""
-    zero_point = parameters.zero_point.astype(np.float32)
+    """Return scale and zero-point shaped to broadcast along `axis` of a tensor of `shape`."""
+    scale, zero_point = parameters.scale, parameters.zero_point.astype(np.float32)
     if axis is None:
-        return parameters.scale, zero_point
-    shape = [1] * rank
-    shape[axis] = -1
-    return parameters.scale.reshape(shape), zero_point.reshape(shape)
+        return scale, zero_point
+    if scale.ndim > 1:
+        block = shape[axis] // scale.shape[axis]
+        return scale.repeat(block, axis), zero_point.repeat(block, axis)
+    channels = [1] * len(shape)
+    channels[axis] = -1
+    return scale.reshape(channels), zero_point.reshape(channels)

@@ -1,6 +1,8 @@
-"""Change the float type of a whole graph."""
+"""Change the float type of a whole graph to FP16 or BF16."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,9 +11,25 @@ from numpy.typing import NDArray
 from onnx import defs
 
 from qbench.model.graph import add_initializer, constant
+from qbench.model.passes.opset import raise_opset
+from qbench.placement.plan import FloatNode
 
-_FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
-_HALF_TYPE = "tensor(float16)"
+_FLOAT = ir.DataType.FLOAT
+
+TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+"""Element types by precision."""
+
+_OPSETS = {ir.DataType.BFLOAT16: 22}
+"""The opset in which all that networks use (Conv, pooling) got a type; FP16 was always there."""
+
+_LARGEST = {
+    ir.DataType.FLOAT16: 65504.0,
+    ir.DataType.BFLOAT16: (2 - 2**-7) * 2.0**127,
+}
+
+_INNER = "nodes inside it stay FP32"
+_DOMAIN = "it belongs to no ONNX domain that says which types it takes"
+_OWN_TYPE = "it names its own element type"
 
 
 class _Reader(Protocol):
@@ -24,32 +42,95 @@ class _Reader(Protocol):
     def idx(self) -> int: ...
 
 
-def to_float16(model: ir.Model) -> ir.Model:
-    """Return a copy of a prepared `model` that computes in FP16; its inputs and outputs stay FP32.
+@dataclass(frozen=True)
+class HalfOptions:
+    """How to convert to FP16 or BF16.
 
-    Casts stand at the inputs and outputs, and around what the ONNX schemas know in FP32 only (the
-    scales of Resize, NonMaxSuppression, ...). Nodes with subgraphs (If, Loop) and nodes of other
-    domains stay FP32 as a whole. Weights beyond FP16's range saturate at +-65504.
+    Attributes:
+        keep_io: Inputs and outputs of the graph stay FP32.
+        exclude: Shell wildcards of node names that stay FP32.
     """
-    copy = model.clone()
-    _HalfWriter(copy).write()
-    return copy
+
+    keep_io: bool = True
+    exclude: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class HalfGraph:
+    """A graph in FP16 or BF16.
+
+    Attributes:
+        ir: The graph.
+        floats: Nodes that stay FP32 as a whole, with the reason.
+    """
+
+    ir: ir.Model
+    floats: tuple[FloatNode, ...]
+
+
+def to_half(
+    model: ir.Model,
+    dtype: ir.DataType = TYPES["fp16"],
+    *,
+    keep_io: bool = True,
+    wide: Mapping[str, str] = MappingProxyType({}),
+) -> HalfGraph:
+    """Return a copy of a prepared `model` that computes in `dtype`.
+
+    Casts stand around what stays FP32: the inputs and outputs of the graph, if wanted; nodes that
+    are named; what the ONNX schemas know in FP32 only (the scales of Resize, NonMaxSuppression);
+    nodes with subgraphs (If, Loop), and nodes of other domains.
+
+    Args:
+        model: The prepared graph.
+        dtype: FLOAT16 or BFLOAT16; the latter raises the opset to 22.
+        keep_io: Inputs and outputs of the graph stay FP32.
+        wide: Names of nodes that stay FP32, with the reason; see `half_range.wide_nodes`.
+
+    Raises:
+        ModelError: The opset cannot be raised.
+    """
+    raised = raise_opset(model, _OPSETS.get(dtype, 0))
+    writer = _HalfWriter(raised.clone(), dtype, wide, keep_io=keep_io)
+    return HalfGraph(writer.write(), writer.floats())
 
 
 class _HalfWriter:
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(
+        self, model: ir.Model, dtype: ir.DataType, wide: Mapping[str, str], *, keep_io: bool
+    ) -> None:
+        self._model = model
         self._graph = model.graph
+        self._dtype = dtype
+        self._formal = f"tensor({dtype.name.lower()})"
+        self._wide = wide
+        self._keep_io = keep_io
         self._opset = model.graph.opset_imports.get("", 1)
 
-    def write(self) -> None:
+    def write(self) -> ir.Model:
         nodes = list(self._graph)
         for value in [v for v in self._graph.initializers.values() if v.dtype == _FLOAT]:
             self._convert_initializer(value)
         for value in list(self._graph.inputs):
             if value.dtype == _FLOAT:
-                self._cast_readers(value, _HALF, [u for u in value.uses() if self._reads_half(u)])
+                self._convert_input(value)
         for node in nodes:
             self._convert_node(node)
+        return self._model
+
+    def floats(self) -> tuple[FloatNode, ...]:
+        """Return the nodes that stay FP32 as a whole."""
+        reasons = ((node, self._float_reason(node)) for node in self._graph)
+        return tuple(FloatNode(n.name or "", n.op_type, reason) for n, reason in reasons if reason)
+
+    def _convert_input(self, value: ir.Value) -> None:
+        if self._keep_io:
+            readers = [usage for usage in value.uses() if self._reads_half(usage)]
+            self._cast_readers(value, self._dtype, readers)
+        else:
+            readers = [usage for usage in value.uses() if not self._reads_half(usage)]
+            value.type = ir.TensorType(self._dtype)
+            self._cast_readers(value, _FLOAT, readers)
 
     def _convert_node(self, node: ir.Node) -> None:
         for position, output in enumerate(node.outputs):
@@ -57,22 +138,26 @@ class _HalfWriter:
                 continue
             if not self._writes_half(node, position):
                 readers = [usage for usage in output.uses() if self._reads_half(usage)]
-                self._cast_readers(output, _HALF, readers)
+                self._cast_readers(output, self._dtype, readers)
+                if output.is_graph_output() and not self._keep_io:
+                    self._cast_graph_output(output, self._dtype)
                 continue
-            _retarget(node)
+            self._retarget(node)
             # A new type: clones share type objects, and setting `dtype` would change the source.
-            output.type = ir.TensorType(_HALF)
+            output.type = ir.TensorType(self._dtype)
             readers = [usage for usage in output.uses() if not self._reads_half(usage)]
             self._cast_readers(output, _FLOAT, readers)
-            if output.is_graph_output():
-                self._cast_graph_output(output)
+            if output.is_graph_output() and self._keep_io:
+                self._cast_graph_output(output, _FLOAT)
 
     def _convert_initializer(self, value: ir.Value) -> None:
         readers = [usage for usage in value.uses() if self._reads_half(usage)]
         array = constant(value)
         if not readers or array is None:
             return
-        half = add_initializer(self._graph, f"{value.name}_fp16", _saturated(array))
+        half = add_initializer(
+            self._graph, f"{value.name}_{self._dtype.name.lower()}", _saturated(array, self._dtype)
+        )
         for usage in readers:
             usage.node.replace_input_with(usage.idx, half)
         if not value.uses():
@@ -87,11 +172,11 @@ class _HalfWriter:
         for usage in readers:
             usage.node.replace_input_with(usage.idx, cast)
 
-    def _cast_graph_output(self, value: ir.Value) -> None:
-        """Let the graph output be an FP32 cast of `value`, under the output's own name."""
+    def _cast_graph_output(self, value: ir.Value, dtype: ir.DataType) -> None:
+        """Let the graph output be a cast of `value`, under the output's own name."""
         position = list(self._graph.outputs).index(value)
-        name, value.name = value.name, f"{value.name}_half"
-        self._graph.outputs[position] = self._cast(value, _FLOAT, name or "")
+        name, value.name = value.name, f"{value.name}_uncast"
+        self._graph.outputs[position] = self._cast(value, dtype, name or "")
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
         output = ir.val(name, dtype, value.shape)
@@ -104,39 +189,45 @@ class _HalfWriter:
         return output
 
     def _reads_half(self, usage: _Reader) -> bool:
-        """Return whether a node input takes FP16."""
+        """Return whether a node input takes the new type."""
         node = usage.node
-        if node.graph is not self._graph or self._stays_float(node):
+        if node.graph is not self._graph or self._float_reason(node):
             return False
         formal = self._schema(node).inputs
-        return _HALF_TYPE in formal[min(usage.idx, len(formal) - 1)].types
+        return self._formal in formal[min(usage.idx, len(formal) - 1)].types
 
     def _writes_half(self, node: ir.Node, position: int) -> bool:
-        """Return whether a node output becomes FP16."""
-        if self._stays_float(node):
+        """Return whether a node output gets the new type."""
+        if self._float_reason(node):
             return False
         formal = self._schema(node).outputs
-        return _HALF_TYPE in formal[min(position, len(formal) - 1)].types
+        return self._formal in formal[min(position, len(formal) - 1)].types
 
-    def _stays_float(self, node: ir.Node) -> bool:
-        has_subgraph = any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())
-        return has_subgraph or bool(node.domain) or "dtype" in node.attributes
+    def _float_reason(self, node: ir.Node) -> str:
+        """Return why a node stays FP32 as a whole; nothing where it does not."""
+        if (node.name or "") in self._wide:
+            return self._wide[node.name or ""]
+        if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
+            return _INNER
+        if node.domain:
+            return _DOMAIN
+        return _OWN_TYPE if "dtype" in node.attributes else ""
 
     def _schema(self, node: ir.Node) -> defs.OpSchema:
         return defs.get_schema(node.op_type, self._opset, node.domain)
 
+    def _retarget(self, node: ir.Node) -> None:
+        """Let a node whose attribute names its element type produce the new one."""
+        if node.op_type == "Cast":
+            node.attributes["to"] = ir.AttrInt64("to", self._dtype)
+        elif node.op_type == "ConstantOfShape":
+            old = node.attributes.get("value")
+            fill = np.zeros(1) if old is None else old.as_tensor().numpy()
+            tensor = ir.tensor(_saturated(fill, self._dtype))
+            node.attributes["value"] = ir.AttrTensor("value", tensor)
 
-def _retarget(node: ir.Node) -> None:
-    """Let a node whose attribute names its element type produce FP16."""
-    if node.op_type == "Cast":
-        node.attributes["to"] = ir.AttrInt64("to", _HALF)
-    elif node.op_type == "ConstantOfShape":
-        old = node.attributes.get("value")
-        fill = np.zeros(1) if old is None else old.as_tensor().numpy()
-        node.attributes["value"] = ir.AttrTensor("value", ir.tensor(fill.astype(np.float16)))
 
-
-def _saturated(array: NDArray[Any]) -> NDArray[Any]:
-    limit = np.finfo(np.float16).max
+def _saturated(array: NDArray[Any], dtype: ir.DataType) -> NDArray[Any]:
+    limit = _LARGEST[dtype]
     clipped: NDArray[Any] = np.clip(array, -limit, limit)
-    return clipped.astype(np.float16)
+    return clipped.astype(dtype.numpy())

@@ -1,6 +1,7 @@
 """Write a plan into a graph as QuantizeLinear and DequantizeLinear nodes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import NameFixPass
 
 from qbench.errors import QuantizationError
-from qbench.model.graph import add_initializer, constant
+from qbench.model.graph import add_initializer, constant, drop_unused_initializers
 from qbench.placement.plan import Activation, Bias, Plan, Weight
+from qbench.quantization.float_weights import keep_weights_float
 from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric, quantize
+
+ScaleWeights = Callable[[NDArray[Any], int | None], QuantizationParameters]
+"""Returns scale and zero-point of a weight along its axis; None is one scale for all of it."""
 
 
 def write_qdq(
@@ -20,8 +25,9 @@ def write_qdq(
     parameters: Mapping[str, QuantizationParameters],
     weight_bits: int = 8,
     bias_shifts: Mapping[str, NDArray[Any]] | None = None,
+    scale_weights: ScaleWeights | None = None,
 ) -> ir.Model:
-    """Return a copy of `model` with the plan's Q/DQ pairs and with integer weights.
+    """Return a copy of `model` with the plan's Q/DQ pairs and with the codes of its weights.
 
     Args:
         model: The prepared graph that the plan was made for.
@@ -29,6 +35,7 @@ def write_qdq(
         parameters: Scale and zero-point by the name of each activation's `scale_from`.
         weight_bits: 8, or 7 where full-range weights would saturate (x86 without VNNI).
         bias_shifts: What to add to the bias of Conv and Gemm nodes, [output channels], by name.
+        scale_weights: How weights are scaled; None for int8 of `weight_bits` by channel.
 
     Raises:
         QuantizationError: The plan names a tensor that the graph lacks.
@@ -36,7 +43,9 @@ def write_qdq(
     writer = _Writer(model.clone(), plan)
     for name, shift in (bias_shifts or {}).items():
         writer.shift_bias(name, shift)
-    return writer.write(parameters, weight_bits)
+    return writer.write(
+        parameters, scale_weights or partial(per_channel_symmetric, bits=weight_bits)
+    )
 
 
 class _Writer:
@@ -51,14 +60,18 @@ class _Writer:
         self._weights: dict[tuple[str, int | None], ir.Value] = {}
         self._weight_scales: dict[str, NDArray[Any]] = {}
 
-    def write(self, parameters: Mapping[str, QuantizationParameters], weight_bits: int) -> ir.Model:
+    def write(
+        self, parameters: Mapping[str, QuantizationParameters], scale_weights: ScaleWeights
+    ) -> ir.Model:
         for activation in self._plan.activations:
             self._insert_pair(activation, parameters[activation.scale_from])
         for weight in self._plan.weights:
-            self._replace_weight(weight, weight_bits)
+            self._replace_weight(weight, scale_weights)
         for bias in self._plan.biases:
             self._replace_bias(bias, parameters[bias.data].scale)
-        self._drop_unused_initializers()
+        if not self._plan.symmetric:
+            keep_weights_float(self._graph, self._plan.floats)
+        drop_unused_initializers(self._graph)
         NameFixPass()(self._model)  # a tensor of the model may be called like one of a new pair
         return self._model
 
@@ -113,19 +126,21 @@ class _Writer:
         self._graph.outputs[position] = dequantized
         dequantized.name = name
 
-    def _replace_weight(self, weight: Weight, bits: int) -> None:
+    def _replace_weight(self, weight: Weight, scale_weights: ScaleWeights) -> None:
         node = self._nodes[weight.reader.node]
         key = (weight.tensor, weight.axis)
         if key not in self._weights:
             value = node.inputs[weight.reader.position]
             assert value is not None  # the plan was made from this graph
-            self._weights[key] = self._quantized_weight(value, weight.axis, bits)
+            self._weights[key] = self._quantized_weight(value, weight.axis, scale_weights)
         node.replace_input_with(weight.reader.position, self._weights[key])
 
-    def _quantized_weight(self, value: ir.Value, axis: int | None, bits: int) -> ir.Value:
+    def _quantized_weight(
+        self, value: ir.Value, axis: int | None, scale_weights: ScaleWeights
+    ) -> ir.Value:
         array = constant(value)
         assert array is not None  # the plan holds constant weights only
-        parameters = per_channel_symmetric(array, axis, bits)
+        parameters = scale_weights(array, axis)
         self._weight_scales[value.name or ""] = parameters.scale
         name = f"{value.name}" if axis is None else f"{value.name}_axis{axis}"
         codes = quantize(array, parameters, axis)
@@ -152,7 +167,10 @@ class _Writer:
         parameters: QuantizationParameters,
         axis: int | None,
     ) -> ir.Value:
-        """Return the output of a new DequantizeLinear over integer `codes`."""
+        """Return the output of a new DequantizeLinear over `codes`."""
+        attributes = {} if axis is None else {"axis": axis}
+        if axis is not None and parameters.scale.ndim > 1:
+            attributes["block_size"] = codes.shape[axis] // parameters.scale.shape[axis]
         inputs = [
             add_initializer(self._graph, f"{name}_quantized", codes),
             add_initializer(self._graph, f"{name}_scale", parameters.scale),
@@ -161,15 +179,10 @@ class _Writer:
         dequantized = ir.node(
             "DequantizeLinear",
             inputs,
-            {} if axis is None else {"axis": axis},
+            attributes,
             name=f"{name}_DequantizeLinear",
             outputs=[ir.val(f"{name}_dequantized", ir.DataType.FLOAT, codes.shape)],
         )
         # Before the first node, since several nodes may share one weight.
         self._graph.insert_before(self._graph[0], dequantized)
         return dequantized.outputs[0]
-
-    def _drop_unused_initializers(self) -> None:
-        for name, value in list(self._graph.initializers.items()):
-            if not value.uses() and not value.is_graph_output():
-                del self._graph.initializers[name]

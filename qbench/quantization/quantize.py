@@ -6,19 +6,33 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qbench.calibration.calibrate import obtain_table
-from qbench.calibration.table import CalibrationTable, load_table
+from qbench.calibration.given import GivenRanges
+from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.errors import UsageError
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
-from qbench.model.save import save
+from qbench.model.save import needs_external_data, save
+from qbench.placement.analysis import excluded_nodes
 from qbench.placement.plan import FloatNode, Plan
+from qbench.quantization.choice import Step
 from qbench.quantization.dynamic import to_dynamic_int8
-from qbench.quantization.int8 import Int8Options, default_weight_bits, to_int8
-from qbench.quantization.precision import to_float16
+from qbench.quantization.fp8 import to_fp8
+from qbench.quantization.half_range import peaks_of, wide_nodes
+from qbench.quantization.int8 import Int8Options, default_weight_bits
+from qbench.quantization.options import NEED_TABLE, Options, check_precision, options_for
+from qbench.quantization.precision import TYPES, HalfOptions, to_half
+from qbench.quantization.search import to_int8
+from qbench.quantization.weight_only import BLOCKS, WeightOptions, to_int4, to_weight_only
 
-PRECISIONS = ("int8", "fp16", "dynamic")
-"""What `quantize` makes of a float model."""
+_SMALLER_ONLY = "runtimes dequantize the weights of convolutions in every call: smaller, not faster"
+
+_UNCHECKED = (
+    "without a calibration table no tensor was checked for FP16's range; "
+    "--data IMAGES finds those that overflow"
+)
+
+_PLAIN_RANGES = "given ranges: no bias correction, no search; those need `qbench calibrate`"
 
 TABLES = Path("calibration")
 """Folder of calibration tables, below the current one."""
@@ -32,13 +46,16 @@ class QuantizedModel:
         ir: The graph.
         source: The float model it was made from.
         target: Where it shall run.
-        precision: `int8`, `fp16` or `dynamic`.
-        plan: What was quantized; None unless INT8.
-        table: The statistics that gave the scales; None unless INT8.
+        precision: One of `PRECISIONS`.
+        plan: What was quantized; None for `fp16`, `bf16` and `dynamic`.
+        table: What gave the scales, or for `fp16` the ranges; None where nothing did.
         int8_mac_fraction: Share of multiply-accumulates in quantized nodes; None where it is not
             known.
         output_sqnr_db: Signal-to-noise ratio of the outputs against the float model on calibration
             samples, in dB; None where it was not measured.
+        steps: What each step of the search for better scales gained; empty without a search.
+        wide_nodes: Nodes that stay FP32 in `fp16` or `bf16`.
+        remarks: What else a reader must know.
         path: Where it was written, or None.
     """
 
@@ -47,20 +64,23 @@ class QuantizedModel:
     target: str
     precision: str
     plan: Plan | None = None
-    table: CalibrationTable | None = None
+    table: CalibrationTable | GivenRanges | None = None
     int8_mac_fraction: float | None = None
     output_sqnr_db: float | None = None
+    steps: tuple[Step, ...] = ()
+    wide_nodes: tuple[FloatNode, ...] = ()
+    remarks: tuple[str, ...] = ()
     path: Path | None = None
 
     @property
     def float_nodes(self) -> tuple[FloatNode, ...]:
-        """Compute nodes that stay float, with the reason."""
-        return self.plan.floats if self.plan else ()
+        """Nodes that stay float, or FP32, with the reason."""
+        return self.plan.floats if self.plan else self.wide_nodes
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know besides."""
-        return subgraph_notes(self.source.ir)
+        return self.remarks + subgraph_notes(self.source.ir)
 
 
 def quantize(
@@ -68,39 +88,59 @@ def quantize(
     *,
     target: str,
     precision: str = "int8",
-    table: CalibrationTable | Path | None = None,
+    table: CalibrationTable | GivenRanges | Path | None = None,
     output: Path | str | None = None,
-    options: Int8Options | None = None,
+    options: Options | None = None,
 ) -> QuantizedModel:
     """Quantize a float ONNX model for `target`.
 
     Args:
         model: A float ONNX file, or one that is loaded.
         target: `cpu` or `tensorrt`.
-        precision: `int8` (static Q/DQ), `fp16`, or `dynamic` (INT8 with scales found at run time;
-            target `cpu` only, for transformers).
+        precision: `int8` or `fp8` (static Q/DQ; FP8 for `tensorrt`), `fp16`, `bf16` (`tensorrt`),
+            `int4` or `weight-only` (INT8) weights, or `dynamic` (INT8 with scales found at run
+            time, for transformers on `cpu`).
         table: Calibration table or its path; None looks in `calibration/` by the model's hash.
+            FP16 takes one where there is one, to find tensors beyond its range. `int8` also takes
+            the ranges of another tool; see `calibration.given.load_ranges`.
         output: Where to write the model; None keeps it in memory.
-        options: How to quantize to INT8.
+        options: How to quantize, of the type that `OPTIONS` names.
 
     Raises:
         ModelError: The model cannot be read, is quantized already, or has nothing to quantize.
-        CalibrationError: There is no table, or it was made from another model.
-        UsageError: Target, precision or method is unknown, a pattern matches no node, or the output
-            is the model itself.
+        QuantizationError: It has no weights that the precision could hold.
+        CalibrationError: There is no table, it was made from another model, or given ranges lack
+            a tensor.
+        UsageError: Target, precision or method is unknown, the target cannot do the precision, a
+            pattern matches no node, given ranges have no use, or the output is the model itself.
         StorageError: The output cannot be written.
     """
     model = model if isinstance(model, Model) else load(model)
     model.check_float()
-    options = options or Int8Options()
-    _check(model, precision, output, options)
-    if precision == "int8":
-        result = _to_int8(model, target, resolve_table(model, table), options)
-    elif precision == "fp16":
-        result = QuantizedModel(to_float16(prepare(model).ir), model, target, precision)
-    else:
-        result = _to_dynamic(model, target, options)
+    check_precision(precision, target)
+    options = options_for(precision, options)
+    check_output(model, output)
+    known = table_for(model, precision, table)
+    result = _make(model, target, precision, known, options)
     return result if output is None else _saved(result, Path(output))
+
+
+def table_for(
+    model: Model, precision: str, table: CalibrationTable | GivenRanges | Path | None
+) -> CalibrationTable | GivenRanges | None:
+    """Return the table that `precision` takes: one is needed, may help, or has no use.
+
+    Raises:
+        UsageError: Ranges are given, which serve INT8 alone.
+        ModelError: The model is quantized already.
+        CalibrationError: There is no table where one is needed, or it is damaged.
+    """
+    if isinstance(table, GivenRanges):
+        if precision != "int8":
+            raise UsageError(f"ranges from {table.path} serve --int8 alone, not --{precision}")
+        return table
+    helps = precision == "fp16" and (table is not None or find_table(TABLES, model.sha256))
+    return resolve_table(model, table) if precision in NEED_TABLE or helps else None
 
 
 def resolve_table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable:
@@ -115,11 +155,12 @@ def resolve_table(model: Model, table: CalibrationTable | Path | None) -> Calibr
     return table if isinstance(table, CalibrationTable) else load_table(table)
 
 
-def _check(model: Model, precision: str, output: Path | str | None, options: Int8Options) -> None:
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-    if precision != "int8" and options.exclude:
-        raise UsageError(f"--exclude {options.exclude[0]!r} has an effect with INT8 only; drop it")
+def check_output(model: Model, output: Path | str | None) -> None:
+    """Make sure that a model is not written over itself.
+
+    Raises:
+        UsageError: It would be.
+    """
     if output is not None and model.path is not None and _same_file(Path(output), model.path):
         raise UsageError(f"{output} is the model itself; choose another output with -o")
 
@@ -128,29 +169,107 @@ def _same_file(one: Path, other: Path) -> bool:
     return one.exists() and one.samefile(other)
 
 
+def _make(
+    model: Model,
+    target: str,
+    precision: str,
+    table: CalibrationTable | GivenRanges | None,
+    options: Options,
+) -> QuantizedModel:
+    if precision == "int8" and isinstance(options, Int8Options) and table is not None:
+        return _to_int8(model, target, table, options)
+    assert not isinstance(table, GivenRanges)  # which serve INT8 alone
+    if isinstance(options, HalfOptions):
+        return _to_half(model, target, precision, table, options)
+    if isinstance(options, WeightOptions):
+        return _to_integer_weights(model, target, precision, options)
+    if table is None:
+        return _to_dynamic(model, target, options)
+    return _to_fp8(model, target, table, options)
+
+
 def _to_int8(
-    model: Model, target: str, table: CalibrationTable, options: Int8Options
+    model: Model, target: str, table: CalibrationTable | GivenRanges, options: Int8Options
 ) -> QuantizedModel:
     result = to_int8(model, target, table, options)
     return QuantizedModel(
-        ir=result.ir,
+        ir=result.graph.ir,
         source=model,
         target=target,
         precision="int8",
-        plan=result.plan,
+        plan=result.graph.plan,
         table=table,
-        int8_mac_fraction=result.mac_fraction,
+        int8_mac_fraction=result.graph.mac_fraction,
         output_sqnr_db=result.output_sqnr_db,
+        steps=result.steps,
+        remarks=(_PLAIN_RANGES,) if isinstance(table, GivenRanges) else (),
     )
 
 
+def _to_fp8(
+    model: Model, target: str, table: CalibrationTable, options: Int8Options
+) -> QuantizedModel:
+    table.check_model(model.sha256, str(model.path))
+    found = to_fp8(prepare(model), table, options.exclude)
+    return QuantizedModel(
+        ir=found.ir,
+        source=model,
+        target=target,
+        precision="fp8",
+        plan=found.plan,
+        table=table,
+        output_sqnr_db=found.output_sqnr_db,
+    )
+
+
+def _to_half(
+    model: Model,
+    target: str,
+    precision: str,
+    table: CalibrationTable | None,
+    options: HalfOptions,
+) -> QuantizedModel:
+    prepared = prepare(model)
+    excluded = excluded_nodes(prepared.ir.graph, options.exclude)
+    wide = dict.fromkeys(excluded, "excluded by name")
+    remarks: tuple[str, ...] = ()
+    if precision == "fp16":
+        if table is None:
+            remarks = (_UNCHECKED,)
+        else:
+            table.check_model(model.sha256, str(model.path))
+        wide |= wide_nodes(prepared.ir.graph, peaks_of(prepared, table) if table else {})
+    half = to_half(prepared.ir, TYPES[precision], keep_io=options.keep_io, wide=wide)
+    return QuantizedModel(
+        ir=half.ir,
+        source=model,
+        target=target,
+        precision=precision,
+        table=table,
+        wide_nodes=half.floats,
+        remarks=remarks,
+    )
+
+
+def _to_integer_weights(
+    model: Model, target: str, precision: str, options: WeightOptions
+) -> QuantizedModel:
+    prepared = prepare(model).ir
+    remarks: tuple[str, ...] = ()
+    if precision == "int4":
+        graph, plan = to_int4(prepared, target, options.block or BLOCKS[0], options.exclude)
+    else:
+        graph, plan = to_weight_only(prepared, target, options.exclude)
+        if any(node.op_type == "Conv" for node in prepared.graph if node.name in plan.quantized):
+            remarks = (_SMALLER_ONLY,)
+    return QuantizedModel(graph, model, target, precision, plan=plan, remarks=remarks)
+
+
 def _to_dynamic(model: Model, target: str, options: Int8Options) -> QuantizedModel:
-    if target != "cpu":
-        raise UsageError(f"dynamic quantization runs on target cpu only, not {target}; use --int8")
     bits = options.weight_bits or default_weight_bits(target)
     return QuantizedModel(to_dynamic_int8(prepare(model).ir, bits), model, target, "dynamic")
 
 
 def _saved(result: QuantizedModel, path: Path) -> QuantizedModel:
-    save(result.ir, path)
+    save(result.ir, path, external=needs_external_data(result.source.ir))
     return replace(result, path=path)

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
-from qbench.model.save import needs_external_data, on_disk
+from qbench.model.save import external_folders, fits_into_bytes, on_disk
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Tensors
 
@@ -34,6 +34,8 @@ _DTYPES = {
     "tensor(bool)": np.bool_,
 }
 
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+
 _SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
 
 
@@ -46,6 +48,7 @@ class OrtRunner:
         threads: Intra-op threads; 0 leaves the choice to ONNX Runtime.
         simulate: Run with graph optimizations off, so that Q/DQ nodes compute exactly what they
             say. ONNX Runtime's fused integer kernels may saturate on CPUs without VNNI.
+        folder: Where the external data of a model given as bytes lies.
 
     Raises:
         UsageError: The provider's name is unknown.
@@ -60,9 +63,15 @@ class OrtRunner:
         provider: str = "cpu",
         threads: int = 0,
         simulate: bool = False,
+        folder: Path | None = None,
     ) -> None:
         started = time.perf_counter()
-        self._session = _create_session(model, provider, session_options(threads, simulate))
+        options = session_options(threads, simulate)
+        if folder is not None:
+            options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
+            # Weights stay in the mapped file; packed copies of them would double the memory.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        self._session = create_session(model, provider, options)
         self.load_seconds = time.perf_counter() - started
         self.provider = provider
         self.inputs = tuple(_spec(arg) for arg in self._session.get_inputs())
@@ -101,11 +110,12 @@ def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
     """
-    if needs_external_data(model):
+    if not fits_into_bytes(model):
         with on_disk(model) as path:
             return OrtRunner(path, threads=threads, simulate=simulate)
     data = ir.to_proto(model).SerializeToString()
-    return OrtRunner(data, threads=threads, simulate=simulate)
+    folder = next(iter(external_folders(model)), None)
+    return OrtRunner(data, threads=threads, simulate=simulate, folder=folder)
 
 
 def optimized_graph(model: Path) -> ir.Graph:
@@ -125,7 +135,7 @@ def optimized_graph(model: Path) -> ir.Graph:
         options.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", "weights"
         )
-        _create_session(model, "cpu", options)
+        create_session(model, "cpu", options)
         return ir.load(path).graph
 
 
@@ -141,9 +151,16 @@ def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOpti
     return options
 
 
-def _create_session(
+def create_session(
     model: Path | bytes, provider: str, options: ort.SessionOptions
 ) -> ort.InferenceSession:
+    """Open a model on one provider.
+
+    Raises:
+        UsageError: The provider is unknown.
+        UnfitError: It does not load on this machine.
+        ModelError: ONNX Runtime refuses the model.
+    """
     if provider not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise UsageError(f"unknown provider {provider!r}; choose one of {known}")

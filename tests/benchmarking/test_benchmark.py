@@ -10,12 +10,15 @@ import numpy as np
 import onnx
 import pytest
 
+from qbench.benchmarking import benchmark as module
 from qbench.benchmarking.benchmark import LabelledData, Options, benchmark
 from qbench.benchmarking.schedule import Measurement, measure
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.stats import Interval
 from qbench.calibration.calibrate import DataChoice, calibrate
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError
+from qbench.model.load import load
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 QUICK = Options(settings=TINY)
@@ -57,7 +60,10 @@ def test_accuracy_and_ratio(model: Path, images: Path) -> None:
     assert fp32.accuracy is not None
     assert (fp32.accuracy.metric, fp32.accuracy.n) == ("top1", 6)
     assert fp32.accuracy.value == pytest.approx(5 / 6)
-    assert int8.accuracy == fp32.accuracy
+    assert int8.accuracy is not None
+    assert int8.accuracy.value == fp32.accuracy.value
+    assert fp32.accuracy.difference is None
+    assert int8.accuracy.difference == Interval(0, 0, 0)
     assert fp32.ratio is not None
     assert fp32.ratio.value == 1
     assert int8.latency_ms is not None
@@ -102,6 +108,25 @@ def test_the_order_of_rounds_follows_the_seed(model: Path, monkeypatch: pytest.M
     assert first != other
 
 
+@pytest.mark.parametrize("verdict", ["faster", "same", "slower", "inconclusive"])
+def test_int8_that_is_not_faster_on_a_cpu_says_why(
+    verdict: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Measurement, "verdicts", (verdict,) * 3)
+    monkeypatch.setattr(module, "slow_parts", lambda *_, **__: ("too many casts",))
+    table = graphs.table_of(load(model))
+    rows = benchmark(model, precisions=["fp32", "fp16", "int8"], table=table, options=QUICK).rows
+    explained = [row.precision for row in rows if "too many casts" in row.notes]
+    assert explained == ([] if verdict == "faster" else ["int8"])
+
+
+def test_the_baseline_is_slower_than_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "slow_parts", lambda *_, **__: ("too many casts",))
+    table = graphs.table_of(load(model))
+    (row,) = benchmark(model, precisions=["int8"], table=table, options=QUICK).rows
+    assert "too many casts" not in row.notes
+
+
 def test_steps_are_told(model: Path) -> None:
     steps: list[str] = []
     benchmark(model, precisions=["fp32"], options=Options(settings=TINY, on_step=steps.append))
@@ -143,7 +168,7 @@ def test_int8_needs_a_table(model: Path, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"precisions": ["int4"]}, "unknown precision 'int4'; choose from fp32, fp16, int8"),
+        ({"precisions": ["int3"]}, "unknown precision 'int3'; choose from fp32, int8, fp16"),
         ({"providers": ["tpu"]}, "unknown provider 'tpu'; choose from cpu, cuda, tensorrt"),
         ({"precisions": []}, "no precision to measure; choose from fp32"),
         ({"options": Options(simulate=True)}, "simulation judges accuracy; add labelled images"),
@@ -152,3 +177,12 @@ def test_int8_needs_a_table(model: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         benchmark("unread.onnx", **{"options": QUICK, **arguments})  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_made_or_run_is_a_row_with_the_reason(model: Path) -> None:
+    names = ["fp32", "fp16", "bf16", "int4", "weight-only"]
+    rows = benchmark(model, precisions=names, options=QUICK).rows
+    errors = {row.precision: row.error for row in rows}
+    assert [errors[name] for name in ("fp32", "fp16", "weight-only")] == [None] * 3
+    assert "ONNX Runtime refuses the model" in str(errors["bf16"])
+    assert "no MatMul or Gemm with constant weights" in str(errors["int4"])

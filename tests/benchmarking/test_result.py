@@ -51,7 +51,8 @@ def test_json_has_the_documented_keys() -> None:
     measured, broken = document["rows"]
     assert measured["latency_ms"] == {"median": 2.0, "mad": 0.1, "min": 1.0, "p90": None}
     assert measured["ratio"] == {"value": 1.5, "ci_low": 1.4, "ci_high": 1.6, "verdict": "faster"}
-    assert measured["accuracy"].keys() == {"metric", "value", "n", "ci_low", "ci_high"}
+    keys = {"metric", "value", "n", "ci_low", "ci_high", "difference"}
+    assert measured["accuracy"].keys() == keys
     assert broken["error"] == "no driver"
     figures = set(broken) - {"model", "precision", "provider", "error", "notes"}
     assert {broken[figure] for figure in figures} == {None}

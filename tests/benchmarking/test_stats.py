@@ -17,6 +17,7 @@ from qbench.benchmarking.stats import (
     paired_difference,
     proportion_interval,
     ratio_interval,
+    resampled_interval,
     summary,
     verdict,
 )
@@ -222,3 +223,10 @@ def test_outcomes_that_cannot_be_paired(sizes: tuple[int, int]) -> None:
     a, b = (np.ones(size, np.bool_) for size in sizes)
     with pytest.raises(DataError, match="cannot be paired; evaluate both models"):
         paired_difference(a, b, seed=0)
+
+
+def test_resampled_interval_leaves_out_sets_without_a_figure() -> None:
+    resampled = np.append(np.linspace(0, 1, 1001), [np.nan] * 10)
+    found = resampled_interval(0.4, resampled)
+    assert found.value == 0.4
+    assert (found.low, found.high) == pytest.approx((0.025, 0.975))

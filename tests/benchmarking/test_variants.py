@@ -59,7 +59,7 @@ def test_simulated_variants_are_one_per_target(maker: VariantMaker) -> None:
     assert all(variant.simulated for variant in variants)
 
 
-@pytest.mark.parametrize("precision", ["int8", "dynamic", "fp16"])
+@pytest.mark.parametrize("precision", ["int8", "dynamic", "fp16", "int4", "weight-only"])
 def test_a_converted_model_is_measured_as_given(precision: str, tmp_path: Path) -> None:
     onnx.save(graphs.classifier(), tmp_path / "m.onnx")
     model = load(tmp_path / "m.onnx")
@@ -78,6 +78,18 @@ def test_the_size_counts_external_data(tmp_path: Path) -> None:
     onnx.save(graphs.residual(), path, save_as_external_data=True, location="w", size_threshold=0)
     variant = Variant(load(path), "fp32", "cpu", path)
     assert variant.size_bytes == path.stat().st_size + (tmp_path / "w").stat().st_size
+
+
+def test_a_precision_that_the_model_has_no_weights_for_has_no_file(maker: VariantMaker) -> None:
+    (variant,) = maker.timed(["int4"], ["cpu"])  # the model has convolutions only
+    assert "no MatMul or Gemm with constant weights" in str(variant.problem)
+    assert (variant.path, variant.size_bytes) == (None, None)
+
+
+def test_files_that_a_provider_cannot_run_are_made_all_the_same(maker: VariantMaker) -> None:
+    bf16, weights = maker.timed(["bf16", "weight-only"], ["cpu"])
+    assert bf16.path is not None  # ONNX Runtime says why it refuses it
+    assert weights.notes == ("ONNX Runtime dequantizes weights of convolutions in every call",)
 
 
 def test_a_model_in_memory(tmp_path: Path) -> None:

@@ -19,27 +19,30 @@ Image = NDArray[np.float32]
 
 anything = st.floats(-(2.0**100), 2.0**100, width=32)
 usual = st.floats(-100, 100, width=32)
-images = st.lists(
-    arrays(np.float32, st.integers(0, 30), elements=usual | anything), min_size=1, max_size=6
-)
+shapes = st.tuples(st.just(3), st.integers(0, 10))
+images = st.lists(arrays(np.float32, shapes, elements=usual | anything), min_size=1, max_size=6)
 
 
-def statistics_of(*arrays: Image) -> TensorStatistics:
+def statistics_of(*arrays: Image, channel_axis: int | None = None) -> TensorStatistics:
     statistics = TensorStatistics()
     for array in arrays:
-        statistics.add(array)
+        statistics.add(array, channel_axis)
     return statistics
 
 
 def identity(statistics: TensorStatistics) -> tuple[object, ...]:
     """Everything that is known, to the bit."""
     scalars = (statistics.count, statistics.low, statistics.high, statistics.exponent)
-    return *scalars, statistics.total, statistics.squares, statistics.counts.tobytes()
+    known = statistics.channels
+    channels = known and tuple(
+        array.tobytes() for array in (known.lows, known.highs, known.totals, known.squares)
+    )
+    return *scalars, statistics.total, statistics.squares, statistics.counts.tobytes(), channels
 
 
 @given(images, st.randoms(use_true_random=False), st.integers(1, 4))
-@example([np.float32([0]), np.float32([2.0**-20])], None, 2)
-@example([np.float32([1e30]), np.float32([-1e-30])], None, 2)
+@example([np.float32([[0]]), np.float32([[2.0**-20]])], None, 2)
+@example([np.float32([[1e30]]), np.float32([[-1e-30]])], None, 2)
 def test_shards_merge_to_the_same_bits_in_any_split_and_order(
     images: list[Image], random: object, shards: int
 ) -> None:
@@ -48,8 +51,8 @@ def test_shards_merge_to_the_same_bits_in_any_split_and_order(
         random.shuffle(shuffled)
     merged = TensorStatistics()
     for shard in range(shards):
-        merged.merge(statistics_of(*shuffled[shard::shards]))
-    assert identity(merged) == identity(statistics_of(*images))
+        merged.merge(statistics_of(*shuffled[shard::shards], channel_axis=0))
+    assert identity(merged) == identity(statistics_of(*images, channel_axis=0))
 
 
 @given(arrays(np.float32, st.integers(1, 50), elements=usual))
@@ -130,21 +133,25 @@ def test_the_largest_floats_fit() -> None:
     assert math.isfinite(statistics.second_moment)
 
 
-def test_channel_means() -> None:
-    random = np.random.default_rng(0)
-    images = [random.normal(size=(1, 3, 4, 5)).astype(np.float32) for _ in range(4)]
-    halves = [TensorStatistics(), TensorStatistics()]
-    for i, image in enumerate(images):
-        halves[i % 2].add(image, channel_axis=1)
+@given(
+    arrays(np.float32, (3, 2, 4, 5), elements=usual), st.sampled_from([1, -1]), st.integers(1, 3)
+)
+def test_channels_are_those_of_numpy(images: Image, axis: int, shards: int) -> None:
     merged = TensorStatistics()
-    for half in halves:
-        merged.merge(half)
-    wanted = np.concatenate(images).mean(axis=(0, 2, 3))
-    assert merged.channel_means == pytest.approx(wanted, abs=1e-6)
+    for shard in range(shards):
+        merged.merge(statistics_of(*images[shard::shards, None], channel_axis=axis))
+    rows = np.moveaxis(images, axis, 0).reshape(images.shape[axis], -1)
+    wide = rows.astype(np.float64)
+    assert np.array_equal(merged.channel_lows, rows.min(axis=1))
+    assert np.array_equal(merged.channel_highs, rows.max(axis=1))
+    assert merged.channel_means == pytest.approx(wide.mean(axis=1), abs=1e-12)
+    assert merged.channel_second_moments == pytest.approx(np.square(wide).mean(axis=1), abs=1e-10)
 
 
-def test_without_a_channel_axis_there_are_no_channel_means() -> None:
-    assert statistics_of(np.ones((1, 2), np.float32)).channel_means is None
+def test_without_a_channel_axis_nothing_is_known_of_channels() -> None:
+    seen = statistics_of(np.ones((1, 2), np.float32))
+    assert seen.channel_lows is seen.channel_highs is None
+    assert seen.channel_means is seen.channel_second_moments is None
 
 
 def test_large_tensors_are_counted_at_evenly_spaced_places() -> None:
@@ -153,7 +160,7 @@ def test_large_tensors_are_counted_at_evenly_spaced_places() -> None:
     statistics.add(values)
     assert statistics.count == values.size
     assert statistics.low == values.min()
-    stride = stride_of(values.size)
+    stride = stride_of(values.size, COUNTED_VALUES)
     assert stride == 41
     counted = TensorStatistics()
     for value in np.array_split(values[::stride], 4):

@@ -32,6 +32,9 @@ def test_a_table_survives_the_disk(table: CalibrationTable, path: Path) -> None:
             wanted = table.range_of(name, method, symmetric=True)
             assert found.range_of(name, method, symmetric=True) == wanted
         assert found.statistics[name].mean == statistics.mean
+        for channels in ("lows", "highs", "means", "second_moments"):
+            wanted = getattr(statistics, f"channel_{channels}")
+            assert np.array_equal(getattr(found.statistics[name], f"channel_{channels}"), wanted)
     assert found.sha256 == table.sha256
 
 
@@ -97,6 +100,20 @@ def test_missing_files(path: Path) -> None:
 def test_json_that_is_no_table(path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(CalibrationError, match=r"^[^\n]*model\.json is not a calibration table of"):
+        load_table(path)
+
+
+@pytest.mark.parametrize("name", ["channel_lows", "channel_totals"])
+def test_arrays_that_do_not_fit(path: Path, name: str) -> None:
+    npz = path.with_suffix(".npz")
+    with np.load(npz) as file:
+        arrays = dict(file)
+    np.savez(npz, **{**arrays, name: arrays[name][..., 1:]})
+    with pytest.raises(CalibrationError, match=f"its {name} do not fit its JSON.; calibrate again"):
+        load_table(path)
+    del arrays[name]
+    np.savez(npz, **arrays)
+    with pytest.raises(CalibrationError, match=f"{name} is not a file in .*; calibrate again"):
         load_table(path)
 
 

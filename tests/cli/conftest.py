@@ -12,9 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
+from qbench.benchmarking import check, speedup
 from qbench.benchmarking.settings import MODES, Settings
 from qbench.calibration.calibrate import DataChoice, calibrate
 from qbench.cli.main import run
+from qbench.errors import UnfitError
 
 CLASSES = ("cat", "dog", "owl")
 SaveModel = Callable[..., Path]
@@ -100,6 +102,18 @@ def qbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return call
 
 
+@pytest.fixture(autouse=True)
+def glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `quantize` take no time to look at speed, and build nothing to look at kernels."""
+    tiny = Settings(min_rounds=6, max_rounds=6, block_seconds=1e-5, warmup_seconds=0.0)
+    monkeypatch.setattr(speedup, "GLANCE", tiny)
+
+    def is_missing(*_: object, **__: object) -> None:
+        raise UnfitError("TensorRT for RTX is not installed")
+
+    monkeypatch.setattr(check, "audit_tensorrt", is_missing)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `--quick` be quick enough for tests; its figures mean nothing."""
@@ -110,8 +124,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files(folder: Path) -> set[str]:
-    """All files below a folder, hidden ones included."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """All files below a folder, hidden ones included, but for what a search found and keeps."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in found)
+    return {name for name in names if not name.endswith(".choice.json")}
 
 
 def refused(outcome: Outcome, code: int = 1) -> str:

@@ -1,6 +1,7 @@
 """The commands on good input: their JSON, key by key, their files and their text."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import graphs
@@ -8,13 +9,20 @@ import numpy as np
 import onnx
 import pytest
 
+from qbench.benchmarking import check
+from qbench.benchmarking.speedup import Speedup
+from qbench.benchmarking.stats import Interval
+from qbench.calibration.interop import tensorrt_cache_from_table
 from qbench.calibration.ranges import METHODS
 from qbench.calibration.table import load_table
 from qbench.cli.quantize import quantize as quantize_command
+from qbench.engines.audit import EngineAudit
 from qbench.engines.manifest import read_manifest
 from qbench.model.load import load
+from qbench.quantization import quantize as quantization
+from qbench.quantization.choice import Step
 
-from .conftest import CLASSES, Qbench, SaveModel, classifier, files, write_images
+from .conftest import CLASSES, Qbench, SaveModel, classifier, files, refused, write_images
 
 DATA = ("--data", "imgs", "--recipe", "raw")
 FAST = ("--effort", "fast")
@@ -35,7 +43,9 @@ def test_calibrate(project: Path, qbench: Qbench) -> None:
         "inference_seconds",
         "peak_rss_bytes",
         "tensors",
+        "shard",
         "output",
+        "tensorrt_cache",
     }
     table = load_table(Path(document["output"]))
     assert (document["schema_version"], document["images"], document["skipped"]) == (1, 12, [])
@@ -52,6 +62,30 @@ def test_calibrate_says_what_it_did(qbench: Qbench) -> None:
     assert outcome.out.startswith("4 images, ")
     assert outcome.out.endswith("wrote sub/t.json\n")
     assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.mark.usefixtures("project")
+def test_calibrate_writes_a_tensorrt_cache_beside_the_table(qbench: Qbench) -> None:
+    cache = ("--tensorrt-cache", "sub/m.cache", "--method", "entropy")
+    text = qbench("calibrate", *DATA, *cache).out
+    assert text.endswith("wrote calibration/m.json and sub/m.cache\n")
+    table = load_table(Path("calibration/m.json"))
+    assert Path("sub/m.cache").read_text() == tensorrt_cache_from_table(table, "entropy")
+    document = qbench("calibrate", *DATA, *cache[:2], "--json").json
+    assert document["tensorrt_cache"] == "sub/m.cache"
+    assert Path("sub/m.cache").read_text() == tensorrt_cache_from_table(table, "mse")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_method_without_a_cache_has_no_use(qbench: Qbench) -> None:
+    text = refused(qbench("calibrate", *DATA, "--method", "entropy"), 2)
+    assert "--method entropy is for --tensorrt-cache; the table serves every method" in text
+
+
+@pytest.mark.usefixtures("project")
+def test_a_shard_makes_no_cache(qbench: Qbench) -> None:
+    shard = ("--shard", "0/2", "--tensorrt-cache", "m.cache")
+    assert "give --tensorrt-cache to --merge" in refused(qbench("calibrate", *DATA, *shard), 2)
 
 
 @pytest.mark.usefixtures("project")
@@ -94,6 +128,8 @@ def test_quantize(target: str, calibrated: Path, qbench: Qbench) -> None:
         "float_nodes",
         "notes",
         "audit",
+        "speedup",
+        "steps",
     }
     assert (document["target"], document["precision"]) == (target, "int8")
     assert document["int8_mac_fraction"] == 1.0
@@ -103,8 +139,68 @@ def test_quantize(target: str, calibrated: Path, qbench: Qbench) -> None:
     assert files(calibrated) - before == {document["output"]}
     if target == "cpu":
         assert document["audit"] == {"planned": 3, "integer": 3, "unfused": []}
+        assert document["speedup"].keys() == {"ratio", "verdict", "reasons"}
+        assert document["speedup"]["ratio"].keys() == {"value", "ci_low", "ci_high"}
     else:
-        assert document["audit"] is None
+        assert (document["audit"], document["speedup"]) == (None, None)
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+@pytest.mark.usefixtures("calibrated")
+def test_quantize_asks_the_target_nothing_if_told_so(target: str, qbench: Qbench) -> None:
+    command = ("quantize", "--target", target, "--no-audit", *FAST)
+    document = qbench(*command, "--json").json
+    assert (document["audit"], document["speedup"]) == (None, None)
+    lines = qbench(*command).out.splitlines()
+    assert [line.split()[0] for line in lines] == ["100.0", "wrote"]
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_quantize_shows_the_speed_and_what_slows_it(
+    qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Speedup(Interval(0.874, 0.86, 0.9), "slower", ("40% of INT8's time goes into x",))
+    monkeypatch.setattr(check, "speedup_of", lambda *_: seen)
+    text = qbench("quantize", "--target", "cpu", *FAST).out
+    assert "at a glance 0.87 x FP32 [0.86, 0.90] on this CPU; `qbench bench` measures\n" in text
+    assert "\n  40% of INT8's time goes into x\n" in text
+    assert width(text) <= 80
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_quantize_for_tensorrt_carries_the_audit_of_the_compiler(
+    qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = EngineAudit({}, {"Conv": {"Int8": 7, "Float": 1}, "Gemm": {"Half": 1}}, (), ())
+    monkeypatch.setattr(check, "audit_tensorrt", lambda *_, **__: found)
+    command = ("quantize", "--target", "tensorrt", *FAST)
+    assert qbench(*command, "--json").json["audit"]["nodes_by_dtype"] == found.nodes_by_dtype
+    assert "TensorRT for RTX runs 7 of 9 compute nodes in INT8\n" in qbench(*command).out
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_quantize_shows_what_each_step_of_the_search_gained(
+    qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (
+        Step("ranges by histogram", 0, 3.4),
+        Step("ranges by output", 20, 8.0),
+        Step("equalization", 2, 16.0),
+        Step("float nodes", 5, 20.2),
+    )
+    search = quantization.to_int8
+    monkeypatch.setattr(quantization, "to_int8", lambda *a: replace(search(*a), steps=steps))
+    document = qbench("quantize", "--target", "cpu", *FAST, "--json").json
+    assert document["steps"][1] == {
+        "name": "ranges by output",
+        "changed": 20,
+        "output_sqnr_db": 8.0,
+    }
+    assert document["output_sqnr_db"] == document["steps"][-1]["output_sqnr_db"] == 20.2
+    text = qbench("quantize", "--target", "cpu", *FAST).out
+    assert "search: ranges by histogram 3 dB, ranges by output 8 dB (20), equ" in text
+    assert "float\n  nodes 20 dB (5)\n" in text or "float nodes 20 dB (5)\n" in text
+    assert width(text) <= 80
 
 
 @pytest.mark.usefixtures("calibrated")
@@ -120,10 +216,12 @@ def test_quantize_names_float_nodes_with_the_reason(qbench: Qbench) -> None:
     assert "wrote m.cpu.int8.onnx (" in text
 
 
-@pytest.mark.parametrize("precision", ["fp16", "dynamic"])
+@pytest.mark.parametrize("precision", ["fp16", "int4", "weight-only", "dynamic"])
 @pytest.mark.usefixtures("project")
 def test_other_precisions_need_no_table(precision: str, qbench: Qbench) -> None:
     document = qbench("quantize", "--target", "cpu", f"--{precision}", "--json").json
+    sizes = [Path(path).stat().st_size for path in ("m.onnx", document["output"])]
+    assert [document["source_bytes"], document["size_bytes"]] == sizes
     assert document["output"] == f"m.cpu.{precision}.onnx"
     assert (document["precision"], document["audit"]) == (precision, None)
     onnx.checker.check_model(document["output"])
@@ -260,9 +358,9 @@ class TestBuildTrt:
         document = qbench(*rtx, "--shapes", "x=1x3x16x16/2x3x16x16/4x3x32x32", "--json").json
         shapes = read_manifest(Path(document["output"])).shapes["x"]
         assert (shapes.min, shapes.max) == ((1, 3, 16, 16), (4, 3, 32, 32))
-        outcome = qbench("build-trt", "--backend", "rtx", "--fp16")
+        outcome = qbench("build-trt", "--backend", "rtx", "--fp32")
         assert (outcome.code, "give --shapes x=" in outcome.err) == (2, True)
-        assert not Path("engines/m.fp16.onnx").exists()
+        assert not Path("engines/m.fp32.onnx").exists()
 
     @pytest.mark.usefixtures("calibrated")
     def test_a_missing_flavour(self, qbench: Qbench) -> None:
@@ -312,6 +410,7 @@ class TestBench:
         assert width(text) <= 80
         assert "baseline" in text.splitlines()[1]
         assert "accuracy: top1 on 12 images, 95 % interval about +-" in text
+        assert "accuracy minus that of the first row: int8 cpu " in text
         assert "*: computed with exact arithmetic" in text
 
     @pytest.mark.usefixtures("calibrated")

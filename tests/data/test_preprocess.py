@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qbench.data.preprocess import letterbox_geometry, preprocess
+from qbench.data.preprocess import (
+    NO_CLASS,
+    boxes_in_image,
+    letterbox_geometry,
+    preprocess,
+    preprocess_mask,
+)
 from qbench.data.recipes import Recipe
+from qbench.errors import DataError
 
 sides = st.integers(1, 300)
 
@@ -94,7 +101,7 @@ def test_letterbox_position_and_border(pad: str, left: int) -> None:
 def test_letterbox_lies_inside_and_touches_two_sides(
     height: int, width: int, rows: int, columns: int
 ) -> None:
-    box = letterbox_geometry((height, width), (rows, columns), "centre")
+    box = letterbox_geometry((height, width), (rows, columns), Recipe(resize="letterbox"))
     assert box.top >= 0
     assert box.left >= 0
     assert box.top + box.height <= rows
@@ -107,11 +114,42 @@ def test_letterbox_lies_inside_and_touches_two_sides(
 def test_letterbox_maps_points_back() -> None:
     image = np.zeros((60, 100, 3), dtype=np.uint8)
     image[30:34, 70:74] = 255
-    box = letterbox_geometry((60, 100), (320, 320), "centre")
-    result = preprocess(image, Recipe(resize="letterbox", pad_value=0), (320, 320))[0, 0]
+    recipe = Recipe(resize="letterbox", pad_value=0)
+    box = letterbox_geometry((60, 100), (320, 320), recipe)
+    result = preprocess(image, recipe, (320, 320))[0, 0]
     ys, xs = np.nonzero(result > 128)
     assert (xs.mean() + 0.5 - box.left) / box.scale == pytest.approx(72, abs=0.3)
     assert (ys.mean() + 0.5 - box.top) / box.scale == pytest.approx(32, abs=0.3)
+
+
+@pytest.mark.parametrize(("rounding", "height"), [("nearest", 277), ("down", 276)])
+def test_letterbox_rounds_as_the_recipe_says(rounding: str, height: int) -> None:
+    recipe = Recipe(resize="letterbox", rounding=rounding)  # type: ignore[arg-type]
+    assert letterbox_geometry((426, 640), (416, 416), recipe).height == height  # of 276.9
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(resize="stretch", pad_value=114),
+        Recipe(resize="letterbox", pad_value=0),
+        Recipe(resize="letterbox", pad_value=0, pad="top-left", rounding="down"),
+    ],
+)
+def test_boxes_map_back_to_the_image(recipe: Recipe) -> None:
+    image = np.zeros((60, 100, 3), dtype=np.uint8)
+    image[20:40, 50:90] = 255
+    result = preprocess(image, recipe, (240, 320))[0, 0]
+    ys, xs = np.nonzero(result > 128)
+    box = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float64)
+    found = boxes_in_image(box, (60, 100), (240, 320), recipe)
+    np.testing.assert_allclose(found, [[50, 20, 90, 40]], atol=0.4)
+
+
+def test_boxes_of_a_cropped_image() -> None:
+    recipe = Recipe(name="mine", resize="crop")
+    with pytest.raises(DataError, match="recipe 'mine' crops images, so that boxes at their edges"):
+        boxes_in_image(np.zeros((1, 4)), (9, 9), (9, 9), recipe)
 
 
 @pytest.mark.parametrize(
@@ -129,3 +167,16 @@ def test_interpolation(name: str, flag: int) -> None:
     assert np.array_equal(
         preprocess(image, recipe, (13, 17))[0], cv2.resize(image, (17, 13), interpolation=flag)
     )
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_a_mask_moves_as_its_image(resize: str) -> None:
+    recipe = Recipe(resize=resize, interpolation="nearest", layout="nhwc")  # type: ignore[arg-type]
+    mask = np.arange(12, dtype=np.uint8).repeat(4)[None].repeat(20, axis=0)
+    image = preprocess(np.dstack([mask] * 3), recipe, (24, 24))[0, ..., 0]
+    moved = preprocess_mask(mask, recipe, (24, 24))
+    inside = moved != NO_CLASS
+    assert np.array_equal(moved[inside], image[inside])
+    assert inside.all() == (resize != "letterbox")
+    smooth = Recipe(resize=resize)  # type: ignore[arg-type]
+    assert np.array_equal(preprocess_mask(mask, smooth, (24, 24)), moved)

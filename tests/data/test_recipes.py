@@ -36,6 +36,7 @@ def test_builtin_values() -> None:
     assert (lite.mean, lite.std, lite.scale, lite.colour) == (127.0, 128.0, 1.0, "rgb")
     assert (yolov8.scale, yolov8.pad, yolov8.colour) == (1 / 255, "centre", "rgb")
     assert (yolox.scale, yolox.pad, yolox.colour, yolox.pad_value) == (1, "top-left", "bgr", 114)
+    assert (yolov8.rounding, yolox.rounding) == ("nearest", "down")
     assert load_recipe("imagenet").mean == (0.485, 0.456, 0.406)
     assert load_recipe("raw") == Recipe(name="raw")
 

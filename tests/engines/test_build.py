@@ -12,10 +12,11 @@ from qbench.engines.build import EngineOptions, build_engine
 from qbench.engines.builder import BuildResult
 from qbench.engines.flavour import Flavour
 from qbench.engines.manifest import read_manifest
-from qbench.engines.protocol import BuildRequest
+from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.errors import CalibrationError, EngineError, ModelError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
+from qbench.quantization.precision import HalfOptions
 from qbench.quantization.quantize import quantize
 
 Requests = list[BuildRequest]
@@ -45,7 +46,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
 
 @pytest.fixture
 def options() -> EngineOptions:
-    return EngineOptions(folder=Path("out"), int8=Int8Options(effort="fast"))
+    return EngineOptions(folder=Path("out"), quantization=Int8Options(effort="fast"))
 
 
 def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
@@ -63,14 +64,34 @@ def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
     assert requests[0].profile is None
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(
+    ("precision", "dtype", "least"),
+    [("fp32", "FLOAT", 0), ("fp16", "FLOAT16", 0), ("bf16", "BFLOAT16", 80)],
+)
 def test_precisions_without_a_table(
-    precision: str, model: Model, requests: Requests, options: EngineOptions
+    precision: str, dtype: str, least: int, model: Model, requests: Requests
 ) -> None:
-    engine = build_engine(model, precision=precision, options=options)
+    engine = build_engine(model, precision=precision, options=EngineOptions(folder=Path("out")))
     assert engine.manifest.table_sha256 is None
     types = {value.dtype.name for value in load(requests[0].onnx).ir.graph.initializers.values()}
-    assert ("FLOAT16" in types) == (precision == "fp16")
+    assert types == {dtype}
+    assert requests[0].options.least_gpu == least
+    assert any("FP16's range" in note for note in engine.notes) == (precision == "fp16")
+
+
+def test_inputs_and_outputs_may_become_fp16(model: Model, requests: Requests) -> None:
+    options = EngineOptions(folder=Path("out"), quantization=HalfOptions(keep_io=False))
+    build_engine(model, precision="fp16", options=options)
+    graph = load(requests[0].onnx).ir.graph
+    assert {value.dtype.name for value in (*graph.inputs, *graph.outputs)} == {"FLOAT16"}
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_gpu_that_does_not_know_the_type(model: Model) -> None:
+    options = EngineOptions(folder=Path("out"), build=BuildOptions(target_gpus=("sm86",)))
+    with pytest.raises(UsageError, match="--fp8 needs sm89 or later, not sm86; drop it from --t"):
+        build_engine(model, precision="fp8", table=graphs.table_of(model), options=options)
+    assert not Path("out").exists()
 
 
 def test_the_size_of_the_calibration_fills_dynamic_axes(
@@ -93,7 +114,7 @@ def test_subgraphs_are_said_to_stay_float(
     requests: Requests, options: EngineOptions, tmp_path: Path
 ) -> None:
     onnx.save(graphs.with_if(), tmp_path / "if.onnx")
-    folder = EngineOptions(folder=tmp_path / "out", int8=options.int8)
+    folder = EngineOptions(folder=tmp_path / "out", quantization=options.quantization)
     engine = build_engine(tmp_path / "if.onnx", precision="fp32", options=folder)
     assert engine.notes == ("2 nodes inside If, Loop or Scan stay float",)
     assert len(requests) == 1
@@ -101,8 +122,8 @@ def test_subgraphs_are_said_to_stay_float(
 
 @pytest.mark.usefixtures("requests")
 def test_wrong_arguments(model: Model, options: EngineOptions) -> None:
-    with pytest.raises(UsageError, match="unknown precision 'int4'; choose from fp32, fp16, int8"):
-        build_engine(model, precision="int4", options=options)
+    with pytest.raises(UsageError, match="unknown precision 'int3'; choose from fp32, fp16, bf16"):
+        build_engine(model, precision="int3", options=options)
     with pytest.raises(UsageError, match="the model has no input 'y'; its inputs are x"):
         build_engine(
             model, precision="fp32", options=EngineOptions(shapes=["y=1x3"], folder=Path("out"))
@@ -122,7 +143,7 @@ def test_a_model_that_is_quantized_already(
         target="tensorrt",
         table=graphs.table_of(model),
         output="q.onnx",
-        options=options.int8,
+        options=options.quantization,
     )
     with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
         build_engine("q.onnx", precision=precision, options=options)

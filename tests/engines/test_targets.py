@@ -4,7 +4,13 @@ from types import ModuleType
 
 import pytest
 
-from qbench.engines.targets import DEFAULT_TARGETS, FLOAT_TARGETS, choose_targets, current_gpu
+from qbench.engines.targets import (
+    DEFAULT_TARGETS,
+    FLOAT_TARGETS,
+    check_targets,
+    choose_targets,
+    current_gpu,
+)
 from qbench.errors import UsageError
 
 CAPABILITIES = {
@@ -40,6 +46,20 @@ def test_a_gpu_that_the_module_does_not_know_leaves_the_defaults(rtx):
 
 def test_wanted_targets_win(rtx):
     assert choose_targets(rtx, ("sm89", "sm86", "sm89"), "sm75") == ("sm89", "sm86")
+
+
+def test_older_gpus_are_left_out_where_the_model_needs_newer_ones(rtx):
+    assert choose_targets(rtx, (), None, least=89) == ("sm89", "sm120")
+    assert choose_targets(rtx, (), "sm86", least=89) == ("sm89", "sm120")
+    assert choose_targets(rtx, (), "sm89", least=89) == ("sm89",)
+
+
+def test_a_wanted_gpu_must_know_the_precision():
+    check_targets("fp8", ("sm89", "sm120"))
+    check_targets("int8", ("sm75",))
+    check_targets("fp8", ("nonsense",))  # which the module itself refuses
+    with pytest.raises(UsageError, match="--bf16 needs sm80 or later, not sm75; drop it from --ta"):
+        check_targets("bf16", ("sm80", "sm75"))
 
 
 def test_unknown_target(rtx):

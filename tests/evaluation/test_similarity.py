@@ -9,7 +9,13 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from qbench.errors import DataError
-from qbench.evaluation.similarity import cosine, sqnr_db, top1_agreement
+from qbench.evaluation.similarity import (
+    box_ious,
+    cosine,
+    detection_agreement,
+    sqnr_db,
+    top1_agreement,
+)
 
 Floats = NDArray[np.float32]
 
@@ -97,3 +103,35 @@ def test_shapes_must_be_equal(compare: Callable[[Floats, Floats], float]) -> Non
 def test_agreement_of_nothing() -> None:
     with pytest.raises(DataError, match="cannot be compared"):
         top1_agreement(np.ones((0, 3)), np.ones((0, 3)))
+
+
+def test_box_ious_by_hand() -> None:
+    a = np.array([[0, 0, 10, 10], [5, 5, 5, 9]], np.float64)
+    b = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10]], np.float64)
+    np.testing.assert_allclose(box_ious(a, b), [[1, 1 / 3, 0], [0, 0, 0]])
+
+
+def boxes_of(*rows: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return boxes 10 x 10 at x = 20 * place + shift from rows of place, shift and class."""
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    left = 20 * table[:, 0] + table[:, 1]
+    zero = np.zeros(len(table))
+    return np.stack([left, zero, left + 10, zero + 10], axis=1), table[:, 2].astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("reference", "test", "expected"),
+    [
+        ([(0, 0, 1), (1, 0, 2)], [(1, 0, 2), (0, 0, 1)], 1.0),
+        ([(0, 0, 1), (1, 0, 2)], [(0, 3, 1), (1, 4, 2)], 2 / 4),  # IoU 7/13 and 6/14
+        ([(0, 0, 1)], [(0, 0, 2)], 0.0),
+        ([(0, 0, 1)], [(0, 0, 1), (0, 1, 1)], 2 / 3),  # one box is found once
+        ([(0, 0, 1)], [], 0.0),
+        ([], [(0, 0, 1)], 0.0),
+        ([], [], 1.0),
+    ],
+)
+def test_detection_agreement(
+    reference: list[tuple[int, ...]], test: list[tuple[int, ...]], expected: float
+) -> None:
+    assert detection_agreement(boxes_of(*reference), boxes_of(*test)) == pytest.approx(expected)

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import graphs
 import onnx
 import onnx_ir as ir
 
 from qbench.model.graph import constant, only_user, static_shape, subgraph_nodes
+from qbench.model.load import load
+from qbench.model.save import save
 
 
 def values(proto: onnx.ModelProto) -> tuple[dict[str | None, ir.Value], ir.Model]:
@@ -42,6 +46,15 @@ def test_constants_are_initializers_only() -> None:
     assert constant(known["x"]) is None
     assert constant(known["fc"]) is None
     assert constant(None) is None
+
+
+def test_a_constant_leaves_its_external_file_unmapped(tmp_path: Path) -> None:
+    save(graphs.model_of(graphs.classifier()).ir, tmp_path / "m.onnx", external=True)
+    value = load(tmp_path / "m.onnx").ir.graph.initializers["features.w"]
+    array = constant(value)
+    assert isinstance(value.const_value, ir.ExternalTensor)
+    assert array is not None
+    assert value.const_value.raw is None
 
 
 def test_static_shape() -> None:

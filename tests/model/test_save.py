@@ -42,6 +42,14 @@ def test_weights_beyond_the_limit_go_beside_the_file(
     assert_computes_like(tmp_path / "m.onnx", model)
 
 
+def test_weights_that_would_fit_are_kept_outside_on_request(
+    model: ir.Model, tmp_path: Path
+) -> None:
+    save(model, tmp_path / "m.onnx", external=True)
+    assert (tmp_path / "m.onnx.data").stat().st_size > weight_bytes(model) / 2
+    assert_computes_like(tmp_path / "m.onnx", model)
+
+
 def test_a_model_with_external_data_may_replace_itself(
     model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

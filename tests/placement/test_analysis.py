@@ -9,6 +9,7 @@ from qbench.placement.analysis import (
     channel_axis,
     compute_nodes,
     is_expectation,
+    is_gelu_gate,
     tail_nodes,
     weight_axis,
 )
@@ -48,6 +49,22 @@ def test_the_axis_of_input_channels() -> None:
     assert channel_axis(nodes["features"].inputs[0]) == 1
     assert channel_axis(nodes["flat"].outputs[0]) == -1
     assert channel_axis(nodes["features_relu"].outputs[0]) is None
+
+
+def test_products_of_two_activations_have_no_channels() -> None:
+    """The number of tokens may change from image to image."""
+    nodes = nodes_of(graphs.encoder())
+    axes = {name: channel_axis(nodes[name].outputs[0]) for name in ("norm1", "gelu", "shares")}
+    assert axes == {"norm1": -1, "gelu": -1, "shares": None}
+
+
+@pytest.mark.parametrize("function", ["Erf", "Tanh"])
+def test_a_gelu_gate_multiplies_by_one_plus_a_saturating_function(function: str) -> None:
+    b = graphs.Builder()
+    gate = b.node("Add", "gate", b.node(function, "function", b.x), b.constant("1", np.float32(1)))
+    halved = b.node("Mul", "halved", b.x, b.constant("half", np.float32(0.5)))
+    nodes = nodes_of(b.model(b.node("Mul", "gelu", halved, gate)))
+    assert [name for name, node in nodes.items() if is_gelu_gate(node)] == ["gelu"]
 
 
 def test_only_the_mean_over_a_softmax_is_an_expectation() -> None:

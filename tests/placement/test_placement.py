@@ -120,6 +120,45 @@ def test_a_quantized_model(target: str) -> None:
         place(model, target)
 
 
+def test_elementwise_nodes_stay_float_where_float_nodes_alone_read_them() -> None:
+    assert {"sigmoid", "silu"} <= set(place(prepared("conv_silu"), "cpu").quantized)
+    assert not {"gate", "silu"} & set(place(prepared("silu_before_head"), "cpu").quantized)
+    assert not {"sigmoid", "silu"} & set(place(prepared("conv_silu"), "cpu", ["after"]).quantized)
+
+
+def test_an_integer_reader_counts_through_data_movement() -> None:
+    b = graphs.Builder()
+    added = b.node("Add", "added", b.conv("left", b.x), b.conv("right", b.x))
+    turned = b.node("Transpose", "turned", added, perm=[0, 1, 3, 2])
+    model = prepare(graphs.model_of(b.model(b.conv("head", b.conv("after", turned)))))
+    assert "added" in place(model, "cpu").quantized
+
+
+def test_a_gelu_in_parts_stays_float_in_whatever_order() -> None:
+    b = graphs.Builder((4, graphs.CHANNELS))
+    x = b.node("MatMul", "widen", b.x, b.weight("widen.w", graphs.CHANNELS, graphs.CHANNELS))
+    gate = b.node("Add", "gate", b.node("Erf", "erf", x), b.constant("one", np.float32(1)))
+    gelu = b.node("Mul", "gelu", b.node("Mul", "halved", x, b.constant("h", np.float32(0.5))), gate)
+    last = b.node("MatMul", "narrow", gelu, b.weight("narrow.w", graphs.CHANNELS, graphs.CHANNELS))
+    plan = place(prepare(graphs.model_of(b.model(last))), "cpu")
+    assert plan.quantized == ("widen", "narrow")
+    assert [activation.tensor for activation in plan.activations] == ["x", "gelu"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_bias"),
+    [((graphs.CHANNELS,), True), ((1,), False), ((4, graphs.CHANNELS), False)],
+)
+def test_only_a_vector_over_the_output_channels_is_a_bias(
+    shape: tuple[int, ...], is_bias: bool
+) -> None:
+    b = graphs.Builder((4, graphs.CHANNELS))
+    product = b.node("MatMul", "product", b.x, b.weight("w", graphs.CHANNELS, graphs.CHANNELS))
+    added = b.node("Add", "added", b.constant("b", np.ones(shape, np.float32)), product)
+    plan = place(prepare(graphs.model_of(b.model(added))), "cpu")
+    assert [bias.reader.node for bias in plan.biases] == ["added"] * is_bias
+
+
 def test_observed_tensors_are_the_union_of_what_the_targets_need() -> None:
     model = prepared("residual")
     wanted = {name for target in TARGETS for name in place(model, target).observed}

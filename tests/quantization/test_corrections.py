@@ -2,11 +2,16 @@ import graphs
 import numpy as np
 import pytest
 
+from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.placement.targets import place
-from qbench.quantization.corrections import bias_shifts
+from qbench.quantization.corrections import Means, bias_shifts
 from qbench.quantization.quantize import Int8Options, quantize
+
+
+def means_in(table: CalibrationTable) -> Means:
+    return lambda tensor: table.statistics[tensor].channel_means
 
 
 def shifted_mean(proto_model: Model, bits: int) -> tuple[float, float]:
@@ -17,7 +22,7 @@ def shifted_mean(proto_model: Model, bits: int) -> tuple[float, float]:
     result = quantize(
         proto_model, target="tensorrt", table=table, options=Int8Options(weight_bits=bits)
     )
-    shifts = bias_shifts(prepared.ir.graph, plan, table.statistics, bits)
+    shifts = bias_shifts(prepared.ir.graph, plan, means_in(table), bits)
     (output,) = (spec.name for spec in proto_model.outputs)
     errors = []
     for seed in range(16):
@@ -52,7 +57,7 @@ def test_gemm(transposed: int) -> None:
     model = graphs.model_of(b.model(b.node("Gemm", "head", moved, weight, transB=transposed)))
     table = graphs.table_of(model)
     prepared = prepare(model)
-    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), table.statistics, 7)
+    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), means_in(table), 7)
     result = quantize(model, target="tensorrt", table=table, options=Int8Options(weight_bits=7))
     rows = np.concatenate([graphs.feeds_of(model, seed)["x"] for seed in range(8)])
     errors = [
@@ -72,11 +77,11 @@ def test_exact_weights_need_no_shift() -> None:
     )
     model = graphs.model_of(b.model(b.node("Conv", "head", b.x, weight)))
     prepared = prepare(model)
-    statistics = graphs.table_of(model).statistics
-    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), statistics, 8)
+    means = means_in(graphs.table_of(model))
+    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), means, 8)
     assert shifts["head"] == pytest.approx(np.zeros(4), abs=1e-6)
 
 
 def test_nodes_whose_input_means_are_unknown_are_left_alone() -> None:
     prepared = prepare(graphs.model_of(graphs.residual()))
-    assert bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), {}, 8) == {}
+    assert bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), lambda _: None, 8) == {}

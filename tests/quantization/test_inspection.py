@@ -5,8 +5,11 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+import qdq
+from onnx import TensorProto, helper
 
 from qbench.model.load import load
+from qbench.quantization.encodings import Encoding
 from qbench.quantization.inspect import SpecDocument, TargetInspection, inspect
 
 
@@ -59,3 +62,73 @@ def test_a_quantized_model_is_described_all_the_same() -> None:
     assert found.targets == tuple(
         TargetInspection(target=target, problem=problem) for target in ("cpu", "tensorrt")
     )
+
+
+def test_the_encodings_of_a_quantized_model() -> None:
+    b = qdq.QdqBuilder()
+    inputs = b.qdq(b.x, "x", 0.5, np.uint8(3)), b.qweight("w", (8, 8, 3, 3)), b.qbias("b", 0.005)
+    found = inspect(graphs.model_of(b.model(b.node("Conv", "conv", *inputs, pads=[1] * 4))))
+    assert {e.tensor: (e.role, e.dtype, e.axis) for e in found.encodings} == {
+        "x": ("activation", "UINT8", None),
+        "w": ("weight", "INT8", 0),
+        "b": ("bias", "INT32", 0),
+    }
+    x, w, _ = found.encodings
+    assert x == Encoding("x", "activation", "UINT8", None, (0.5,), (3,))
+    assert w.scale == pytest.approx([0.01] * 8)
+    assert w.zero_point == (0,) * 8
+
+
+def test_float_weights_behind_a_pair_are_weights() -> None:
+    b = qdq.QdqBuilder()
+    weight = b.qdq(b.weight("w", 8, 8, 3, 3), "wq", 0.02, qdq.S8)
+    found = inspect(graphs.model_of(b.model(b.node("Conv", "conv", b.qdq(b.x, "x"), weight))))
+    assert {e.tensor: e.role for e in found.encodings} == {"x": "activation", "w": "weight"}
+
+
+def test_scales_that_json_cannot_say() -> None:
+    b = qdq.QdqBuilder()
+    computed = b.node("ReduceMax", "largest", b.x, keepdims=0)
+    model = b.model(b.qdq(b.qdq(b.x, "x", computed), "y", np.nan))
+    x, y = inspect(graphs.model_of(model)).encodings
+    assert (x.scale, y.scale) == ((), (None,))
+    assert msgspec.json.encode((x, y))
+
+
+def test_without_a_zero_point_codes_are_uint8_but_for_output_dtype() -> None:
+    b = qdq.QdqBuilder(opset=21)
+    scale = b.constant("scale", np.float32(1))
+    plain = b.node("QuantizeLinear", "plain", b.x, scale)
+    told = b.node("QuantizeLinear", "told", "y", scale, output_dtype=TensorProto.INT8)
+    b.input("y", graphs.IMAGE)
+    outputs = [b.node("DequantizeLinear", f"dq{i}", q, scale) for i, q in enumerate((plain, told))]
+    found = inspect(graphs.model_of(b.model(*outputs))).encodings
+    assert [(e.tensor, e.dtype, e.zero_point) for e in found] == [
+        ("x", "UINT8", (0,)),
+        ("y", "INT8", (0,)),
+    ]
+
+
+def test_scales_inside_integer_operators_are_passed_over_aloud() -> None:
+    b = qdq.QdqBuilder()
+    pair = "x.scale", "x.zero"
+    codes = b.q(b.x, "x")
+    pooled = b.node("QLinearGlobalAveragePool", "pool", codes, *pair, *pair, domain="com.microsoft")
+    model = b.model(b.node("DequantizeLinear", "y", pooled, *pair))
+    found = inspect(graphs.model_of(model))
+    assert found.notes == ("1 nodes are integer operators; their scales are not listed",)
+    assert [e.tensor for e in found.encodings] == ["x"]
+
+
+def test_constants_may_be_listed_as_inputs() -> None:
+    """As files of the first versions of ONNX do."""
+    model = qdq.conv()
+    for tensor in model.graph.initializer:
+        info = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(info)
+    found = inspect(graphs.model_of(model)).encodings
+    assert [(e.tensor, e.role, len(e.scale)) for e in found] == [
+        ("x", "activation", 1),
+        ("conv.w", "weight", 8),
+        ("conv", "activation", 1),
+    ]

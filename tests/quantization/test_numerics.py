@@ -1,6 +1,8 @@
 from typing import Any
 
+import ml_dtypes
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,13 +10,20 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from qbench.quantization.numerics import (
+    FLOAT8,
+    INT4,
     SMALLEST_SCALE,
+    QuantizationParameters,
     asymmetric,
     dequantize,
+    float8,
+    per_block_int4,
+    per_channel_float8,
     per_channel_symmetric,
     quantize,
     symmetric,
 )
+from qbench.runtimes.ort import open_graph
 
 finite = st.floats(-1000, 1000, width=32)
 values = arrays(np.float32, st.integers(1, 50), elements=finite)
@@ -50,6 +59,23 @@ def test_the_codes_have_the_dtype_of_the_zero_point(
 ) -> None:
     assert quantize(array, symmetric(low, high)).dtype == np.int8
     assert quantize(array, asymmetric(low, high)).dtype == np.uint8
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_a_large_array_is_rounded_like_its_parts(
+    axis: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    parameters = per_channel_symmetric(array, axis)
+    whole = quantize(array, parameters, axis)
+    monkeypatch.setattr("qbench.quantization.numerics._BLOCK_VALUES", 3 * 5)
+    assert np.array_equal(quantize(array, parameters, axis), whole)
+
+
+def test_a_scalar_and_nothing_have_codes_of_their_own_shape() -> None:
+    parameters = symmetric(-127, 127)
+    assert quantize(np.array(2.5, np.float32), parameters) == np.array(2, np.int8)
+    assert quantize(np.zeros((0, 3), np.float32), parameters).shape == (0, 3)
 
 
 @given(weights, st.sampled_from([None, 0, 1, 2]), st.sampled_from([7, 8]))
@@ -90,3 +116,93 @@ def test_zeros_get_a_scale_that_can_be_divided_by() -> None:
         assert parameters.scale == SMALLEST_SCALE
         assert not dequantize(quantize(zeros, parameters), parameters).any()
     assert per_channel_symmetric(zeros, 0).scale.tolist() == [SMALLEST_SCALE] * 2
+
+
+@given(values)
+def test_fp8_keeps_four_significant_bits(array: NDArray[Any]) -> None:
+    parameters = float8(float(array.min()), float(array.max()))
+    rounded = dequantize(quantize(array, parameters), parameters)
+    smallest_step = parameters.scale * 2.0**-9
+    limit = np.maximum(np.abs(array) / 16, smallest_step / 2)
+    assert np.all(np.abs(rounded - array) <= limit * (1 + 1e-5))
+
+
+@given(values, st.floats(0.01, 100))
+def test_fp8_rounds_like_the_format_itself_and_saturates(
+    array: NDArray[Any], largest: float
+) -> None:
+    parameters = float8(-largest, largest)
+    wanted = (array / parameters.scale).clip(-448, 448).astype(ml_dtypes.float8_e4m3fn)
+    found = quantize(array, parameters)
+    assert np.array_equal(found.astype(np.float32), wanted.astype(np.float32))
+    assert np.all(np.isfinite(found.astype(np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [FLOAT8, INT4])
+@given(exponent=st.integers(-10, 10))
+def test_every_code_of_a_narrow_type_survives_a_round_trip(dtype: Any, exponent: int) -> None:
+    if dtype == INT4:
+        codes = np.arange(-8, 8).astype(INT4)
+    else:
+        codes = np.arange(256).astype(np.uint8).view(FLOAT8)
+        codes = codes[np.isfinite(codes.astype(np.float32))]
+    parameters = QuantizationParameters(np.float32(2.0**exponent), np.zeros((), dtype))
+    again = quantize(dequantize(codes, parameters), parameters)
+    assert again.dtype == codes.dtype
+    assert np.array_equal(again.astype(np.float32), codes.astype(np.float32))
+
+
+@given(weights, st.sampled_from([None, 0, 1, 2]))
+def test_the_largest_fp8_weight_of_every_channel_is_448(
+    weight: NDArray[Any], axis: int | None
+) -> None:
+    parameters = per_channel_float8(weight, axis)
+    assert parameters.scale.shape == (() if axis is None else (weight.shape[axis],))
+    codes = np.abs(quantize(weight, parameters, axis).astype(np.float32))
+    others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis)
+    is_zero = np.abs(weight).max(axis=others) / 448 <= SMALLEST_SCALE
+    assert np.all((codes.max(axis=others) == 448) | is_zero)
+
+
+blocks = arrays(np.float32, st.tuples(st.just(12), st.integers(1, 4)), elements=finite)
+
+
+@given(blocks, st.sampled_from([2, 4, 6]))
+def test_int4_blocks_are_at_least_as_good_as_scales_of_the_largest_weight(
+    weight: NDArray[Any], block: int
+) -> None:
+    parameters = per_block_int4(weight, 0, block)
+    assert parameters.scale.shape == (12 // block, weight.shape[1])
+    largest = np.abs(weight.reshape(-1, block, weight.shape[1])).max(axis=1)
+    plain = QuantizationParameters(
+        np.maximum(largest / 7, SMALLEST_SCALE).astype(np.float32), parameters.zero_point
+    )
+    errors = [
+        np.square(dequantize(quantize(weight, p, 0), p, 0) - weight).sum()
+        for p in (parameters, plain)
+    ]
+    assert errors[0] <= errors[1] * (1 + 1e-5) + 1e-12
+
+
+@given(blocks, st.sampled_from([2, 3, 4]))
+def test_int4_blocks_run_along_any_axis(weight: NDArray[Any], block: int) -> None:
+    rows, columns = per_block_int4(weight, 0, block), per_block_int4(weight.T.copy(), 1, block)
+    assert np.array_equal(rows.scale.T, columns.scale)
+    codes = quantize(weight, rows, 0), quantize(weight.T.copy(), columns, 1)
+    assert np.array_equal(codes[0].T.astype(np.int8), codes[1].astype(np.int8))
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int4"])
+def test_onnx_runtime_reads_the_codes_alike(kind: str) -> None:
+    weight = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    parameters = per_channel_float8(weight, 1) if kind == "fp8" else per_block_int4(weight, 0, 32)
+    axis, attributes = (1, {}) if kind == "fp8" else (0, {"block_size": 32})
+    codes = quantize(weight, parameters, axis)
+    tensors = [codes, parameters.scale, parameters.zero_point]
+    inputs = [ir.Value(name=f"i{i}", const_value=ir.tensor(t)) for i, t in enumerate(tensors)]
+    node = ir.node("DequantizeLinear", inputs, {"axis": axis, **attributes})
+    output = node.outputs[0]
+    output.name, output.type = "y", ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph([], [output], nodes=[node], initializers=inputs, opset_imports={"": 21})
+    found = open_graph(ir.Model(graph, ir_version=10), simulate=True).run({})["y"]
+    assert np.array_equal(found, dequantize(codes, parameters, axis))

@@ -11,6 +11,7 @@ import qbench
 from qbench.data.npz import NpzSource
 from qbench.errors import CalibrationError, ModelError, UsageError
 from qbench.model.load import Model, load
+from qbench.model.save import save
 from qbench.quantization import int8
 from qbench.quantization.int8 import Int8Options, default_weight_bits
 from qbench.quantization.quantize import quantize
@@ -37,6 +38,15 @@ def test_the_table_is_found_by_the_models_hash(model: Model, folder: Path) -> No
     assert result.table is not None
     assert result.table.header.model_sha256 == model.sha256
     assert OrtRunner(result.path).inputs == OrtRunner(folder / "m.onnx").inputs
+
+
+def test_external_data_is_kept_external(model: Model, folder: Path) -> None:
+    save(model.ir, folder / "outside.onnx", external=True)
+    outside = load(folder / "outside.onnx")
+    quantize(outside, target="cpu", table=graphs.table_of(outside), output="q.onnx")
+    assert (folder / "q.onnx.data").stat().st_size > 0
+    quantize(model, target="cpu", table=graphs.table_of(model), output="one.onnx")
+    assert not (folder / "one.onnx.data").exists()
 
 
 def test_a_table_that_is_named(model: Model, folder: Path) -> None:
@@ -100,7 +110,7 @@ def test_half_precision(model: Model, folder: Path) -> None:
 
 
 def test_an_unknown_precision(model: Model) -> None:
-    with pytest.raises(UsageError, match="'int3'; choose from int8, fp16, dynamic"):
+    with pytest.raises(UsageError, match="'int3'; choose from int8, fp16, bf16, fp8"):
         quantize(model, target="cpu", precision="int3")
 
 

@@ -3,11 +3,13 @@ from pathlib import Path
 import graphs
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
 from qbench.model.spec import TensorSpec
+from qbench.runtimes import ort as module
 from qbench.runtimes.ort import PROVIDERS, OrtRunner, open_graph, optimized_graph
 from qbench.runtimes.providers import probe_providers
 
@@ -54,6 +56,29 @@ def test_a_graph_in_memory() -> None:
     model = graphs.model_of(graphs.conv_bn_relu())
     found = open_graph(model.ir, threads=1).run(FEEDS)["head"]
     assert np.array_equal(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"])
+
+
+@pytest.mark.parametrize(("folders", "copies"), [(1, 0), (2, 1)])
+def test_weights_of_one_folder_are_read_where_they_lie(
+    folders: int, copies: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = graphs.model_of(graphs.conv_bn_relu()).ir
+    weights = list(model.graph.initializers.values())
+    for folder in range(folders):
+        outside = weights[folder::folders]
+        (tmp_path / str(folder)).mkdir()
+        tensors = [value.const_value for value in outside if value.const_value is not None]
+        moved = ir.external_data.convert_tensors_to_external(
+            tensors, tmp_path / str(folder), "weights"
+        )
+        for value, tensor in zip(outside, moved, strict=True):
+            value.const_value = tensor
+    written: list[ir.Model] = []
+    on_disk = module.on_disk
+    monkeypatch.setattr(module, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
+    found = open_graph(model, threads=1).run(FEEDS)["head"]
+    assert np.allclose(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"], atol=1e-6)
+    assert len(written) == copies
 
 
 def test_the_optimized_graph_shows_what_was_fused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Raise the opset to what per-channel quantization needs."""
+"""Raise the opset to what a precision needs."""
 
 import onnx
 import onnx_ir as ir
@@ -28,5 +28,6 @@ def raise_opset(model: ir.Model, minimum: int) -> ir.Model:
             f"opset {version} cannot be raised to {minimum} ({reason}); "
             f"export the model again with opset {minimum} or later"
         ) from error
-    proto.ir_version = max(proto.ir_version, _MINIMUM_IR_VERSION)
+    needed = onnx.helper.find_min_ir_version_for(list(proto.opset_import), ignore_unknown=True)
+    proto.ir_version = max(proto.ir_version, needed, _MINIMUM_IR_VERSION)
     return ir.from_proto(proto)

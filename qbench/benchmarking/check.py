@@ -1,0 +1,67 @@
+"""Ask the target what it makes of a model that was just quantized for it."""
+
+from dataclasses import dataclass, replace
+
+from qbench.benchmarking.speedup import Speedup, speedup_of
+from qbench.data.synthetic import SyntheticSource
+from qbench.engines.audit import EngineAudit
+from qbench.engines.audit_model import audit_tensorrt
+from qbench.errors import DataError, EngineError, UnfitError, UsageError
+from qbench.model.load import load
+from qbench.quantization.audit import KernelAudit, audit_cpu
+from qbench.quantization.quantize import QuantizedModel
+
+
+@dataclass(frozen=True)
+class TargetCheck:
+    """What a target makes of a quantized model.
+
+    Attributes:
+        audit: Which planned nodes run in INT8; None where nothing could tell.
+        speedup: How fast INT8 is, at a glance; None but for `cpu`.
+        notes: What else a reader must know.
+    """
+
+    audit: KernelAudit | EngineAudit | None = None
+    speedup: Speedup | None = None
+    notes: tuple[str, ...] = ()
+
+
+def check_on_target(result: QuantizedModel) -> TargetCheck:
+    """Look at the kernels that a written INT8 model gets, and on a CPU at its speed.
+
+    It takes some seconds. Of other precisions nothing is asked.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+    """
+    if result.precision != "int8":
+        return TargetCheck()
+    return _on_cpu(result) if result.target == "cpu" else _on_tensorrt(result)
+
+
+def _on_cpu(result: QuantizedModel) -> TargetCheck:
+    assert result.path is not None  # only files are asked about
+    assert result.source.path is not None
+    check = TargetCheck(audit_cpu(result.path, result.plan))
+    try:
+        source = SyntheticSource(result.source.inputs, count=1, seed=0, size=_image_size(result))
+    except DataError as error:
+        return replace(check, notes=(f"the speed was not looked at: {error}",))
+    feeds = source.load(0).feeds
+    return replace(check, speedup=speedup_of(result.source.path, result.path, feeds))
+
+
+def _on_tensorrt(result: QuantizedModel) -> TargetCheck:
+    assert result.path is not None  # only files are asked about
+    size = _image_size(result)
+    try:
+        return TargetCheck(audit_tensorrt(load(result.path), result.plan, image_size=size))
+    except UnfitError:
+        return TargetCheck()  # not installed, and nobody asked for it
+    except (EngineError, UsageError) as error:
+        return TargetCheck(notes=(f"TensorRT for RTX did not build it: {error}",))
+
+
+def _image_size(result: QuantizedModel) -> tuple[int, int] | None:
+    return result.table.image_size if result.table else None

@@ -1,0 +1,113 @@
+"""`qbench audit`: what a target makes of a quantized model, whoever made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qbench.cli.options import PathType, json_option, packed
+
+if TYPE_CHECKING:
+    from qbench.engines.audit_model import ModelAudit
+
+_MOST_NODES = 12
+
+
+class _ShareType(click.ParamType[float]):
+    """A share in percent: `95%`."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the share of 1."""
+        text = str(value).removesuffix("%")
+        try:
+            share = float(text) / 100
+        except ValueError:
+            share = -1.0
+        if not (str(value).endswith("%") and 0 <= share <= 1):
+            self.fail(f"{value!r} is no share; write percent, as in 95%", param, ctx)
+        return share
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    model: Path
+    target: str | None
+    shapes: tuple[str, ...]
+    require_int8: float | None
+    as_json: bool
+
+
+@click.command()
+@click.argument("model", type=PathType)
+@click.option(
+    "--target", type=click.Choice(["cpu", "tensorrt"]), help="What its Q/DQ look like if left out."
+)
+@click.option("--shapes", multiple=True, metavar="NAME=SHAPE", help="Of dynamic inputs (tensorrt).")
+@click.option(
+    "--require-int8",
+    type=_ShareType(),
+    metavar="PERCENT",
+    help="Fail where fewer Conv, Gemm and MatMul run in INT8: 95%.",
+)
+@json_option
+@packed(_Arguments)
+def audit(arguments: _Arguments) -> None:
+    """Check a quantized MODEL, made by any tool, for a target.
+
+    Shows the rules of the target that it breaks, and what runs in INT8 and what does not: ONNX
+    Runtime optimizes it, TensorRT for RTX, where installed, builds it. Exit code 1 where the target
+    refuses the model or computes something else than it says, 3 where --require-int8 is not met.
+    """
+    from qbench.cli.render import print_json
+    from qbench.engines.audit_model import audit_model, likely_target
+    from qbench.model.load import load
+
+    model = load(arguments.model)
+    target = arguments.target or likely_target(model.ir.graph)
+    found = audit_model(model, target, arguments.shapes)
+    if arguments.as_json:
+        print_json(found)
+    else:
+        _print_text(found)
+    found.check_runs()
+    if arguments.require_int8 is not None:
+        found.check_int8(arguments.require_int8)
+
+
+def _print_text(audit: ModelAudit) -> None:
+    from qbench.cli.render import percent, print_field
+
+    by = f" by {audit.runtime}" if audit.runtime else ""
+    print_field("audited", f"{audit.model} for {audit.target}{by}")
+    for note in audit.notes:
+        print_field("note", note)
+    _print_rules(audit)
+    for op_type, counts in audit.nodes_by_dtype.items():
+        print_field(op_type, ", ".join(f"{count} {dtype}" for dtype, count in counts.items()))
+    if audit.int8_fraction is not None:
+        print_field("INT8", f"{percent(audit.int8_fraction)} of the compute nodes")
+    for node in audit.not_int8[:_MOST_NODES]:
+        print_field(f"  {node.dtype}", f"{node.node} ({node.op_type}): {node.reason}")
+    if len(audit.not_int8) > _MOST_NODES:
+        print_field("", f"{len(audit.not_int8) - _MOST_NODES} more; --json lists them")
+
+
+def _print_rules(audit: ModelAudit) -> None:
+    """Print a line for each rule that is broken: how often, and the first place."""
+    from qbench.cli.render import print_field
+
+    if not audit.findings:
+        print_field("rules", "all kept")
+    for _, group in groupby(audit.findings, key=lambda finding: (finding.rule, finding.fix)):
+        first, *others = group
+        more = f" (and {len(others)} more)" if others else ""
+        print_field(first.severity, f"{first.rule}: {first.node}: {first.reason}{more}")
+        print_field("  fix", first.fix)

@@ -1,0 +1,117 @@
+"""The options that say which precision is wanted, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from qbench.cli.options import Decorated, ModelArguments, PathType, exclude_option
+from qbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qbench.calibration.given import GivenRanges
+    from qbench.calibration.table import CalibrationTable
+    from qbench.model.load import Model
+    from qbench.quantization.options import Options
+
+_FLAGS = {
+    "int8": "Static INT8 (default).",
+    "fp16": "FP16, but FP32 for tensors that would overflow.",
+    "bf16": "BF16; for tensorrt, sm80 and later.",
+    "fp8": "Static FP8 (E4M3); for tensorrt, sm89 and later.",
+    "int4": "INT4 weights of MatMul and Gemm.",
+    "weight-only": "INT8 weights, computed with in float.",
+    "dynamic": "INT8, scales at run time; cpu.",
+    "fp32": "FP32, to compare with.",
+}
+_HALF = ("fp16", "bf16")
+_KEEP_IO = (
+    "FP16 and BF16: inputs and outputs stay FP32 (the default), so that whoever feeds the model "
+    "need not change."
+)
+_RANGES = "INT8: TensorRT calibration cache or ORT's JSON in place of a table."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionArguments(ModelArguments):
+    """The options of `precision_options`, and what is written how."""
+
+    precision: str
+    block: int | None
+    keep_io: bool | None
+    table: Path | None
+    exclude: tuple[str, ...]
+    effort: str
+    ranges: Path | None
+
+    def quantization(self, method: str = "mse") -> Options | None:
+        """Return how to write the precision; None where there is nothing to choose.
+
+        Raises:
+            UsageError: An option has no effect on the precision.
+        """
+        from qbench.quantization.int8 import Int8Options
+        from qbench.quantization.precision import HalfOptions
+        from qbench.quantization.weight_only import WeightOptions
+
+        if self.keep_io is not None and self.precision not in _HALF:
+            flag = "--keep-io" if self.keep_io else "--no-keep-io"
+            raise UsageError(f"{flag} has an effect with --fp16 and --bf16 only; drop it")
+        if self.block is not None and self.precision != "int4":
+            raise UsageError(f"--block {self.block} has an effect with --int4 only; drop it")
+        if self.precision in _HALF:
+            return HalfOptions(self.keep_io is not False, self.exclude)
+        if self.precision in {"int4", "weight-only"}:
+            return WeightOptions(self.block, self.exclude)
+        if self.precision == "fp32":
+            return None
+        return Int8Options(method=method, exclude=self.exclude, effort=self.effort)
+
+    def table_for(self, model: Model) -> CalibrationTable | GivenRanges | None:
+        """Return the calibration table that the precision takes; FP16 only where one is named.
+
+        Raises:
+            UsageError: Ranges are given, and a table or data besides.
+        """
+        from qbench.calibration.given import load_ranges
+        from qbench.cli.tables import table_for
+        from qbench.quantization.options import NEED_TABLE
+
+        choice = self.choice()
+        if self.ranges is not None:
+            if self.table is not None or choice is not None:
+                other = "--table" if self.table is not None else "--data"
+                raise UsageError(f"--ranges and {other} exclude each other; drop one")
+            return load_ranges(self.ranges, self.size or self.project.image_size)
+        is_named = self.table is not None or choice is not None
+        if self.precision in NEED_TABLE or (self.precision == "fp16" and is_named):
+            return table_for(model, self.table, choice)
+        return None
+
+
+def precision_options(*precisions: str) -> Callable[[Decorated], Decorated]:
+    """Add a flag for each of `precisions`, the first of which is the default."""
+
+    def decorate(command: Decorated) -> Decorated:
+        keep_io = click.option("--keep-io/--no-keep-io", default=None, help=_KEEP_IO)
+        block = click.option(
+            "--block", type=int, metavar="N", help="INT4: 32 (default) or 128 weights a scale."
+        )
+        ranges = click.option("--ranges", type=PathType, metavar="FILE", help=_RANGES)
+        command = exclude_option(keep_io(block(ranges(command))))
+        for precision in reversed(precisions):
+            command = click.option(
+                f"--{precision}",
+                "precision",
+                flag_value=precision,
+                default=precisions[0],
+                help=_FLAGS[precision],
+            )(command)
+        return command
+
+    return decorate

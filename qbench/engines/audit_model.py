@@ -1,0 +1,233 @@
+"""Audit any quantized ONNX file: what the rules of a target say, and what the target made of it."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import onnx_ir as ir
+import onnxruntime as ort
+from msgspec.structs import replace
+
+from qbench.artifacts import SCHEMA_VERSION
+from qbench.engines.audit import (
+    INT8,
+    EngineAudit,
+    EngineLayer,
+    NodeFinding,
+    audit,
+    node_name,
+)
+from qbench.engines.builder import build
+from qbench.engines.flavour import find_flavour
+from qbench.engines.profiles import parse_shapes, profile_for
+from qbench.engines.protocol import BuildRequest
+from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
+from qbench.model.load import Model
+from qbench.placement.plan import Plan
+from qbench.quantization.audit import audit_cpu, is_compute
+from qbench.quantization.encodings import (
+    code_type,
+    is_dequantize,
+    is_integer_kernel,
+    is_quantize,
+    zero_point_of,
+)
+from qbench.quantization.linting.finding import ERROR, Finding
+from qbench.quantization.linting.lint import blocking_reasons, lint
+
+_FLOAT = "Float"
+
+
+class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a target makes of a quantized model.
+
+    Attributes:
+        target: `cpu` or `tensorrt`.
+        runtime: What was asked, with its version; None where it is not installed.
+        refusal: Why it refuses the model; None where it does not, or was not asked.
+        nodes_by_dtype: Number of Conv, Gemm and MatMul nodes by operator and the type that they
+            compute in; empty where no runtime could tell.
+        int8_fraction: Share of these nodes that compute in INT8; None where that is unknown.
+        not_int8: The others, and on `cpu` also unfused nodes of other operators.
+        findings: Rules of the target that the model breaks.
+    """
+
+    model: str
+    sha256: str
+    target: str
+    runtime: str | None
+    refusal: str | None = None
+    nodes_by_dtype: dict[str, dict[str, int]] = {}
+    int8_fraction: float | None = None
+    not_int8: tuple[NodeFinding, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def check_runs(self) -> None:
+        """Make sure that the target runs the model as it is written.
+
+        Raises:
+            EngineError: TensorRT refuses it.
+            ModelError: ONNX Runtime refuses it, or a rule says that the target would compute
+                something else.
+        """
+        if self.refusal is not None:
+            raise (EngineError if self.target == "tensorrt" else ModelError)(self.refusal)
+        errors = [finding for finding in self.findings if finding.severity == ERROR]
+        if errors:
+            first = errors[0]
+            raise ModelError(
+                f"{self.model} does not suit target {self.target}: {first.node!r}: "
+                f"{first.reason}; {first.fix}"
+            )
+
+    def check_int8(self, share: float) -> None:
+        """Make sure that at least `share` of the compute nodes run in INT8.
+
+        Raises:
+            BudgetError: Fewer do.
+            UnfitError: Nothing that could tell is installed.
+        """
+        if self.int8_fraction is None:
+            raise UnfitError(
+                f"how much of {self.model} {self.target} runs in INT8 is unknown here; "
+                "install TensorRT for RTX: `uv sync --extra rtx`"
+            )
+        if self.int8_fraction < share:
+            raise BudgetError(
+                f"{100 * self.int8_fraction:.1f} % of the compute nodes of {self.model} run in "
+                f"INT8 on {self.target}, fewer than the {100 * share:.1f} % required; "
+                "see what is not in INT8"
+            )
+
+
+def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelAudit:
+    """Check a quantized model against the rules of `target`, and ask the target itself.
+
+    ONNX Runtime optimizes the model; TensorRT for RTX, where it is installed, builds it.
+
+    Args:
+        model: A file with Q/DQ nodes or integer operators, made by any tool.
+        target: `cpu` or `tensorrt`.
+        shapes: Shapes of dynamic inputs for TensorRT, as `profiles.parse_shapes` reads them.
+
+    Raises:
+        ModelError: The model is not quantized, or has no file.
+        UsageError: The target is unknown, or a dynamic input has no shape.
+    """
+    if not _is_quantized(model.ir.graph) or model.path is None:
+        raise ModelError(
+            f"{model.path} is not quantized, so there is nothing to audit; "
+            f"quantize it first: `qbench quantize {model.path} --target {target}`"
+        )
+    findings = lint(model.ir, target)
+    base = ModelAudit(
+        model=str(model.path), sha256=model.sha256, target=target, runtime=None, findings=findings
+    )
+    return _ask_cpu(base, model.path) if target == "cpu" else _ask_tensorrt(base, model, shapes)
+
+
+def likely_target(graph: ir.Graph) -> str:
+    """Return what a Q/DQ model seems to be made for: `tensorrt` where all is int8 around 0."""
+    quantizers = [node for node in graph if is_quantize(node)]
+    is_symmetric = all(
+        code_type(node) == ir.DataType.INT8 and not zero_point_of(node).any() for node in quantizers
+    )
+    return "tensorrt" if quantizers and is_symmetric else "cpu"
+
+
+def audit_tensorrt(
+    model: Model,
+    plan: Plan | None = None,
+    shapes: Sequence[str] = (),
+    image_size: tuple[int, int] | None = None,
+) -> EngineAudit:
+    """Build the file of a quantized model with TensorRT for RTX, and say what became of its nodes.
+
+    Args:
+        model: A file with Q/DQ nodes.
+        plan: What was planned, which knows best why nodes are float.
+        shapes: Shapes of dynamic inputs, as `profiles.parse_shapes` reads them.
+        image_size: Height and width for a dynamic input without a shape.
+
+    Raises:
+        UnfitError: TensorRT for RTX is not installed.
+        EngineError: It refuses the model.
+        UsageError: A dynamic input has no shape.
+    """
+    assert model.path is not None  # the compiler reads files
+    profile, _ = profile_for(model.inputs, parse_shapes(shapes), image_size)
+    with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
+        request = BuildRequest(
+            onnx=model.path,
+            output=Path(folder) / "model.engine",
+            log=Path(folder) / "model.log",
+            flavour=find_flavour("rtx"),
+            profile=profile,
+        )
+        try:
+            layers = build(request).layers
+        except EngineError as error:
+            # The log that it points to is gone with the folder.
+            raise EngineError(str(error).partition("; see ")[0]) from error
+    return audit_file(layers, model.path, plan)
+
+
+def audit_file(layers: Sequence[EngineLayer], onnx: Path, plan: Plan | None = None) -> EngineAudit:
+    """Say in which type the nodes of the `onnx` file run, which was compiled into `layers`."""
+    model = ir.load(onnx)
+    nodes = {node_name(node.name, node.outputs[0].name or ""): node.op_type for node in model.graph}
+    reasons = blocking_reasons(model, "tensorrt")
+    reasons |= {node.name: node.reason for node in plan.floats} if plan is not None else {}
+    return audit(layers, nodes, reasons)
+
+
+def _ask_tensorrt(base: ModelAudit, model: Model, shapes: Sequence[str]) -> ModelAudit:
+    try:
+        found = audit_tensorrt(model, shapes=shapes)
+    except UnfitError as error:
+        return replace(base, notes=(f"only rules were checked: {error}",))
+    except EngineError as error:
+        return replace(base, runtime=str(find_flavour("rtx")), refusal=str(error))
+    return replace(
+        base,
+        runtime=str(find_flavour("rtx")),
+        nodes_by_dtype=found.nodes_by_dtype,
+        int8_fraction=_share(found.nodes_by_dtype),
+        not_int8=found.not_int8,
+        notes=("TensorRT itself may fuse otherwise than TensorRT for RTX",),
+    )
+
+
+def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
+    runtime = f"ONNX Runtime {ort.__version__}"
+    try:
+        found = audit_cpu(path)
+    except ModelError as error:
+        return replace(base, runtime=runtime, refusal=str(error))
+    floats = Counter(node.op_type for node in found.unfused)
+    ops = Counter(node.op_type for node in ir.load(path).graph if is_compute(node))
+    counts = {
+        op: {dtype: n for dtype, n in ((INT8, total - floats[op]), (_FLOAT, floats[op])) if n}
+        for op, total in ops.items()
+    }
+    return replace(
+        base,
+        runtime=runtime,
+        nodes_by_dtype=counts,
+        int8_fraction=_share(counts),
+        not_int8=tuple(NodeFinding(n.name, n.op_type, _FLOAT, n.reason) for n in found.unfused),
+    )
+
+
+def _share(nodes_by_dtype: Mapping[str, Mapping[str, int]]) -> float | None:
+    total = sum(sum(counts.values()) for counts in nodes_by_dtype.values())
+    int8 = sum(counts.get(INT8, 0) for counts in nodes_by_dtype.values())
+    return int8 / total if total else None
+
+
+def _is_quantized(graph: ir.Graph) -> bool:
+    return any(is_quantize(n) or is_dequantize(n) or is_integer_kernel(n) for n in graph)

@@ -1,0 +1,95 @@
+"""What a search chose for one model and target, and the file that keeps it beside the table.
+
+A search takes many runs of the model, and `quantize`, `build-trt` and `bench` want the same one.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.artifacts import SCHEMA_VERSION, write_json
+from qbench.calibration.ranges import Range
+from qbench.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+
+class Step(NamedTuple):
+    """What one step of a search gained.
+
+    Attributes:
+        name: What was done.
+        changed: Number of tensors or nodes that it changed.
+        output_sqnr_db: Signal-to-noise ratio of the outputs afterwards, in dB.
+    """
+
+    name: str
+    changed: int
+    output_sqnr_db: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What differs from quantizing the whole plan by the range method alone.
+
+    Attributes:
+        ranges: Clipping ranges by tensor; that of an equalized tensor, once it is divided, stands
+            under `equalization.equalized_name`.
+        factors: What equalized tensors are divided by, float32 [channels], by tensor.
+        float_nodes: Nodes that stay float, with the reason.
+    """
+
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
+
+
+class _ChoiceFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`key` says what the choice was made for; see `search.key_of`."""
+
+    key: str
+    steps: tuple[Step, ...]
+    ranges: dict[str, tuple[float, float]]
+    factors: dict[str, list[float]]
+    float_nodes: dict[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+
+def choice_path(table: Path, target: str) -> Path:
+    """Return the file that keeps the choice for a target: <table>.<target>.choice.json."""
+    return table.with_suffix(f".{target}.choice.json")
+
+
+def save_choice(path: Path, key: str, choice: Choice, steps: tuple[Step, ...]) -> None:
+    """Write a choice; where that fails, the log says so, since nothing depends on it."""
+    factors = {tensor: by.tolist() for tensor, by in choice.factors.items()}
+    document = _ChoiceFile(
+        key=key,
+        steps=steps,
+        ranges=dict(choice.ranges),
+        factors=factors,
+        float_nodes=dict(choice.float_nodes),
+    )
+    try:
+        write_json(path, document)
+    except StorageError as error:
+        logger.warning("what the search found is not kept: %s", error)
+
+
+def load_choice(path: Path, key: str) -> tuple[Choice, tuple[Step, ...]] | None:
+    """Return the choice that was made for `key` and what its steps gained, or None."""
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=_ChoiceFile)
+    except (OSError, msgspec.MsgspecError):
+        return None  # none was made yet, or by another version
+    if kept.key != key:
+        return None
+    logger.info("ranges and float nodes: %s", path)
+    factors = {tensor: np.array(by, np.float32) for tensor, by in kept.factors.items()}
+    return Choice(kept.ranges, factors, kept.float_nodes), kept.steps

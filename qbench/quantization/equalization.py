@@ -1,0 +1,193 @@
+"""Give the channels of an activation one size, so that one scale serves them all.
+
+Where a few channels are a hundred times larger than the rest, a scale for the whole tensor leaves
+the rest a step or two. A tensor divided by one factor per channel, and read by weights multiplied
+by the same factors, computes the same in float (cross-layer equalization: Nagel et al., "Data-Free
+Quantization Through Weight Equalization and Bias Correction", 2019; for transformers Xiao et al.,
+"SmoothQuant", 2023). Depthwise weights have a scale per channel, so they lose nothing by it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qbench.calibration.ranges import Range
+from qbench.calibration.statistics import TensorStatistics
+from qbench.model.graph import add_initializer, constant, integer, only_user
+from qbench.placement.analysis import channel_axis, weight_array_rank
+
+_SMALLEST = 1e-4
+"""Channels that are smaller than this share of the largest get its factor."""
+
+_READERS = {"Conv", "Gemm", "MatMul"}
+_NORMALIZING = {"Conv", "LayerNormalization"}
+"""Operators whose constants scale each channel of their output."""
+
+
+def equalized_name(tensor: str) -> str:
+    """Return the name that `tensor` has once it is equalized."""
+    return f"{tensor}_equalized"
+
+
+def factor_candidates(statistics: TensorStatistics) -> list[NDArray[Any]]:
+    """Return the factors worth a trial, float32 [channels], the largest of each 1.
+
+    By the channels' peaks or their root mean squares; or by the square roots of these, which leaves
+    half of the unevenness to dense weights.
+    """
+    lows, highs = statistics.channel_lows, statistics.channel_highs
+    squares = statistics.channel_second_moments
+    if lows is None or highs is None or squares is None or len(lows) < 2:
+        return []
+    sizes = [np.maximum(-lows, highs).astype(np.float64), np.sqrt(squares)]
+    if not all(size.max() > 0 for size in sizes):
+        return []
+    relative = [np.maximum(size / size.max(), _SMALLEST) for size in sizes]
+    return [(size**power).astype(np.float32) for size in relative for power in (1.0, 0.5)]
+
+
+def range_behind(statistics: TensorStatistics, factors: NDArray[Any]) -> Range:
+    """Return the extremes of a tensor once it is divided by `factors`, widened to hold zero."""
+    lows, highs = statistics.channel_lows, statistics.channel_highs
+    assert lows is not None
+    assert highs is not None
+    return min(0.0, float((lows / factors).min())), max(0.0, float((highs / factors).max()))
+
+
+def readers_to_equalize(value: ir.Value, planned: Iterable[str]) -> list[ir.Node]:
+    """Return the planned nodes whose weights can take factors; none unless all of them can."""
+    names = set(planned)
+    readers = [u.node for u in value.uses() if u.node.name in names and u.node.op_type in _READERS]
+    axis = channel_axis(value)
+    known = axis is not None and value.shape is not None
+    if not known or not all(_can_take_factors(node, value) for node in readers):
+        return []
+    return readers
+
+
+def scaled_weight(node: ir.Node, factors: NDArray[Any]) -> NDArray[Any]:
+    """Return the weight of `node` with its input channels multiplied by `factors`, float32."""
+    weight = constant(node.inputs[1])
+    assert weight is not None  # `readers_to_equalize` holds nodes with constant weights only
+    scaled: NDArray[Any] = weight * along_inputs(node, factors, weight)
+    return scaled.astype(np.float32)
+
+
+def along_inputs(node: ir.Node, factors: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+    """Return `factors` [input channels] shaped to be multiplied with a node's weight.
+
+    The weight is [M, C/g, ...] for Conv, [..., K, N] for MatMul and Gemm, [N, K] where Gemm
+    transposes it.
+    """
+    if node.op_type == "Conv":
+        group = integer(node, "group", 1)
+        per_output = np.repeat(factors.reshape(group, -1), weight.shape[0] // group, axis=0)
+        return per_output.reshape(*per_output.shape, *[1] * (weight.ndim - 2))
+    if node.op_type == "Gemm" and integer(node, "transB", 0):
+        return factors
+    return factors[:, None]
+
+
+def equalize(
+    model: ir.Model, factors: Mapping[str, NDArray[Any]], planned: Iterable[str]
+) -> ir.Model:
+    """Return a copy of a float `model` in which each named tensor is equalized for its readers.
+
+    The division is folded into what writes the tensor where nothing else reads it and a convolution
+    or a normalization writes it; otherwise it is a Mul of its own.
+
+    Args:
+        model: The prepared float graph.
+        factors: What to divide each tensor by, [channels], by name.
+        planned: Names of the nodes that shall be quantized; the others keep the tensor as it is.
+    """
+    copy = model.clone()
+    values = {v.name or "": v for node in copy.graph for v in node.outputs}
+    values.update((v.name or "", v) for v in copy.graph.inputs)
+    names = set(planned)
+    for tensor, by in factors.items():
+        _equalize(copy.graph, values[tensor], by, names)
+    return copy
+
+
+def _can_take_factors(node: ir.Node, value: ir.Value) -> bool:
+    positions = [index for index, one in enumerate(node.inputs) if one is value]
+    return positions == [0] and weight_array_rank(node) is not None
+
+
+def _equalize(graph: ir.Graph, value: ir.Value, factors: NDArray[Any], planned: set[str]) -> None:
+    readers = readers_to_equalize(value, planned)
+    for node in readers:
+        weight = add_initializer(
+            graph, f"{node.name}_weight_equalized", scaled_weight(node, factors)
+        )
+        node.replace_input_with(1, weight)
+    is_alone = len(readers) == len(value.uses()) and not value.is_graph_output()
+    if is_alone and _fold(graph, value, 1 / factors):
+        value.name = equalized_name(value.name or "")
+        return
+    divided = _divided(graph, value, factors)
+    for node in readers:
+        node.replace_input_with(0, divided)
+
+
+def _divided(graph: ir.Graph, value: ir.Value, factors: NDArray[Any]) -> ir.Value:
+    axis = channel_axis(value)
+    assert value.shape is not None
+    shape = (-1, *[1] * (len(value.shape) - 2)) if axis == 1 else (-1,)
+    name = equalized_name(value.name or "")
+    inverse = add_initializer(graph, f"{name}_by", (1 / factors).reshape(shape))
+    output = ir.val(name, ir.DataType.FLOAT, value.shape)
+    node = ir.node("Mul", [value, inverse], name=name, outputs=[output])
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], node)
+    else:
+        graph.insert_after(producer, node)
+    return output
+
+
+def _fold(graph: ir.Graph, value: ir.Value, inverse: NDArray[Any]) -> bool:
+    """Multiply what writes `value` by `inverse` per channel; return whether its constants can."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type in _NORMALIZING:
+        return _scale_constants(graph, node, range(1, len(node.inputs)), inverse)
+    if node.op_type in {"Add", "Mul"}:
+        return _fold_affine(graph, node, inverse)
+    return node.op_type == "Relu" and _fold_input(graph, node, 0, inverse)
+
+
+def _fold_affine(graph: ir.Graph, node: ir.Node, inverse: NDArray[Any]) -> bool:
+    """Fold into the Mul or Add by a vector with which a spelled-out normalization ends."""
+    arrays = [constant(value) for value in node.inputs]
+    fixed = [i for i, array in enumerate(arrays) if array is not None and array.ndim == 1]
+    if len(fixed) != 1:
+        return False
+    if node.op_type == "Add" and not _fold_input(graph, node, 1 - fixed[0], inverse):
+        return False
+    return _scale_constants(graph, node, fixed, inverse)
+
+
+def _fold_input(graph: ir.Graph, node: ir.Node, position: int, inverse: NDArray[Any]) -> bool:
+    value = node.inputs[position]
+    return value is not None and only_user(value) is node and _fold(graph, value, inverse)
+
+
+def _scale_constants(
+    graph: ir.Graph, node: ir.Node, positions: Iterable[int], inverse: NDArray[Any]
+) -> bool:
+    """Multiply constants of [channels], or with channels first, by `inverse`, if all are such."""
+    arrays = [(position, constant(node.inputs[position])) for position in positions]
+    known = [(i, array) for i, array in arrays if array is not None and len(array) == inverse.size]
+    if len(known) < len(arrays):
+        return False
+    for position, array in known:
+        shaped = inverse.reshape(-1, *[1] * (array.ndim - 1))
+        name = f"{node.name}_equalized_{position}"
+        node.replace_input_with(position, add_initializer(graph, name, array * shaped))
+    return True

@@ -1,0 +1,92 @@
+"""Compare a quantized model's outputs with those of the float model on a few samples."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnx_ir as ir
+
+from qbench.data.samples import Sample
+from qbench.errors import UsageError
+from qbench.model.decoders import DECODERS, Candidates, choose_decoder
+from qbench.quantization.noise import detection_noise, relative_noise
+from qbench.runtimes.base import Tensors
+from qbench.runtimes.cpu import usable_cores
+from qbench.runtimes.ort import open_graph
+
+_IMAGE_RANK = 4
+
+
+class Judge:
+    """Compares outputs with those of the float model.
+
+    Where the outputs are plainly those of a detector, what they say is compared: scores, and boxes
+    that have some. Else the float outputs whose shape is the same for all samples; where there are
+    none, as behind a NonMaxSuppression, nothing can be judged.
+
+    Args:
+        samples: What the outputs are of.
+        reference: The float model's outputs, for each sample.
+    """
+
+    def __init__(self, samples: Sequence[Sample], reference: Sequence[Tensors]) -> None:
+        self._sizes = [_image_size(sample) for sample in samples]
+        self._decoder = _decoder(reference[0], self._sizes[0])
+        self._detections = self._decoded(reference) if self._decoder else []
+        self._outputs = {
+            name: np.stack([outputs[name] for outputs in reference])
+            for name, first in reference[0].items()
+            if first.dtype == np.float32
+            and len({outputs[name].shape for outputs in reference}) == 1
+        }
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether there is an output to compare."""
+        return bool(self._detections or self._outputs)
+
+    def noise(self, results: Sequence[Tensors]) -> float:
+        """Return the relative noise power of the outputs: 0 for none, 1 for ruin.
+
+        Args:
+            results: Outputs for the samples that the reference was made from.
+        """
+        if self._detections:
+            return detection_noise(self._detections, self._decoded(results))
+        ratios = [
+            relative_noise(reference, np.stack([outputs[name] for outputs in results]))
+            for name, reference in self._outputs.items()
+        ]
+        return float(np.mean(ratios))
+
+    def _decoded(self, results: Sequence[Tensors]) -> list[Candidates]:
+        assert self._decoder is not None
+        decode = DECODERS[self._decoder]
+        pairs = zip(results, self._sizes, strict=True)
+        return [decode([array[0] for array in outputs.values()], size) for outputs, size in pairs]
+
+
+def run_samples(
+    graph: ir.Model, samples: Sequence[Sample], *, simulate: bool = True
+) -> list[Tensors]:
+    """Return the outputs of `graph` for every sample, with exact arithmetic if `simulate`."""
+    runner = open_graph(graph, threads=1, simulate=simulate)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(lambda sample: runner.run(sample.feeds), samples))
+
+
+def _image_size(sample: Sample) -> tuple[int, int]:
+    """Return height and width of the first input that is a batch of images, else zeros."""
+    images = [array for array in sample.feeds.values() if array.ndim == _IMAGE_RANK]
+    return (int(images[0].shape[2]), int(images[0].shape[3])) if images else (0, 0)
+
+
+def _decoder(outputs: Tensors, size: tuple[int, int]) -> str | None:
+    if not all(array.ndim and array.shape[0] == 1 for array in outputs.values()):
+        return None
+    try:
+        name = choose_decoder([array[0] for array in outputs.values()], size)
+    except UsageError:
+        return None
+    # Boxes behind a suppression change their places with the slightest noise.
+    return None if name == "end2end" else name

@@ -1,0 +1,87 @@
+"""How ONNX Runtime's CPU provider makes integer kernels: ``DQ -> op -> Q`` becomes one of them.
+
+Tried on ONNX Runtime 1.31, x86.
+"""
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from qbench.model.graph import only_user
+from qbench.placement.analysis import COMPUTE, DATA_MOVEMENT
+from qbench.placement.cpu import final_output
+from qbench.quantization.encodings import (
+    code_type,
+    dequantizer,
+    is_dequantize,
+    is_quantize,
+    quantizers,
+)
+from qbench.quantization.linting import common
+
+NEED_OUTPUT = {
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Conv",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "Mul",
+    "Sigmoid",
+    "Softmax",
+}
+"""Operators whose integer kernel writes integers; those of MatMul and Gemm may write floats."""
+
+KERNELS = NEED_OUTPUT | {"Gemm", "MatMul"}
+"""Operators with integer kernels, but for those in `MOVES`."""
+
+MOVES = DATA_MOVEMENT | {"ReduceMax", "ReduceMin", "Resize", "Split"}
+"""Operators that move codes as they are, where the encoding stays the same."""
+
+PASSED = {"MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+"""Over these, ONNX Runtime moves a Q back and a DQ forth to where they fuse."""
+
+
+def quantized_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Yield the nodes that a Q/DQ model wants on integers.
+
+    Their first input is dequantized, and so is the second, or the output is quantized.
+    """
+    for node in graph:
+        is_pair = is_quantize(node) or is_dequantize(node)
+        if is_pair or not node.inputs or not is_quantized(node.inputs[0]) or _adds_bias(node):
+            continue
+        is_fed = node.op_type in COMPUTE and is_quantized(node.inputs[1])
+        if is_fed or any(quantizers(output) for output in ends(node)):
+            yield node
+
+
+def _adds_bias(node: ir.Node) -> bool:
+    """Return whether an Add brings the int32 bias of the MatMul in front of it."""
+    sources = filter(None, map(dequantizer, node.inputs))
+    return node.op_type == "Add" and any(code_type(s) == ir.DataType.INT32 for s in sources)
+
+
+def wanted_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Yield those of `quantized_nodes` that do more than to move data."""
+    return (node for node in quantized_nodes(graph) if node.op_type not in MOVES)
+
+
+def is_quantized(value: ir.Value | None) -> bool:
+    """Return whether a DQ makes `value`, past what ONNX Runtime passes over."""
+    return is_dequantize(common.source_before(value, PASSED))
+
+
+def ends(node: ir.Node) -> Iterator[ir.Value]:
+    """Yield what a node's kernel would write, past what ONNX Runtime absorbs or passes over."""
+    yield past_movement(final_output(node))
+    yield from node.outputs[1:]
+
+
+def past_movement(value: ir.Value) -> ir.Value:
+    """Return what becomes of `value` over operators in `PASSED` that alone read it."""
+    user = only_user(value)
+    while user is not None and user.op_type in PASSED:
+        value = user.outputs[0]
+        user = only_user(value)
+    return value

@@ -1,0 +1,137 @@
+"""Rules of the CPU provider about scales, zero-points and codes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qbench.model.graph import constant, floating, integer
+from qbench.placement.cpu import final_output
+from qbench.quantization.encodings import (
+    axis_of,
+    code_type,
+    dequantizer,
+    quantizers,
+    same_encoding,
+    scale_of,
+    zero_point_of,
+)
+from qbench.quantization.linting import common
+from qbench.quantization.linting.cpu_fusion import MOVES, past_movement, quantized_nodes
+from qbench.quantization.linting.finding import Place
+
+_MOST_PAIR = 128
+"""Of two int8 codes of one sign: 255 x 128 fits into int16, 255 x 129 does not."""
+
+
+def wrong_axes(graph: ir.Graph) -> Iterator[Place]:
+    """Yield compute nodes whose weight scales do not follow the output channels."""
+    for node in quantized_nodes(graph):
+        axis, wanted = _weight_axes(node)
+        if axis is not None and axis != wanted:
+            yield Place(
+                node,
+                node.inputs[1],
+                f"its weights have scales along axis {axis}, which its kernel takes for {wanted}",
+            )
+
+
+def _weight_axes(node: ir.Node) -> tuple[int | None, int]:
+    """Return the axis of a compute node's weight scales, and the axis that its kernel assumes."""
+    source = common.weight_dequantizer(node.inputs[1]) if len(node.inputs) > 1 else None
+    codes = source.inputs[0] if source is not None else None
+    if source is None or codes is None or node.op_type not in {"Conv", "Gemm", "MatMul"}:
+        return None, 0
+    rank = len(codes.shape) if codes.shape is not None else 0
+    last = {"Conv": 0, "Gemm": 0 if integer(node, "transB", 0) else 1}
+    return axis_of(source), last.get(node.op_type, rank - 1)
+
+
+def bias_scales(op_type: str, graph: ir.Graph) -> Iterator[Place]:
+    """Yield `op_type` nodes with an int32 bias in other steps than input scale x weight scale."""
+    for node in quantized_nodes(graph):
+        sources = [found for value in node.inputs[:3] if (found := dequantizer(value))]
+        if node.op_type != op_type or len(sources) < 3:
+            continue
+        data, weight, bias = map(scale_of, sources)
+        if data is None or weight is None or bias is None:
+            continue
+        if bias.size not in {1, weight.size} or not np.allclose(bias, data * weight, 1e-3, 0):
+            reason = "the scale of its int32 bias is not that of input times weight"
+            yield Place(node, node.inputs[2], reason)
+
+
+def mid_range_activations(graph: ir.Graph) -> Iterator[Place]:
+    """Yield convolutions whose Relu or Clip does not vanish into the Q behind it."""
+    for node in quantized_nodes(graph):
+        output = final_output(node)
+        pairs = quantizers(past_movement(output))
+        activation = output.producer()
+        if node.op_type != "Conv" or activation is node or activation is None or len(pairs) != 1:
+            continue
+        if not _absorbs(pairs[0], activation):
+            what = activation.op_type
+            yield Place(node, output, f"its quantized range is wider than what its {what} lets by")
+
+
+def _absorbs(quantize: ir.Node, activation: ir.Node) -> bool:
+    """Return whether the clipping of a Q does all that a Relu or Clip does."""
+    scale, limits = scale_of(quantize), code_type(quantize)
+    if scale is None or limits not in {ir.DataType.INT8, ir.DataType.UINT8}:
+        return False
+    codes = np.array([np.iinfo(limits.numpy()).min, np.iinfo(limits.numpy()).max], np.float64)
+    low, high = (codes - zero_point_of(quantize)) * float(np.ravel(scale)[0])
+    least, most = (0.0, np.inf) if activation.op_type == "Relu" else _clip_limits(activation)
+    slack = 1e-6 * (high - low)
+    return bool(low >= least - slack and high <= most + slack)
+
+
+def _clip_limits(node: ir.Node) -> tuple[float, float]:
+    given = [constant(value) for value in node.inputs[1:3]]
+    least, most = (*given, None, None)[:2]
+    return (
+        floating(node, "min", -np.inf) if least is None else float(least),
+        floating(node, "max", np.inf) if most is None else float(most),
+    )
+
+
+def unequal_moves(graph: ir.Graph) -> Iterator[Place]:
+    """Yield data movement between unequal encodings."""
+    for node in quantized_nodes(graph):
+        source = dequantizer(node.inputs[0])
+        if node.op_type not in MOVES or source is None:
+            continue
+        for output in node.outputs:
+            if any(not same_encoding(source, quantize) for quantize in quantizers(output)):
+                yield Place(node, output, "it only moves data, yet its scales differ")
+
+
+def saturating_weights(graph: ir.Graph) -> Iterator[Place]:
+    """Yield nodes in which two products could exceed 16 bits, with the share of such pairs.
+
+    An estimate: weights are paired along the input channels, and inputs may reach 255.
+    """
+    for node in quantized_nodes(graph):
+        codes = _paired_codes(node)
+        if codes is None or codes.shape[-1] < 2:
+            continue
+        pairs = codes[..., : codes.shape[-1] // 2 * 2].reshape(-1, 2).astype(np.int16)
+        sums = np.maximum(pairs.clip(min=0).sum(1), -pairs.clip(max=0).sum(1))
+        share = float((sums > _MOST_PAIR).mean())
+        if share:
+            reason = f"{share:.2%} of its weight pairs may exceed 16 bits"
+            yield Place(node, node.inputs[1], reason)
+
+
+def _paired_codes(node: ir.Node) -> NDArray[Any] | None:
+    """Return the int8 weight codes of a node with the input channels last, or None."""
+    source = common.weight_dequantizer(node.inputs[1]) if len(node.inputs) > 1 else None
+    codes = constant(source.inputs[0]) if source is not None else None
+    if codes is None or codes.dtype != np.int8 or node.op_type not in {"Conv", "Gemm", "MatMul"}:
+        return None
+    if codes.ndim < 2:
+        return None
+    turned = node.op_type == "Gemm" and not integer(node, "transB", 0)
+    return np.moveaxis(codes, -2 if turned or node.op_type == "MatMul" else 1, -1)

@@ -1,0 +1,78 @@
+"""What is lost of a signal, as a relative noise power: 0 for nothing, 1 for all. Pure arrays."""
+
+from math import log10
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.model.decoders import Candidates
+
+_APART = 30.0
+
+_FAINTEST = 1e-3
+"""An image's scores are not compared more sternly than with this share of the mean energy."""
+
+
+def decibels(noise: float) -> float:
+    """Return a relative noise power as a signal-to-noise ratio in dB."""
+    return 10 * log10(1 / max(noise, 1e-12))
+
+
+def relative_noise(reference: NDArray[Any], test: NDArray[Any]) -> float:
+    """Return the noise power of `test` relative to the variance of `reference`, at most 1.
+
+    Outputs may hold unlike features, such as coordinates beside scores, whose errors would vanish
+    next to theirs. So the entries of the shortest axis with more than one are features, those that
+    vary 30 times less than the most variable one are judged apart, and the figures are averaged.
+
+    Args:
+        reference: [samples, ...].
+        test: The same shape.
+    """
+    axes = [axis for axis, size in enumerate(reference.shape) if size > 1 and axis > 0]
+    feature = min(axes, key=lambda axis: reference.shape[axis]) if len(axes) > 1 else None
+    others = tuple(axis for axis in range(reference.ndim) if axis != feature)
+    wide = reference.astype(np.float64)
+    error = np.atleast_1d(np.square(test - wide).mean(axis=others))
+    variance = np.atleast_1d(wide.var(axis=others))
+    error = np.where(np.isfinite(error), error, np.inf)  # NaN or Inf in the output is ruin
+    is_large = variance >= variance.max() / _APART**2
+    parts = [part for part in (is_large, ~is_large) if variance[part].sum() > 0]
+    if not parts:
+        return float(error.any())
+    return float(np.mean([min(error[p].sum() / variance[p].sum(), 1.0) for p in parts]))
+
+
+def detection_noise(reference: list[Candidates], test: list[Candidates]) -> float:
+    """Return the noise of a detector's decoded outputs, at most 1.
+
+    Most of its raw output is of no use: coordinates where there is no object. So scores are
+    compared by their energy, and boxes by their error relative to their size, weighted by their
+    best score. The two figures are averaged, and every image counts the same.
+
+    Args:
+        reference: What the float model proposes for each image.
+        test: What is proposed instead, box by box.
+    """
+    energies = [float(np.square(one.scores).sum()) for one in reference]
+    floor = max(_FAINTEST * float(np.mean(energies)), 1e-12)
+    pairs = zip(reference, test, energies, strict=True)
+    return float(
+        np.mean([(_score_noise(a, b, max(e, floor)) + _box_noise(a, b)) / 2 for a, b, e in pairs])
+    )
+
+
+def _score_noise(reference: Candidates, test: Candidates, energy: float) -> float:
+    error = np.square(test.scores - reference.scores).sum()
+    return min(float(error) / energy, 1.0) if np.isfinite(error) else 1.0
+
+
+def _box_noise(reference: Candidates, test: Candidates) -> float:
+    weights = np.square(reference.scores.max(axis=1))
+    corners = reference.boxes
+    sides = np.maximum(corners[:, 2:] - corners[:, :2], 1.0)
+    area = np.square(sides).mean(axis=1)
+    error = np.square(test.boxes - corners).mean(axis=1) / area
+    noise = float((weights * error).sum() / max(weights.sum(), 1e-12))
+    return min(noise, 1.0) if np.isfinite(noise) else 1.0

@@ -1,0 +1,64 @@
+"""In which order nodes shall be freed: first those whose INT8 disturbs the output most."""
+
+from collections.abc import Mapping, Sequence
+
+from qbench.data.samples import Sample
+from qbench.quantization.choice import Choice
+from qbench.quantization.equalization import equalized_name
+from qbench.quantization.fallback import nodes_to_free
+from qbench.quantization.int8 import Quantizer
+from qbench.quantization.refine import Refiner
+
+
+def ranked_nodes(quantizer: Quantizer, start: Choice, samples: Sequence[Sample]) -> list[str]:
+    """Return all nodes that may be freed.
+
+    Those that `start` keeps float come first, as it is the float nodes of a prefix that are tried.
+    Within both parts a node ranks by the tensor that disturbs the output most of those that need
+    it float, then by its place in the graph.
+
+    Args:
+        quantizer: Of the model.
+        start: Ranges, equalization and float nodes to start from.
+        samples: On which outputs are compared.
+    """
+    noise = _noise_of_nodes(quantizer, _noise_alone(quantizer, start, samples))
+    return sorted(
+        quantizer.plan.quantized,
+        key=lambda node: (node not in start.float_nodes, -noise.get(node, 0.0)),
+    )
+
+
+def _noise_alone(
+    quantizer: Quantizer, start: Choice, samples: Sequence[Sample]
+) -> dict[str, float]:
+    """Return the noise of the output with one tensor in INT8, by tensor."""
+    plan, statistics = quantizer.plan, quantizer.table.statistics
+    refiner = Refiner(
+        graph=quantizer.prepared.ir,
+        plan=plan,
+        statistics={t: statistics[quantizer.source_of(t)] for t in plan.observed},
+        weight_bits=quantizer.weight_bits,
+        samples=samples,
+        trials=0,
+    )
+    if not refiner.can_judge:
+        return {}
+    ranges = {**quantizer.ranges(), **start.ranges}
+    return {
+        tensor: refiner.noise_of(tensor, ranges[_clipped(tensor, start)], start.factors.get(tensor))
+        for tensor in plan.observed
+    }
+
+
+def _clipped(tensor: str, start: Choice) -> str:
+    """Return the name of what is clipped: the tensor, or what equalization makes of it."""
+    return equalized_name(tensor) if tensor in start.factors else tensor
+
+
+def _noise_of_nodes(quantizer: Quantizer, alone: Mapping[str, float]) -> dict[str, float]:
+    noise: dict[str, float] = {}
+    for tensor, caused in alone.items():
+        for node in nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor):
+            noise[node] = max(caused, noise.get(node, 0.0))
+    return noise

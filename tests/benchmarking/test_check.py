@@ -1,0 +1,92 @@
+"""What a target says of a model that was just quantized for it."""
+
+from pathlib import Path
+
+import graphs
+import onnx
+import pytest
+
+from qbench.benchmarking import check as module
+from qbench.benchmarking import speedup
+from qbench.benchmarking.check import check_on_target
+from qbench.benchmarking.settings import Settings
+from qbench.calibration.given import GivenRanges
+from qbench.engines.audit import EngineAudit
+from qbench.errors import EngineError, QbenchError, UnfitError, UsageError
+from qbench.model.load import Model, load
+from qbench.quantization.options import Int8Options
+from qbench.quantization.quantize import QuantizedModel, quantize
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    onnx.save(graphs.residual(), tmp_path / "m.onnx")
+    return load(tmp_path / "m.onnx")
+
+
+def written(model: Model, target: str, precision: str = "int8") -> QuantizedModel:
+    assert model.path is not None
+    options = Int8Options(effort="fast") if precision == "int8" else None
+    return quantize(
+        model,
+        target=target,
+        precision=precision,
+        table=graphs.table_of(model),
+        output=model.path.with_name("quantized.onnx"),
+        options=options,
+    )
+
+
+def test_a_cpu_tells_kernels_and_speed(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = Settings(min_rounds=6, max_rounds=6, block_seconds=1e-5, warmup_seconds=0.0)
+    monkeypatch.setattr(speedup, "GLANCE", tiny)
+    found = check_on_target(written(model, "cpu"))
+    assert found.audit is not None
+    assert found.audit.integer == found.audit.planned > 0  # type: ignore[union-attr]
+    assert found.speedup is not None
+    assert found.speedup.ratio.value > 0
+    assert found.notes == ()
+
+
+def test_without_an_image_size_a_dynamic_model_is_not_timed(tmp_path: Path) -> None:
+    b = graphs.Builder((1, graphs.CHANNELS, "H", "W"))
+    path = tmp_path / "m.onnx"
+    onnx.save(b.model(b.conv("head", b.conv("stem", b.x))), path)
+    ranges = GivenRanges(Path("old.cache"), dict.fromkeys(("x", "stem"), (-1.0, 1.0)))
+    result = quantize(path, target="cpu", table=ranges, output=tmp_path / "q.onnx")
+    found = check_on_target(result)
+    assert found.speedup is None
+    assert "the speed was not looked at: input 'x' [1,8,H,W] is dynamic" in found.notes[0]
+
+
+@pytest.mark.parametrize("error", [EngineError("no"), UsageError("no")])
+def test_a_refusal_of_the_compiler_becomes_a_note(
+    error: QbenchError, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "audit_tensorrt", refuse)
+    found = check_on_target(written(model, "tensorrt"))
+    assert (found.audit, found.notes) == (None, ("TensorRT for RTX did not build it: no",))
+
+
+def test_without_the_compiler_nothing_is_said(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_missing(*_: object, **__: object) -> None:
+        raise UnfitError("not installed")
+
+    monkeypatch.setattr(module, "audit_tensorrt", is_missing)
+    assert check_on_target(written(model, "tensorrt")) == module.TargetCheck()
+
+
+def test_the_compiler_tells_the_types(model: Model) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    found = check_on_target(written(model, "tensorrt"))
+    assert isinstance(found.audit, EngineAudit)
+    assert found.audit.fraction("Conv") == 1.0
+
+
+def test_other_precisions_are_not_asked_about(model: Model) -> None:
+    assert check_on_target(written(model, "cpu", "fp16")) == module.TargetCheck()

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import graphs
+import onnx
+import pytest
+
+from qbench.benchmarking import speedup
+from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.speedup import slow_parts, speedup_of
+from qbench.runtimes.profile import time_shares
+
+SHORT = Settings(min_rounds=6, max_rounds=6, block_seconds=1e-4, warmup_seconds=0.0)
+FEEDS = graphs.feeds_of(graphs.model_of(graphs.residual()))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "m.onnx"
+    onnx.save(graphs.residual(), path)
+    return path
+
+
+def shares_of(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
+    monkeypatch.setattr(speedup, "time_shares", lambda *_, **__: shares)
+
+
+def cpu_with(monkeypatch: pytest.MonkeyPatch, *, vnni: bool) -> None:
+    monkeypatch.setattr(speedup, "adds_in_32_bits", lambda _: vnni)
+
+
+def test_time_shares_name_the_operators_that_run(model: Path) -> None:
+    shares = time_shares(model, FEEDS, threads=1)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert any("Conv" in operator for operator in shares)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_causes_are_named_from_a_tenth_of_the_time(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu_with(monkeypatch, vnni=True)
+    shares_of(
+        monkeypatch,
+        QLinearConv=0.31,
+        Conv=0.3,
+        QuantizeLinear=0.12,
+        DequantizeLinear=0.1,
+        QLinearMul=0.08,
+        Transpose=0.09,
+    )
+    assert slow_parts(model, FEEDS) == (
+        "30% of INT8's time goes into Conv, Gemm or MatMul that stay float",
+        "22% of INT8's time goes into conversions between integers and floats",
+    )
+
+
+def test_a_cpu_without_vnni_is_a_cause(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu_with(monkeypatch, vnni=False)
+    shares_of(monkeypatch, QLinearConv=1.0)
+    assert slow_parts(model, FEEDS) == (
+        "this CPU has no VNNI, so its integer products are little faster than float",
+    )
+
+
+def test_a_model_without_integer_kernels(model: Path) -> None:
+    assert slow_parts(model, FEEDS, threads=1)[0] == "no operator runs on integers here"
+
+
+def test_what_is_not_faster_is_explained(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qbench.benchmarking.schedule.verdict", lambda *_: "same")
+    found = speedup_of(model, model, FEEDS, threads=1, settings=SHORT)
+    assert found.verdict == "same"
+    assert found.ratio.low <= found.ratio.value <= found.ratio.high
+    assert found.reasons[0] == "no operator runs on integers here"
+
+
+def test_nothing_needs_explaining_where_int8_is_faster(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qbench.benchmarking.schedule.verdict", lambda *_: "faster")
+    assert speedup_of(model, model, FEEDS, threads=1, settings=SHORT).reasons == ()

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qbench.data.masks import find_masks, read_mask
+from qbench.errors import DataError
+
+
+def write(path: Path, pixels: NDArray[np.generic]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), pixels)
+    return path
+
+
+def test_masks_are_found_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
+    write(tmp_path / "sub" / "b.png", np.zeros((2, 2), np.uint8))
+    found = find_masks(["a.jpg", "sub/b.png", "c.jpg"], tmp_path)
+    assert found.files == {"a.jpg": tmp_path / "a.png", "sub/b.png": tmp_path / "sub" / "b.png"}
+    note = f"1 of 3 samples have no mask in {tmp_path} and are left out: c.jpg"
+    assert found.notes == (note,)
+    assert find_masks(["a.jpg"], tmp_path).notes == ()
+
+
+def test_no_masks(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"has a \.png mask for none of the 1 samples, such as a\.j"
+    ):
+        find_masks(["a.jpg"], tmp_path)
+
+
+def test_gray_values_are_class_indices(tmp_path: Path) -> None:
+    mask = np.array([[0, 1, 255], [7, 19, 0]], np.uint8)
+    assert read_mask(write(tmp_path / "m.png", mask), (2, 3)).tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize(
+    "mask", [np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint16)], ids=["colour", "16 bits"]
+)
+def test_other_images_are_no_masks(mask: NDArray[np.generic], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"m\.png is no gray image of 8 bits; save class indices"):
+        read_mask(write(tmp_path / "m.png", mask), (2, 3))
+
+
+def test_a_file_that_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_text("no")
+    with pytest.raises(DataError, match=r"m\.png is no gray image of 8 bits"):
+        read_mask(tmp_path / "m.png", (2, 3))
+
+
+def test_a_mask_of_another_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.png", np.zeros((2, 3), np.uint8))
+    with pytest.raises(DataError, match=r"m\.png has 2x3 pixels, but its image has 4x6; give the"):
+        read_mask(path, (4, 6))

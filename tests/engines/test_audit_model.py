@@ -1,0 +1,212 @@
+"""Audits of quantized models that other tools made."""
+
+from pathlib import Path
+from typing import Any
+
+import graphs
+import msgspec
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import qdq
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from qbench.engines import audit_model as module
+from qbench.engines.audit import EngineAudit, NodeFinding
+from qbench.engines.audit_model import (
+    ModelAudit,
+    audit_file,
+    audit_model,
+    audit_tensorrt,
+    likely_target,
+)
+from qbench.errors import BudgetError, EngineError, ModelError, UnfitError, UsageError
+from qbench.model.load import Model, load
+from qbench.model.prepare import prepare
+from qbench.placement.targets import place
+from qbench.quantization.quantize import quantize
+
+
+class Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0).normal
+        self.feeds = iter([{"x": draw(size=graphs.IMAGE).astype(np.float32)} for _ in range(2)])
+
+    def get_next(self) -> Any:
+        return next(self.feeds, None)
+
+
+UNSIGNED = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+FOR_TENSORRT = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+}
+
+
+@pytest.fixture
+def quantized(tmp_path: Path) -> Any:
+    """A residual network as ONNX Runtime's own quantizer writes it."""
+
+    def write(**options: Any) -> Model:
+        onnx.save(graphs.residual(), tmp_path / "float.onnx")
+        path = tmp_path / "int8.onnx"
+        quantize_static(tmp_path / "float.onnx", path, Reader(), **options)
+        return load(path)
+
+    return write
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Any:
+    def write(model: onnx.ModelProto) -> Model:
+        onnx.save(model, tmp_path / "m.onnx")
+        return load(tmp_path / "m.onnx")
+
+    return write
+
+
+def test_unsigned_models_of_onnx_runtime_run_on_cpu(quantized: Any) -> None:
+    model = quantized(**UNSIGNED, per_channel=True, reduce_range=True)
+    assert likely_target(model.ir.graph) == "cpu"
+    found = audit_model(model, "cpu")
+    assert (found.nodes_by_dtype, found.int8_fraction) == ({"Conv": {"Int8": 5}}, 1.0)
+    assert (found.not_int8, found.findings, found.refusal) == ((), (), None)
+    assert (found.runtime or "").startswith("ONNX Runtime ")
+    found.check_runs()
+    found.check_int8(1.0)
+    assert msgspec.json.decode(msgspec.json.encode(found))["schema_version"] == 1
+
+
+def test_the_default_of_onnx_runtime_suits_neither(quantized: Any) -> None:
+    """Signed with zero-points: too much for TensorRT, and slow on x86 where a skip reads along."""
+    model = quantized()
+    found = audit_model(model, "cpu")
+    assert {f.rule for f in found.findings if f.rule != "saturation"} == {"signed"}
+    assert found.int8_fraction == pytest.approx(3 / 5)
+    assert {node.node for node in found.not_int8} >= {"branch1"}
+    with pytest.raises(BudgetError, match=r"60\.0 % of the compute nodes .* the 95\.0 % required"):
+        found.check_int8(0.95)
+
+
+def test_integer_operators_count_as_int8(quantized: Any) -> None:
+    found = audit_model(quantized(**UNSIGNED, quant_format=QuantFormat.QOperator), "cpu")
+    assert found.nodes_by_dtype == {"QLinearConv": {"Int8": 5}}
+
+
+def test_a_float_model_is_no_model_to_audit(saved: Any) -> None:
+    with pytest.raises(ModelError, match=r"m\.onnx is not quantized, .*`qbench quantize .*cpu`"):
+        audit_model(saved(graphs.residual()), "cpu")
+
+
+def test_an_unknown_target(saved: Any) -> None:
+    with pytest.raises(UsageError, match="unknown target 'gpu'"):
+        audit_model(saved(qdq.conv()), "gpu")
+
+
+def test_what_onnx_runtime_refuses(saved: Any) -> None:
+    model = qdq.conv()
+    next(node for node in model.graph.node if node.op_type == "Conv").op_type = "Konv"
+    found = audit_model(saved(model), "cpu")
+    assert (found.int8_fraction, found.nodes_by_dtype) == (None, {})
+    with pytest.raises(ModelError, match="ONNX Runtime refuses the model"):
+        found.check_runs()
+
+
+def test_a_rule_that_the_target_does_not_mind_is_an_error_all_the_same(saved: Any) -> None:
+    found = audit_model(saved(qdq.conv(axis=1)), "cpu")
+    assert found.int8_fraction == 1.0
+    with pytest.raises(ModelError, match=r"does not suit target cpu: 'conv': its weights have sc"):
+        found.check_runs()
+
+
+def test_the_likely_target() -> None:
+    graph = ir.from_proto(qdq.conv(np.int8(0))).graph
+    assert likely_target(graph) == "tensorrt"
+    assert likely_target(ir.from_proto(qdq.conv(np.int8(3))).graph) == "cpu"
+    assert likely_target(ir.from_proto(graphs.residual()).graph) == "cpu"
+
+
+@pytest.fixture
+def without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(_: str) -> None:
+        raise UnfitError("TensorRT for RTX is not installed; run this")
+
+    monkeypatch.setattr(module, "find_flavour", find)
+
+
+@pytest.mark.usefixtures("without_tensorrt")
+def test_without_tensorrt_the_rules_are_checked(saved: Any) -> None:
+    found = audit_model(saved(qdq.conv()), "tensorrt")
+    assert (found.runtime, found.int8_fraction) == (None, None)
+    assert found.notes == ("only rules were checked: TensorRT for RTX is not installed; run this",)
+    with pytest.raises(ModelError, match=r"does not suit .*: 'x\.q': its zero-point"):
+        found.check_runs()
+    with pytest.raises(UnfitError, match="runs in INT8 is unknown here; install TensorRT for RTX"):
+        found.check_int8(0.5)
+
+
+def test_the_plan_knows_best_why_a_node_is_float(saved: Any) -> None:
+    model = graphs.model_of(graphs.residual())
+    plan = place(prepare(model), "tensorrt", ["after"])
+    found = audit_file((), saved(graphs.residual()).path, plan)
+    reasons = {finding.node: finding.reason for finding in found.not_int8}
+    assert reasons["after"] == "excluded by name"
+    assert "folded or merged" in reasons["stem"]
+
+
+def test_a_rule_knows_why_a_node_is_float(saved: Any) -> None:
+    found = audit_file((), saved(qdq.conv(np.int8(0), axis=1)).path)
+    assert found.not_int8 == (
+        NodeFinding("conv", "Conv", "unknown", "its weights have scales along axis 1, not 0"),
+    )
+
+
+class TestTensorRTForRTX:
+    """Real builds, which need no GPU."""
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("tensorrt_rtx")
+
+    def test_symmetric_models_of_onnx_runtime(self, quantized: Any) -> None:
+        model = quantized(extra_options=FOR_TENSORRT, per_channel=True)
+        found = audit_model(model, likely_target(model.ir.graph))
+        assert (found.target, found.int8_fraction) == ("tensorrt", 1.0)
+        assert {f.rule for f in found.findings} == {"split-activation"}
+        found.check_runs()
+
+    def test_what_it_refuses(self, quantized: Any) -> None:
+        found = audit_model(quantized(), "tensorrt")
+        assert {"integer-bias", "zero-point"} <= {f.rule for f in found.findings}
+        with pytest.raises(EngineError, match=r"TensorRT for RTX .* cannot parse .*int8\.onnx"):
+            found.check_runs()
+        assert "see" not in (found.refusal or "")
+
+    def test_dynamic_inputs_need_a_shape(self, saved: Any) -> None:
+        b = qdq.QdqBuilder((1, 8, "H", "W"))
+        model = saved(b.model(b.qconv("conv", b.qdq(b.x, "x", code=qdq.S8))))
+        with pytest.raises(UsageError, match=r"input 'x' is dynamic .*--shapes"):
+            audit_model(model, "tensorrt")
+        assert audit_model(model, "tensorrt", ["x=1x8x16x16"]).int8_fraction == 1.0
+
+    def test_of_a_plan(self, tmp_path: Path) -> None:
+        model = graphs.model_of(graphs.conv_transpose())
+        path = tmp_path / "m.onnx"
+        table = graphs.table_of(model, 2)
+        result = quantize(model, target="tensorrt", table=table, output=path)
+        found = audit_tensorrt(load(path), result.plan)
+        assert isinstance(found, EngineAudit)
+        assert [f.reason for f in found.not_int8] == ["TensorRT for RTX has no INT8 ConvTranspose"]
+
+
+def test_an_empty_audit_has_no_share() -> None:
+    found = ModelAudit(model="m", sha256="", target="cpu", runtime="ONNX Runtime")
+    assert found.int8_fraction is None
+    found.check_runs()

@@ -1,0 +1,288 @@
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from detections import CLASSES, ENCODERS, IMAGE_SIZE, SIZE, Oracle, Outputs, Scene, Views, scene
+
+from qbench.data.box_labels import BoxLabels, TrueBoxes, load_boxes
+from qbench.data.recipes import Recipe
+from qbench.data.samples import Sample
+from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.evaluation.coco import AveragePrecision, Detections
+from qbench.evaluation.detect import DetectOptions, evaluate, suppress
+from qbench.model.decoders import Candidates
+
+COUNT = 12
+OPTIONS = DetectOptions(Recipe(resize="letterbox"))
+
+
+def random_scene(seed: int) -> Scene:
+    """Return three boxes that do not overlap, in pixels of the input."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for column in range(3):
+        x, y = 32 * column + rng.uniform(0, 10), rng.uniform(0, 20)
+        width, height = rng.uniform(10, 20), rng.uniform(10, 40)
+        rows.append((x, y, x + width, y + height, rng.integers(CLASSES), rng.uniform(0.3, 0.9)))
+    return scene(*rows)
+
+
+SCENES = [random_scene(seed) for seed in range(COUNT)]
+
+
+def labels_of(scenes: list[Scene]) -> BoxLabels:
+    """Return labels in pixels of the image, twice as large as the input."""
+    return BoxLabels(
+        {
+            f"{index:03}.png": TrueBoxes(2 * s.boxes, s.classes, np.zeros(len(s.boxes), bool))
+            for index, s in enumerate(scenes)
+        }
+    )
+
+
+def answers(shift: float = 0.0, decoder: str = "yolov8") -> list[Outputs]:
+    return [ENCODERS[decoder](Scene(s.boxes + shift, s.classes, s.scores)) for s in SCENES]
+
+
+def judged(outputs: list[Outputs], labels: BoxLabels | None = None, **options: Any) -> Any:
+    chosen = DetectOptions(Recipe(resize="letterbox"), **options)
+    return evaluate(Oracle(outputs), Views(COUNT), labels or labels_of(SCENES), chosen, threads=2)
+
+
+@pytest.mark.parametrize("decoder", ENCODERS)
+def test_perfect_boxes_have_a_map_of_1(decoder: str) -> None:
+    found = judged(answers(decoder=decoder), decoder=decoder)
+    assert found.map == pytest.approx(1)
+    assert found.map50 == pytest.approx(1)
+    assert found.n == COUNT
+    assert found.names[:2] == ("000.png", "001.png")
+    assert found.decoder == decoder
+
+
+def test_shifted_boxes_have_a_lower_map() -> None:
+    little, much = judged(answers(1.0)), judged(answers(3.0))
+    assert 1 > little.map > much.map
+    assert little.map50 == pytest.approx(1)
+    assert little.decoder == "yolov8"
+
+
+def test_nothing_found_is_a_map_of_0() -> None:
+    found = judged([[np.zeros_like(output) for output in each] for each in answers()])
+    assert found.map == 0
+    assert found.found[0].boxes.shape == (0, 4)
+
+
+def test_missed_and_invented_boxes_cost() -> None:
+    nothing = TrueBoxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+    invented = BoxLabels({**labels_of(SCENES).truth, "000.png": nothing})
+    assert judged(answers(), invented).map < 1
+    missed = answers()
+    missed[0][0] = np.zeros_like(missed[0][0])
+    assert judged(missed).map < 1
+
+
+def test_crowds_are_neither_missed_nor_invented() -> None:
+    truth = labels_of(SCENES).truth
+    everywhere = TrueBoxes(
+        np.tile([0.0, 0, 192, 128], (CLASSES, 1)), np.arange(CLASSES), np.ones(CLASSES, bool)
+    )
+    assert judged(answers(), BoxLabels({**truth, "000.png": everywhere})).map == pytest.approx(1)
+
+
+def test_coco_and_yolo_labels_give_the_same_figure(tmp_path: Path) -> None:
+    annotations, height, width = [], *IMAGE_SIZE
+    for index, s in enumerate(SCENES):
+        lines = []
+        for (x, y, w, h), label in zip(2 * s.centred, s.classes.tolist(), strict=True):
+            bbox = [x - w / 2, y - h / 2, w, h]
+            annotations.append({"image_id": index, "category_id": label, "bbox": bbox})
+            lines.append(f"{label} {x / width} {y / height} {w / width} {h / height}")
+        (tmp_path / f"{index:03}.txt").write_text("\n".join(lines), encoding="utf-8")
+    names = [f"{index:03}.png" for index in range(COUNT)]
+    document = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
+        "annotations": annotations,
+        "categories": [{"id": label} for label in range(CLASSES)],
+    }
+    (tmp_path / "l.json").write_text(json.dumps(document), encoding="utf-8")
+    coco = judged(answers(2.0), load_boxes(names, tmp_path / "l.json"))
+    yolo = judged(answers(2.0), load_boxes(names, tmp_path))
+    assert 0 < coco.map < 1
+    assert yolo.map == pytest.approx(coco.map)
+
+
+def test_the_figure_is_that_of_the_library_with_its_own_defaults() -> None:
+    library = pytest.importorskip("faster_coco_eval")
+    found = judged(answers(2.0))
+    boxes = [(i, s) for i, each in enumerate(found.truth) for s in zip(
+        each.boxes, each.categories, strict=True)]  # fmt: skip
+    document = {
+        "images": [{"id": i} for i in range(COUNT)],
+        "categories": [{"id": label} for label in range(CLASSES)],
+        "annotations": [
+            {"id": 1 + k, "image_id": i, "category_id": int(c), "iscrowd": 0,
+             "area": float(np.prod(b[2:] - b[:2])), "bbox": [*b[:2], *(b[2:] - b[:2])]}
+            for k, (i, (b, c)) in enumerate(boxes)
+        ],
+    }  # fmt: skip
+    results = [
+        {
+            "image_id": i,
+            "category_id": int(c),
+            "score": float(v),
+            "bbox": [*b[:2], *(b[2:] - b[:2])],
+        }
+        for i, each in enumerate(found.found)
+        for b, v, c in zip(each.boxes, each.scores, each.classes, strict=True)
+    ]
+    wanted = library.COCO(document)
+    judge = library.COCOeval_faster(wanted, wanted.loadRes(results), "bbox")
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    assert (found.map, found.map50) == pytest.approx(tuple(judge.stats[:2]))
+
+
+def test_drawing_every_image_once_gives_the_figure() -> None:
+    found = judged(answers(2.0))
+    precision = AveragePrecision(found.truth, found.found, found.most)
+    assert precision.means(np.arange(COUNT)[::-1]) == pytest.approx(precision.means())
+    assert precision.means(np.zeros(COUNT, np.int64))[0] != pytest.approx(found.map)
+
+
+def test_resampling_pairs_models_and_follows_its_seed() -> None:
+    good, bad = judged(answers(1.0)), judged(answers(2.0))
+    first, again = good.resampled(20, seed=0), good.resampled(20, seed=0)
+    assert first.tolist() == again.tolist()
+    assert first.tolist() != good.resampled(20, seed=1).tolist()
+    paired = first - bad.resampled(20, seed=0)
+    unpaired = first - bad.resampled(20, seed=1)
+    assert paired.std() < unpaired.std()
+    assert first.std() > 0
+
+
+def test_images_without_boxes_alone_have_no_figure() -> None:
+    nothing = TrueBoxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+    found = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+    assert np.isnan(AveragePrecision([nothing], [found], 100).means()).all()
+
+
+def proposals(*rows: tuple[float, ...], overlapping: bool = True) -> Candidates:
+    s = scene(*rows)
+    return Candidates(s.boxes, s.class_scores, overlapping=overlapping)
+
+
+BOX, NEAR, FAR = (0, 0, 10, 10), (1, 0, 10, 10), (20, 0, 30, 10)
+
+
+def test_suppression_drops_the_worse_of_two_that_overlap() -> None:
+    rows = [(*NEAR, 0, 0.5), (*FAR, 0, 0.3), (*BOX, 0, 0.9)]
+    found = suppress(proposals(*rows), OPTIONS)
+    assert found.scores.tolist() == [0.9, 0.3]
+    assert found.boxes.tolist() == [list(BOX), list(FAR)]
+    assert len(suppress(proposals(*rows, overlapping=False), OPTIONS).scores) == 3
+
+
+def test_suppression_keeps_classes_apart() -> None:
+    found = suppress(proposals((*BOX, 0, 0.9), (*NEAR, 1, 0.5)), OPTIONS)
+    assert found.classes.tolist() == [0, 1]
+
+
+def test_a_box_counts_for_every_class_above_the_threshold() -> None:
+    candidates = Candidates(np.array([BOX], np.float64), np.array([[0.5, 0.6, 0.01]]))
+    assert suppress(candidates, OPTIONS).classes.tolist() == [1, 0]
+
+
+def test_only_the_best_boxes_are_kept() -> None:
+    boxes = np.array([(20 * i, 0, 20 * i + 10, 10) for i in range(150)], np.float64)
+    scores = np.linspace(0.02, 0.9, 150)[:, None]
+    assert suppress(Candidates(boxes, scores), OPTIONS).scores.tolist() == sorted(
+        scores[50:, 0], reverse=True
+    )
+
+
+def test_a_repeated_sample_counts_once() -> None:
+    class Batches(Views):
+        def load(self, index: int) -> Sample:
+            one = super().load(index)
+            return Sample(one.name, {"x": np.repeat(one.feeds["x"], 3, axis=0)}, one.image_size)
+
+    class Repeating(Oracle):
+        def run(self, feeds: Any) -> Any:
+            return {name: np.repeat(y, 3, axis=0) for name, y in super().run(feeds).items()}
+
+    result = evaluate(Repeating(answers()), Batches(COUNT), labels_of(SCENES), OPTIONS, threads=1)
+    assert result.map == pytest.approx(1)
+
+
+def with_categories(table: dict[int, int], categories: tuple[int, ...] | None) -> BoxLabels:
+    truth = {
+        name: TrueBoxes(there.boxes, np.vectorize(table.get)(there.categories), there.crowd)
+        for name, there in labels_of(SCENES).truth.items()
+    }
+    return BoxLabels(truth, categories)
+
+
+@pytest.mark.parametrize("decoder", ["yolov8", "end2end"])
+def test_categories_with_gaps_are_counted_off(decoder: str) -> None:
+    labels = with_categories({0: 1, 1: 3, 2: 70, 3: 90}, (1, 3, 70, 90))
+    assert judged(answers(decoder=decoder), labels).map == pytest.approx(1)
+
+
+def test_categories_below_the_number_of_classes_are_class_indices() -> None:
+    assert judged(answers(), BoxLabels(labels_of(SCENES).truth, (0, 2, 3))).map == pytest.approx(1)
+
+
+@pytest.mark.parametrize("categories", [None, (0, 1, 2, 3, 9)])
+def test_categories_that_are_no_classes(categories: tuple[int, ...] | None) -> None:
+    labels = with_categories({0: 0, 1: 1, 2: 2, 3: 9}, categories)
+    with pytest.raises(DataError, match="category 9 of the labels is beyond the model's 4 classes"):
+        judged(answers(), labels)
+
+
+def test_no_sample_has_labels() -> None:
+    with pytest.raises(DataError, match="no sample of 12 views has labels; check --labels"):
+        judged(answers(), BoxLabels({"other.png": labels_of(SCENES).truth["000.png"]}))
+
+
+def test_arrays_have_no_image() -> None:
+    with pytest.raises(DataError, match=r"000\.png is an array, whose boxes cannot be compared"):
+        evaluate(Oracle(answers()), Views(COUNT, None), labels_of(SCENES), OPTIONS, threads=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_no_numbers(value: float) -> None:
+    outputs = answers()
+    outputs[0][0][0, 0] = value
+    with pytest.raises(ModelError, match=r"output 'y0' holds NaN or infinity for 000\.png"):
+        judged(outputs)
+
+
+def test_scores_that_are_no_probabilities() -> None:
+    with pytest.raises(ModelError, match=r"decoder 'end2end' finds scores up to 54.*are no prob"):
+        judged([[np.full((5, 6), 54.5, np.float32)]] * COUNT, decoder="end2end")
+
+
+def test_an_unknown_decoder() -> None:
+    with pytest.raises(UsageError, match="unknown decoder 'yolo99'; choose auto, yolov8, yolov5"):
+        DetectOptions(decoder="yolo99")
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(UnfitError, match=r"faster-coco-eval; run `pip install 'qbench-onnx\[det"):
+        judged(answers())
+
+
+def test_an_input_with_channels_last() -> None:
+    class Interleaved(Views):
+        def load(self, index: int) -> Sample:
+            array = np.full((1, *SIZE, 3), index, np.float32)
+            return Sample(self.name(index), {"x": array}, IMAGE_SIZE)
+
+    options = DetectOptions(Recipe(resize="stretch", layout="nhwc"))
+    found = evaluate(Oracle(answers()), Interleaved(COUNT), labels_of(SCENES), options, threads=1)
+    assert found.map == pytest.approx(1)

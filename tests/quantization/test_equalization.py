@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import graphs
+import numpy as np
+import pytest
+from graphs import CHANNELS, Builder, feeds_of, model_of
+
+from qbench.calibration.collect import with_outputs
+from qbench.calibration.statistics import TensorStatistics
+from qbench.model.prepare import prepare
+from qbench.placement.targets import place
+from qbench.quantization.equalization import (
+    equalize,
+    equalized_name,
+    factor_candidates,
+    range_behind,
+    readers_to_equalize,
+)
+
+FACTORS = np.geomspace(0.01, 1, CHANNELS).astype(np.float32)
+
+
+def statistics(*sizes: float) -> TensorStatistics:
+    """Of a tensor whose channels are uniform, with these largest magnitudes."""
+    found = TensorStatistics()
+    unit = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)
+    found.add(unit * np.float32(sizes).reshape(1, -1, 1, 1), 1)
+    return found
+
+
+def test_candidates_follow_peaks_and_root_mean_squares() -> None:
+    peaks, half, *_ = factor_candidates(statistics(1, 4, 100))
+    assert peaks == pytest.approx([0.01, 0.04, 1])
+    assert half == pytest.approx([0.1, 0.2, 1])
+
+
+def test_there_are_no_candidates_for_one_channel_or_for_zeros() -> None:
+    assert factor_candidates(statistics(1)) == []
+    assert factor_candidates(statistics(0, 0)) == []
+    assert factor_candidates(TensorStatistics()) == []
+
+
+def test_the_range_behind_the_peaks_is_that_of_the_largest_channel() -> None:
+    seen = statistics(1, 4, 100)
+    assert range_behind(seen, factor_candidates(seen)[0]) == pytest.approx((-100, 100))
+
+
+def silu(group: int) -> Builder:
+    b = Builder()
+    first = b.conv("first", b.x)
+    gated = b.node("Mul", "gated", first, b.node("Sigmoid", "gate", first))
+    b.conv("second", gated, group=group)
+    return b
+
+
+def gemm(transposed: int) -> Builder:
+    b = Builder((2, CHANNELS))
+    hidden = b.node("Tanh", "gated", b.x)
+    shape = (5, CHANNELS) if transposed else (CHANNELS, 5)
+    b.node("Gemm", "second", hidden, b.weight("w", *shape), transB=transposed)
+    return b
+
+
+def spelled_out_norm() -> Builder:
+    b = Builder((2, 3, CHANNELS))
+    gamma = b.constant("gamma", np.linspace(0.5, 2, CHANNELS, dtype=np.float32))
+    beta = b.constant("beta", np.linspace(-1, 1, CHANNELS, dtype=np.float32))
+    gated = b.node("Add", "gated", b.node("Mul", "scaled", b.x, gamma), beta)
+    b.node("MatMul", "second", gated, b.weight("w", CHANNELS, 4))
+    return b
+
+
+def layer_norm() -> Builder:
+    b = Builder((2, 3, CHANNELS))
+    gamma = b.constant("gamma", np.linspace(0.5, 2, CHANNELS, dtype=np.float32))
+    beta = b.constant("beta", np.linspace(-1, 1, CHANNELS, dtype=np.float32))
+    gated = b.node("LayerNormalization", "gated", b.x, gamma, beta)
+    b.node("MatMul", "second", gated, b.weight("w", CHANNELS, 4))
+    return b
+
+
+def behind_relu() -> Builder:
+    b = Builder()
+    b.conv("second", b.node("Relu", "gated", b.conv("first", b.x)))
+    return b
+
+
+CASES = {
+    "depthwise": (silu(CHANNELS), True),
+    "grouped": (silu(2), True),
+    "dense": (silu(1), True),
+    "gemm": (gemm(0), True),
+    "gemm transposed": (gemm(1), True),
+    "norm spelled out": (spelled_out_norm(), False),
+    "LayerNormalization": (layer_norm(), False),
+    "conv and Relu": (behind_relu(), False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_is_computed_and_a_mul_is_added_only_where_nothing_takes_the_factors(
+    case: str,
+) -> None:
+    builder, needs_mul = CASES[case]
+    model = prepare(model_of(builder.model("second")))
+    changed = equalize(model.ir, {"gated": FACTORS}, ["second"])
+    assert len(changed.graph) - len(model.ir.graph) == int(needs_mul)
+    feeds = feeds_of(model)
+    expected = graphs.run(with_outputs(model.ir, ["second", "gated"]), feeds)
+    found = graphs.run(with_outputs(changed, ["second", equalized_name("gated")]), feeds)
+    assert found["second"] == pytest.approx(expected["second"], rel=1e-3, abs=1e-4)
+    by = FACTORS.reshape(-1, 1, 1) if expected["gated"].ndim == 4 else FACTORS
+    divided = found[equalized_name("gated")]
+    assert divided * by == pytest.approx(expected["gated"], rel=1e-3, abs=1e-4)
+
+
+def test_other_readers_keep_the_tensor_as_it_is() -> None:
+    b = Builder()
+    gated = b.node("Relu", "gated", b.conv("first", b.x))
+    second = b.conv("second", gated)
+    model = prepare(model_of(b.model(b.node("Add", "sum", second, gated))))
+    changed = equalize(model.ir, {"gated": FACTORS}, ["first", "second"])
+    feeds = feeds_of(model)
+    expected = graphs.run(model.ir, feeds)["sum"]
+    assert graphs.run(changed, feeds)["sum"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert [node.op_type for node in changed.graph].count("Mul") == 1
+
+
+def test_two_activations_multiplied_cannot_take_factors() -> None:
+    b = Builder((2, 4, 4))
+    b.node("MatMul", "second", b.node("Tanh", "gated", b.x), b.x)
+    model = prepare(model_of(b.model("second")))
+    (value,) = (v for node in model.ir.graph for v in node.outputs if v.name == "gated")
+    assert readers_to_equalize(value, ["second"]) == []
+
+
+def test_a_plan_of_the_equalized_graph_quantizes_the_divided_tensor() -> None:
+    builder = silu(CHANNELS)
+    builder.conv("third", "second")
+    model = prepare(model_of(builder.model("third")))
+    changed = replace(model, ir=equalize(model.ir, {"gated": FACTORS}, ["second"]))
+    for target in ("tensorrt", "cpu"):
+        plan = place(changed, target)
+        assert equalized_name("gated") in plan.observed
+        assert "gated" not in plan.observed

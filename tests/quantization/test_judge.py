@@ -1,0 +1,45 @@
+import graphs
+import numpy as np
+import onnx
+import pytest
+from graphs import CHANNELS, Builder, feeds_of, model_of
+
+from qbench.data.samples import Sample
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.quantization.judge import Judge, run_samples
+
+
+def samples_for(model: Model, count: int = 3) -> list[Sample]:
+    return [Sample(str(seed), feeds_of(model, seed)) for seed in range(count)]
+
+
+def test_the_float_model_has_no_noise() -> None:
+    model = prepare(model_of(graphs.fragile()))
+    samples = samples_for(model)
+    judge = Judge(samples, run_samples(model.ir, samples, simulate=False))
+    assert judge.noise(run_samples(model.ir, samples)) == pytest.approx(0, abs=1e-9)
+
+
+def test_outputs_that_change_their_shape_are_not_judged() -> None:
+    builder = Builder(("n", CHANNELS))
+    where = builder.node("NonZero", "where", builder.node("Relu", "relu", builder.x))
+    output = builder.node("Cast", "output", where, to=onnx.TensorProto.FLOAT)
+    model = prepare(model_of(builder.model(output)))
+    samples = samples_for(model)
+    assert not Judge(samples, run_samples(model.ir, samples)).can_judge
+
+
+def test_a_detector_is_judged_by_what_it_detects() -> None:
+    """At 32 pixels there are 21 cells; a coordinate of a cell without an object may be anything."""
+    feeds = {"images": np.zeros((1, 3, 32, 32), np.float32)}
+    output = np.full((1, 6, 21), 1e-4, np.float32)
+    output[0, :4] = 16
+    output[0, 4, 0] = 0.9
+    moved = output.copy()
+    moved[0, 0, 7] = 25
+    missed = output.copy()
+    missed[0, 4, 0] = 0.1
+    judge = Judge([Sample("a", feeds)], [{"out": output}])
+    assert judge.noise([{"out": moved}]) < 1e-6
+    assert judge.noise([{"out": missed}]) > 0.3

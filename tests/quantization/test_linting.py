@@ -1,0 +1,373 @@
+"""The rules of both targets, and for `cpu` that ONNX Runtime obeys them."""
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+from qdq import CHANNELS, S8, U8, QdqBuilder, conv, gemm
+
+from qbench.errors import UsageError
+from qbench.quantization.audit import audit_cpu
+from qbench.quantization.int8 import Int8Options
+from qbench.quantization.linting.finding import ERROR, WARNING, Finding
+from qbench.quantization.linting.lint import RULES, blocking_reasons, lint
+from qbench.quantization.quantize import quantize
+
+Case = Callable[[], onnx.ModelProto]
+
+
+def check(model: onnx.ModelProto, target: str, **options: bool) -> list[Finding]:
+    return list(lint(ir.from_proto(model), target, **options))
+
+
+def rules(model: onnx.ModelProto, target: str) -> set[tuple[str, str]]:
+    return {(found.rule, found.node) for found in check(model, target, saturates=False)}
+
+
+def before_activation(op_type: str, code: Any, *inputs: float) -> onnx.ModelProto:
+    b = QdqBuilder()
+    limits = [b.constant(f"limit{i}", np.float32(value)) for i, value in enumerate(inputs)]
+    y = b.node(op_type, "act", b.qconv("conv", b.qdq(b.x, "x")), *limits)
+    return b.model(b.qdq(y, "y", 6 / 255, code))
+
+
+def relu_and_pool() -> onnx.ModelProto:
+    b = QdqBuilder()
+    relu = b.node("Relu", "relu", b.qconv("conv", b.qdq(b.x, "x")))
+    return b.model(b.qdq(b.node("MaxPool", "pool", relu, kernel_shape=[2, 2]), "y"))
+
+
+def read_twice() -> onnx.ModelProto:
+    b = QdqBuilder()
+    y = b.qconv("conv", b.qdq(b.x, "x"))
+    return b.model(b.qdq(y, "y"), b.node("Neg", "neg", y))
+
+
+def quantized_twice() -> onnx.ModelProto:
+    b = QdqBuilder()
+    y = b.qconv("conv", b.qdq(b.x, "x"))
+    return b.model(b.qdq(y, "y"), b.qdq(y, "z", 0.1))
+
+
+def output_in_the_middle() -> onnx.ModelProto:
+    b = QdqBuilder()
+    y = b.qconv("conv", b.qdq(b.x, "x"))
+    return b.model(y, b.qdq(y, "y"))
+
+
+def without_end() -> onnx.ModelProto:
+    b = QdqBuilder()
+    return b.model(b.qconv("conv", b.qdq(b.x, "x")))
+
+
+def weights_only() -> onnx.ModelProto:
+    b = QdqBuilder()
+    return b.model(b.qdq(b.qconv("conv", b.x), "y", code=S8))
+
+
+def inputs_only() -> onnx.ModelProto:
+    b = QdqBuilder()
+    return b.model(b.qdq(b.conv("conv", b.qdq(b.x, "x", code=S8)), "y", code=S8))
+
+
+def signed_read_twice() -> onnx.ModelProto:
+    b = QdqBuilder()
+    x = b.qdq(b.x, "x", code=S8)
+    return b.model(*(b.qdq(b.qconv(f"conv{i}", x), f"y{i}", code=S8) for i in range(2)))
+
+
+def signed_pool() -> onnx.ModelProto:
+    """Integers that a MaxPool moves, between Q and DQ."""
+    b = QdqBuilder()
+    pooled = b.node("MaxPool", "pool", b.q(b.x, "x", code=S8), kernel_shape=[1, 1])
+    x = b.node("DequantizeLinear", "x.dq", pooled, "x.scale", "x.zero")
+    return b.model(b.qdq(b.qconv("conv", x), "y", code=S8))
+
+
+def unary(op_type: str, scale: float = 0.05, **attributes: Any) -> onnx.ModelProto:
+    b = QdqBuilder()
+    return b.model(b.qdq(b.node(op_type, "node", b.qdq(b.x, "x"), **attributes), "y", scale))
+
+
+def times_constant() -> onnx.ModelProto:
+    b = QdqBuilder()
+    two = b.constant("two", np.float32(2))
+    return b.model(b.qdq(b.node("Mul", "mul", b.qdq(b.x, "x"), two), "y"))
+
+
+def with_bias(scale: float) -> onnx.ModelProto:
+    b = QdqBuilder()
+    inputs = b.qdq(b.x, "x"), b.qweight("w", (CHANNELS, CHANNELS, 3, 3)), b.qbias("b", scale)
+    return b.model(b.qdq(b.node("Conv", "conv", *inputs, pads=[1] * 4), "y"))
+
+
+def conv_transpose() -> onnx.ModelProto:
+    b = QdqBuilder()
+    weight = b.qweight("w", (CHANNELS, CHANNELS, 2, 2), axis=1)
+    y = b.node("ConvTranspose", "up", b.qdq(b.x, "x"), weight, strides=[2, 2])
+    return b.model(b.qdq(y, "y"))
+
+
+def moved(op_type: str, **attributes: Any) -> onnx.ModelProto:
+    """Data movement between a convolution and both of its pairs."""
+    b = QdqBuilder()
+    x = b.node(op_type, "before", b.qdq(b.x, "x"), **attributes)
+    return b.model(b.qdq(b.node(op_type, "after", b.qconv("conv", x), **attributes), "y"))
+
+
+def flattened() -> onnx.ModelProto:
+    b = QdqBuilder()
+    return b.model(b.qdq(b.node("Flatten", "after", b.qconv("conv", b.qdq(b.x, "x"))), "y"))
+
+
+def wide() -> onnx.ModelProto:
+    return conv(np.uint16(32768), opset=21)
+
+
+FLOAT: dict[str, tuple[Case, str, set[str]]] = {
+    "an output that another node reads": (read_twice, "float-output", {"conv"}),
+    "an output that is quantized twice": (quantized_twice, "float-output", {"conv"}),
+    "an output of the model": (output_in_the_middle, "float-output", {"conv"}),
+    "no output pair": (without_end, "float-output", {"conv"}),
+    "flatten is no way": (flattened, "float-output", {"conv"}),
+    "a zero-point amid a relu": (lambda: before_activation("Relu", U8), "mid-range", {"conv"}),
+    "a zero-point behind relu and pool": (relu_and_pool, "mid-range", {"conv"}),
+    "a range beyond a clip": (
+        lambda: before_activation("Clip", np.uint8(0), 0.0, 5.0),
+        "mid-range",
+        {"conv"},
+    ),
+    "a leaky relu": (lambda: before_activation("LeakyRelu", U8), "float-output", {"conv"}),
+    "float inputs": (weights_only, "float-input", {"conv"}),
+    "a float factor": (times_constant, "float-input", {"mul"}),
+    "int8 that two read": (signed_read_twice, "signed", {"conv0", "conv1"}),
+    "int8 out of a pool": (signed_pool, "signed", {"conv"}),
+    "16 bits": (wide, "wide-type", {"conv"}),
+    "a transposed convolution": (conv_transpose, "no-kernel", {"up"}),
+    "an operator without kernel": (lambda: unary("Elu"), "no-kernel", {"node"}),
+    "a bias of another scale": (lambda: with_bias(0.3), "bias-scale", {"conv"}),
+    "beta": (lambda: gemm(bias="good", beta=0.5), "gemm-form", {"gemm"}),
+    "float bias and output": (lambda: gemm(bias="float", ends=False), "gemm-form", {"gemm"}),
+    "int8 activations by channel": (
+        lambda: conv(S8, scale=np.full(CHANNELS, 0.05)),
+        "channel-activation",
+        {"conv"},
+    ),
+}
+"""What ONNX Runtime leaves in float, the rule that says why, and the nodes."""
+
+FUSED: dict[str, Case] = {
+    "uint8": conv,
+    "int8 in pairs": lambda: conv(S8),
+    "one scale": lambda: conv(axis=None),
+    "relu with its lowest code": lambda: before_activation("Relu", np.uint8(0)),
+    "clip over its range": lambda: before_activation("Clip", np.uint8(0), 0.0, 6.0),
+    "a bias in scale": lambda: with_bias(0.05 * 0.01),
+    "a gemm": lambda: gemm(bias="good"),
+    "a gemm that ends float": lambda: gemm(bias="good", ends=False),
+    "a gemm of float bias": lambda: gemm(bias="float"),
+    "a pool on both sides": lambda: moved("MaxPool", kernel_shape=[1, 1]),
+    "a transposition on both sides": lambda: moved("Transpose", perm=[0, 1, 3, 2]),
+    "a sigmoid": lambda: unary("Sigmoid"),
+}
+
+
+@pytest.mark.parametrize("name", FLOAT)
+def test_a_rule_tells_what_onnx_runtime_leaves_in_float(name: str, tmp_path: Path) -> None:
+    make, rule, nodes = FLOAT[name]
+    if "int8" in name and platform.machine() not in {"x86_64", "AMD64"}:
+        pytest.skip("only x86 lacks kernels for int8 activations")
+    model = make()
+    assert {(rule, node) for node in nodes} <= rules(model, "cpu")
+    onnx.save(model, tmp_path / "m.onnx")
+    unfused = {node.name: node.reason for node in audit_cpu(tmp_path / "m.onnx").unfused}
+    assert unfused.keys() == nodes
+    assert unfused.items() <= blocking_reasons(ir.from_proto(model), "cpu").items()
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_no_rule_blocks_what_onnx_runtime_fuses(name: str, tmp_path: Path) -> None:
+    model = FUSED[name]()
+    assert check(model, "cpu", saturates=False) == []
+    onnx.save(model, tmp_path / "m.onnx")
+    assert audit_cpu(tmp_path / "m.onnx").unfused == ()
+
+
+@pytest.mark.parametrize("pattern", graphs.PATTERNS)
+def test_what_qbench_writes_keeps_all_rules(pattern: str) -> None:
+    model = graphs.model_of(graphs.PATTERNS[pattern]())
+    table = graphs.table_of(model, 2)
+    options = Int8Options(method="minmax", effort="fast", weight_bits=7)
+    for target in RULES:
+        written = quantize(model, target=target, table=table, options=options)
+        assert lint(written.ir, target, saturates=True) == ()
+
+
+def test_scales_by_input_channel_are_wrong_on_cpu_and_float_on_tensorrt() -> None:
+    model = conv(S8, axis=1)
+    (found,) = check(model, "cpu", saturates=False)
+    assert (found.rule, found.severity, found.tensor) == ("weight-axis", ERROR, "conv.w.dq")
+    assert found.reason == "its weights have scales along axis 1, which its kernel takes for 0"
+    (found,) = check(model, "tensorrt")
+    assert (found.rule, found.severity) == ("weight-axis", WARNING)
+
+
+def test_a_gemm_by_input_channel_is_wrong_on_cpu() -> None:
+    (found,) = check(gemm(axis=1), "cpu", saturates=False)
+    assert (found.rule, found.severity) == ("weight-axis", ERROR)
+
+
+def test_a_gemm_takes_its_bias_in_the_wrong_scale() -> None:
+    (found,) = check(gemm(bias="bad"), "cpu", saturates=False)
+    assert (found.rule, found.severity) == ("bias-scale", ERROR)
+
+
+def test_uint8_activations_by_channel_are_an_error_on_cpu() -> None:
+    found = check(conv(scale=np.full(CHANNELS, 0.05)), "cpu", saturates=False)
+    assert [(f.rule, f.severity) for f in found] == [("channel-activation", ERROR)]
+
+
+def test_a_pool_that_changes_the_scale_runs_in_float() -> None:
+    model = unary("MaxPool", scale=0.07, kernel_shape=[1, 1])
+    assert rules(model, "cpu") == {("moved-scale", "node")}
+
+
+def concat(second: float, *, ends: bool = False) -> onnx.ModelProto:
+    b = QdqBuilder()
+    parts = b.qdq(b.x, "a", code=S8), b.qdq(b.node("Relu", "r", b.x), "b", second, S8)
+    joined = b.node("Concat", "joined", *parts, axis=1)
+    joined = b.qdq(joined, "j", code=S8) if ends else joined
+    y = b.qconv("conv", joined, shape=(CHANNELS, 2 * CHANNELS, 3, 3))
+    return b.model(b.qdq(y, "y", code=S8))
+
+
+def split_activation() -> onnx.ModelProto:
+    b = QdqBuilder()
+    y = b.qdq(b.qconv("conv", b.qdq(b.x, "x", code=S8)), "y", code=S8)
+    return b.model(b.qdq(b.node("Relu", "relu", y), "z", code=S8))
+
+
+def computed_scale() -> onnx.ModelProto:
+    b = QdqBuilder()
+    scale = b.node("ReduceMax", "largest", b.x, keepdims=0)
+    return b.model(b.qconv("conv", b.qdq(b.x, "x", scale, S8)))
+
+
+def qlinear() -> onnx.ModelProto:
+    b = QdqBuilder()
+    x = b.q(b.x, "x")
+    weight = b.constant("w", np.ones((CHANNELS, CHANNELS, 1, 1), np.int8))
+    scale, zero = b.constant("w.scale", np.float32(0.1)), b.constant("w.zero", S8)
+    y = b.node(
+        "QLinearConv", "conv", x, "x.scale", "x.zero", weight, scale, zero, "x.scale", "x.zero"
+    )
+    return b.model(b.node("DequantizeLinear", "y", y, "x.scale", "x.zero"))
+
+
+def codes_as_output() -> onnx.ModelProto:
+    b = QdqBuilder()
+    model = b.model(b.q(b.qconv("conv", b.qdq(b.x, "x", code=S8)), "y", code=S8))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT8
+    return model
+
+
+def float8() -> onnx.ModelProto:
+    b = QdqBuilder()
+    b.constants.append(helper.make_tensor("z", TensorProto.FLOAT8E4M3FN, [], [0.0]))
+    scale = b.constant("s", np.float32(0.1))
+    codes = b.node("QuantizeLinear", "q", b.x, scale, "z")
+    return b.model(b.node("DequantizeLinear", "dq", codes, scale, "z"))
+
+
+TENSORRT: dict[str, tuple[Case, set[tuple[str, str]]]] = {
+    "int8": (lambda: conv(S8), set()),
+    "equal concat": (lambda: concat(0.05), set()),
+    "requantized concat": (lambda: concat(0.07, ends=True), set()),
+    "unequal concat": (lambda: concat(0.07), {("concat-scales", "conv")}),
+    "weights only": (weights_only, {("weights-only", "conv")}),
+    "inputs only": (inputs_only, {("inputs-only", "conv")}),
+    "by channel": (
+        lambda: conv(S8, scale=np.full(CHANNELS, 0.05)),
+        {("channel-activation", "conv")},
+    ),
+    "zero-point": (lambda: conv(np.int8(3)), {("zero-point", "x.q"), ("zero-point", "y.q")}),
+    "uint8": (lambda: conv(np.uint8(0)), {("unsigned", "x.q"), ("unsigned", "y.q")}),
+    "no zero-point": (lambda: conv(None), {("unsigned", "x.q"), ("unsigned", "y.q")}),
+    "16 bits": (lambda: conv(np.int16(0), opset=21), {("type", "x.q"), ("type", "y.q")}),
+    "early axis": (
+        lambda: conv(S8, opset=12),
+        {("early-axis", "conv.w.dq"), ("weight-axis", "conv")},
+    ),
+    "early fp8": (float8, {("type", "q")}),
+    "computed scale": (computed_scale, {("computed-scale", "x.q")}),
+    "split activation": (split_activation, {("split-activation", "conv")}),
+    "integers": (codes_as_output, {("unpaired", "y.q")}),
+}
+
+
+@pytest.mark.parametrize("name", TENSORRT)
+def test_rules_of_tensorrt(name: str) -> None:
+    make, expected = TENSORRT[name]
+    assert rules(make(), "tensorrt") == expected
+
+
+def test_an_integer_bias_is_an_error_for_tensorrt() -> None:
+    found = [f for f in check(with_bias(1.0), "tensorrt") if f.rule == "integer-bias"]
+    assert [(f.severity, f.node, f.tensor) for f in found] == [(ERROR, "conv", "b.dq")]
+
+
+def test_integer_operators_are_an_error_for_tensorrt_only() -> None:
+    assert ("integer-operator", "conv") in rules(qlinear(), "tensorrt")
+    assert rules(qlinear(), "cpu") == set()
+
+
+@pytest.mark.parametrize("target", RULES)
+@pytest.mark.parametrize("scale", [0.0, -0.1, np.inf, np.nan])
+def test_impossible_scales(scale: float, target: str) -> None:
+    found = [f for f in check(conv(S8, scale=scale), target) if f.rule == "impossible-scale"]
+    assert [(f.severity, f.node, f.tensor) for f in found] == [(ERROR, "x.q", "x")]
+    assert found[0].reason == f"its scale is {scale:g}"
+
+
+def test_a_scale_of_one_is_suspect_but_not_on_pixels() -> None:
+    b = QdqBuilder()
+    x = b.qdq(b.node("Slice", "s", b.x, *(b.constant(n, np.array([1])) for n in "abc")), "x", 1.0)
+    model = b.model(b.qdq(b.qconv("conv", x), "y", 1.0))
+    assert rules(model, "cpu") == {("default-scale", "y.q")}
+
+
+def test_full_range_weights_saturate_in_pairs() -> None:
+    (found,) = check(conv(largest=127), "cpu", saturates=True)
+    assert (found.rule, found.severity, found.node) == ("saturation", WARNING, "conv")
+    assert found.reason.endswith("% of its weight pairs may exceed 16 bits")
+    assert check(conv(largest=64), "cpu", saturates=True) == []
+    assert check(conv(largest=127), "cpu", saturates=False) == []
+
+
+def test_pairs_of_unlike_sign_do_not_saturate() -> None:
+    model = conv(axis=None)
+    codes = np.full((CHANNELS, CHANNELS, 3, 3), 127, np.int8)
+    codes[:, 1::2] = -127
+    index = next(i for i, t in enumerate(model.graph.initializer) if t.name == "conv.w")
+    model.graph.initializer[index].CopyFrom(onnx.numpy_helper.from_array(codes, "conv.w"))
+    assert check(model, "cpu", saturates=True) == []
+
+
+def test_nodes_without_names_are_named() -> None:
+    model = without_end()
+    for node in model.graph.node:
+        node.name = ""
+    (found,) = check(model, "cpu", saturates=False)
+    assert found.node
+
+
+def test_an_unknown_target() -> None:
+    with pytest.raises(UsageError, match="unknown target 'gpu'; choose one of cpu, tensorrt"):
+        check(conv(), "gpu")

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qbench.model.decoders import Candidates
+from qbench.quantization.noise import decibels, detection_noise, relative_noise
+
+
+def test_noise_of_scores_counts_beside_that_of_coordinates() -> None:
+    random = np.random.default_rng(0)
+    boxes = random.uniform(0, 320, (2, 1, 4, 500))
+    scores = random.uniform(0, 1, (2, 1, 6, 500))
+    reference = np.concatenate([boxes, scores], axis=2).astype(np.float32)
+    shuffled = np.concatenate([boxes, random.permuted(scores, axis=3)], axis=2)
+    assert relative_noise(reference, shuffled.astype(np.float32)) > 0.4
+    assert relative_noise(reference, reference) == 0
+
+
+@given(st.floats(0.001, 0.2), st.floats(0.01, 1000))
+def test_noise_of_logits_is_error_over_variance(share: float, size: float) -> None:
+    random = np.random.default_rng(0)
+    reference = random.normal(0, size, (16, 1, 1000)).astype(np.float32)
+    noise = random.normal(0, size * np.sqrt(share), reference.shape).astype(np.float32)
+    assert relative_noise(reference, reference + noise) == pytest.approx(share, rel=0.1)
+
+
+def test_a_constant_output_is_right_or_ruined() -> None:
+    constant = np.ones((2, 3), np.float32)
+    assert relative_noise(constant, constant) == 0
+    assert relative_noise(constant, constant + 1) == 1
+
+
+def test_an_output_of_nan_is_ruined() -> None:
+    reference = np.random.default_rng(0).normal(size=(2, 1, 10)).astype(np.float32)
+    broken = reference.copy()
+    broken[0, 0, 0] = np.nan
+    assert relative_noise(reference, broken) == 1
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(1.0, 0), (0.01, 20), (0.0, 120)])
+def test_decibels(noise: float, expected: float) -> None:
+    assert decibels(noise) == pytest.approx(expected)
+
+
+def proposals(move: float = 0, share: float = 1, where: int = 0) -> list[Candidates]:
+    """Two images with one sure object each, among ten boxes; one box is moved."""
+    boxes = np.tile([10.0, 10, 30, 30], (10, 1))
+    boxes[where] += move
+    scores = np.full((10, 3), 1e-3)
+    scores[0, 1] = 0.9 * share
+    return [Candidates(boxes, scores)] * 2
+
+
+def test_a_box_matters_where_there_is_an_object() -> None:
+    assert detection_noise(proposals(), proposals()) == 0
+    # A tenth of the side, squared, and averaged with scores that are right.
+    assert detection_noise(proposals(), proposals(move=2)) == pytest.approx(0.005, rel=1e-3)
+    assert detection_noise(proposals(), proposals(move=2, where=5)) < 1e-7
+
+
+def test_scores_count_by_their_energy() -> None:
+    assert detection_noise(proposals(), proposals(share=0.9)) == pytest.approx(0.005, rel=1e-2)
+
+
+def test_an_image_cannot_be_worse_than_lost() -> None:
+    assert detection_noise(proposals(), proposals(move=1e6, share=-50)) == 1
+    assert detection_noise(proposals(), proposals(move=np.nan, share=np.nan)) == 1

@@ -1,0 +1,156 @@
+import logging
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import graphs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qbench.data.samples import Sample
+from qbench.errors import UsageError
+from qbench.model.load import Model
+from qbench.quantization import fallback, search
+from qbench.quantization.int8 import Int8Options
+from qbench.quantization.judge import Judge, run_samples
+from qbench.quantization.noise import decibels
+from qbench.quantization.search import Budget, Found, to_int8
+
+
+@pytest.fixture
+def model() -> Model:
+    return graphs.model_of(graphs.fragile())
+
+
+@pytest.fixture
+def samples(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
+    """Samples that stand in for the calibration images."""
+    found = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(4)]
+    monkeypatch.setattr(search, "samples_of", lambda *_: found)
+    return found
+
+
+def searched(model: Model, target: str = "tensorrt", effort: str = "balanced") -> Found:
+    return to_int8(model, target, graphs.table_of(model), Int8Options(effort=effort))
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_each_step_gains_and_the_figure_is_that_of_the_graph(
+    model: Model, samples: list[Sample], target: str
+) -> None:
+    found = searched(model, target)
+    gains = [step.output_sqnr_db for step in found.steps]
+    assert gains == sorted(gains)
+    assert gains[-1] > gains[0] + 10
+    judge = Judge(samples, run_samples(model.ir, samples, simulate=False))
+    assert found.output_sqnr_db == pytest.approx(
+        decibels(judge.noise(run_samples(found.graph.ir, samples))), abs=0.1
+    )
+
+
+@pytest.mark.usefixtures("samples")
+def test_equalization_saves_what_no_range_could(model: Model) -> None:
+    found = searched(model)
+    assert list(found.choice.factors) == ["unlike"]
+    assert "depthwise" in found.graph.plan.quantized
+
+
+@pytest.mark.usefixtures("samples")
+def test_what_int8_ruins_stays_float_and_says_why(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qbench.quantization.refine.factor_candidates", lambda _: [])
+    found = searched(model)
+    reasons = {node.name: node.reason for node in found.graph.plan.floats}
+    assert "tensor unlike alone would leave" in reasons["depthwise"]
+    assert found.steps[-1].name == "float nodes"
+
+
+@pytest.mark.usefixtures("samples")
+def test_most_of_the_model_stays_int8_unless_it_is_ruined(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qbench.quantization.refine.factor_candidates", lambda _: [])
+    monkeypatch.setattr(fallback, "_ALLOWANCES", ((1.0, 0.95),))
+    assert searched(model).graph.plan.floats == ()
+
+
+@pytest.mark.usefixtures("samples")
+def test_a_search_ends_when_its_trials_are_spent(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "BUDGETS", MappingProxyType({"balanced": Budget(2, 4, 1)}))
+    found = searched(model)
+    assert found.choice.factors == {}
+
+
+def test_without_images_the_plan_is_kept_and_the_log_says_so(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = searched(model)
+    assert (found.graph.plan.floats, found.output_sqnr_db) == ((), None)
+    assert "samples of the calibration table cannot be looked at" in caplog.text
+
+
+def test_effort_fast_looks_at_no_sample(model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    found = searched(model, effort="fast")
+    assert (found.graph.plan.floats, found.steps, caplog.text) == ((), (), "")
+
+
+@pytest.mark.usefixtures("samples")
+def test_a_search_tells_how_far_it_is(model: Model) -> None:
+    told: list[tuple[int, int]] = []
+    options = Int8Options(on_progress=lambda done, most: told.append((done, most)))
+    to_int8(model, "tensorrt", graphs.table_of(model), options)
+    done, most = zip(*told, strict=True)
+    assert 0 < done[0] <= done[-1] <= most[0]
+    assert (list(done), len(set(most))) == (sorted(done), 1)
+
+
+@pytest.mark.usefixtures("samples")
+def test_the_same_search_finds_the_same(model: Model) -> None:
+    first, second = searched(model), searched(model)
+    assert first.choice.ranges == second.choice.ranges
+    for tensor, factors in first.choice.factors.items():
+        np.testing.assert_array_equal(factors, second.choice.factors[tensor])
+
+
+def test_an_unknown_effort() -> None:
+    with pytest.raises(UsageError, match="unknown effort 'lazy'; choose one of fast, balanced"):
+        Int8Options(effort="lazy")
+
+
+@pytest.mark.usefixtures("samples")
+def test_what_was_found_is_kept_beside_the_table_for_its_options_alone(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = replace(graphs.table_of(model), path=tmp_path / "m.json")
+    found = to_int8(model, "tensorrt", table, Int8Options())
+    assert (tmp_path / "m.tensorrt.choice.json").exists()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(search, "samples_of", refuse)
+    again = to_int8(model, "tensorrt", table, Int8Options())
+    assert again.steps == found.steps
+    assert run_graph(again) == pytest.approx(run_graph(found), abs=1e-6)
+    for other in (Int8Options(method="minmax"), Int8Options(effort="thorough")):
+        with pytest.raises(AssertionError, match="searched again"):
+            to_int8(model, "tensorrt", table, other)
+
+
+@pytest.mark.usefixtures("samples")
+def test_a_damaged_choice_is_made_anew(model: Model, tmp_path: Path) -> None:
+    table = replace(graphs.table_of(model), path=tmp_path / "m.json")
+    (tmp_path / "m.tensorrt.choice.json").write_text("{")
+    assert to_int8(model, "tensorrt", table, Int8Options()).steps
+    assert (tmp_path / "m.tensorrt.choice.json").stat().st_size > 10
+
+
+def run_graph(found: Found) -> NDArray[np.float32]:
+    model = graphs.model_of(graphs.fragile())
+    (output,) = graphs.run(found.graph.ir, graphs.feeds_of(model)).values()
+    return output
