@@ -3,10 +3,8 @@
 What a platform does not tell is None; nothing here fails on a machine that lacks a tool or a file.
 """
 
-import csv
 import os
 import platform
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,24 +12,13 @@ from pathlib import Path
 import msgspec
 
 from qbench import artifacts
+from qbench.runtimes.command import command_output
 from qbench.runtimes.cpu import cpuinfo_field, isa_flags, read_cpuinfo, usable_cores
+from qbench.runtimes.gpu import Gpu, gpu_summary
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _STATUS = Path("/proc/self/status")
 _CGROUP = Path("/sys/fs/cgroup")
-_TOOL_SECONDS = 10.0
-_GPU_FIELDS = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm"
-
-
-class Gpu(msgspec.Struct, frozen=True):
-    """A GPU as `nvidia-smi` reports it; `sm_clock_mhz` is that of the moment."""
-
-    name: str
-    driver: str
-    memory_bytes: int | None
-    compute_capability: str
-    sm_clock_mhz: int | None
-    max_sm_clock_mhz: int | None
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -79,7 +66,7 @@ def capture() -> Environment:
         os=platform.platform(),
         python=platform.python_version(),
         versions=artifacts.versions(),
-        git_commit=_output("git", "rev-parse", "HEAD"),
+        git_commit=command_output("git", "rev-parse", "HEAD"),
         gpus=gpu_summary(),
         time_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -97,7 +84,9 @@ def cpu_model(cpuinfo: str) -> str:
     """Return the processor's name from the text of /proc/cpuinfo, or from the platform."""
     if name := cpuinfo_field(cpuinfo, "model name"):
         return name
-    if sys.platform == "darwin" and (name := _output("sysctl", "-n", "machdep.cpu.brand_string")):
+    if sys.platform == "darwin" and (
+        name := command_output("sysctl", "-n", "machdep.cpu.brand_string")
+    ):
         return name
     return platform.processor() or platform.machine() or "unknown"
 
@@ -110,22 +99,6 @@ def core_quota(cgroup: Path) -> float | None:
         quota = _read(cgroup / "cpu/cpu.cfs_quota_us") or "-1"
         period = _read(cgroup / "cpu/cpu.cfs_period_us") or "1"
     return None if quota in ("max", "-1") else int(quota) / int(period)
-
-
-def gpu_summary() -> tuple[Gpu, ...] | None:
-    """Return the machine's NVIDIA GPUs, None where `nvidia-smi` is missing or finds no driver."""
-    table = _output("nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits")
-    return None if table is None else parse_gpus(table)
-
-
-def parse_gpus(table: str) -> tuple[Gpu, ...]:
-    """Read the CSV of `nvidia-smi`; a figure that the GPU does not report becomes None."""
-    rows = csv.reader(table.splitlines(), skipinitialspace=True)
-    return tuple(
-        Gpu(name, driver, memory and memory << 20, capability, clock, max_clock)
-        for name, driver, mebibytes, capability, now, top in rows
-        for memory, clock, max_clock in [(_number(mebibytes), _number(now), _number(top))]
-    )
 
 
 def peak_rss_bytes() -> int | None:
@@ -145,28 +118,8 @@ def peak_rss_bytes() -> int | None:
     return reported if sys.platform == "darwin" else reported << 10
 
 
-def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
-
-
 def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError:
         return None
-
-
-def _output(*command: str) -> str | None:
-    """Return what `command` prints, None where it is missing, fails or hangs."""
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_TOOL_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

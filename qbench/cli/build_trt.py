@@ -84,10 +84,10 @@ def build_trt(arguments: _Arguments) -> None:
     11 and TensorRT for RTX.
     """
     from qbench.engines.build import build_engine
-    from qbench.engines.flavour import find_flavour
     from qbench.engines.profiles import check_shapes, parse_shapes
     from qbench.engines.targets import check_targets
     from qbench.model.load import load
+    from qbench.runtimes.flavour import find_flavour
 
     find_flavour(arguments.backend)  # before any work: without TensorRT there is nothing to do
     options = arguments.options()

@@ -19,7 +19,7 @@ def doctor(as_json: bool) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.benchmarking.environment import capture
     from qbench.cli.render import print_json
-    from qbench.engines.flavour import installed_flavours
+    from qbench.runtimes.flavour import installed_flavours
     from qbench.runtimes.providers import probe_providers
 
     environment = capture()

@@ -20,7 +20,6 @@ from qbench.engines.audit import (
     node_name,
 )
 from qbench.engines.builder import build
-from qbench.engines.flavour import find_flavour
 from qbench.engines.profiles import parse_shapes, profile_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
@@ -36,6 +35,7 @@ from qbench.quantization.encodings import (
 )
 from qbench.quantization.linting.finding import ERROR, Finding
 from qbench.quantization.linting.lint import blocking_reasons, lint
+from qbench.runtimes.flavour import find_flavour
 
 _FLOAT = "Float"
 

@@ -13,7 +13,6 @@ from qbench.calibration.table import CalibrationTable
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import BuildResult, OnProgress, build
-from qbench.engines.flavour import find_flavour
 from qbench.engines.manifest import EngineManifest, Source, write_manifest
 from qbench.engines.profiles import parse_shapes, profile_for, shapes_of
 from qbench.engines.protocol import BuildOptions, BuildRequest
@@ -25,6 +24,7 @@ from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
 from qbench.quantization.quantize import QuantizedModel, quantize, table_for
+from qbench.runtimes.flavour import find_flavour
 
 PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
 """Precisions of engines; the ONNX file carries them, since the network is strongly typed."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from qbench.engines.flavour import Flavour
 from qbench.engines.profiles import ShapeProfile
+from qbench.runtimes.flavour import Flavour
 
 
 class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

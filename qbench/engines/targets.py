@@ -1,7 +1,5 @@
 """The GPUs that an engine is built for."""
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -22,8 +20,6 @@ LEAST_GPU = {"bf16": 80, "int4": 80, "fp8": 89}
 
 TensorRT for RTX 1.7 refuses to build where one of the targets is older.
 """
-
-_MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
 def check_targets(precision: str, wanted: Sequence[str]) -> None:
@@ -76,20 +72,3 @@ def choose_targets(
         return tuple(dict.fromkeys(wanted))
     able = [f"sm{number}" for number in numbers if number >= least]
     return (gpu,) if gpu in able else tuple(name for name in DEFAULT_TARGETS if name in able)
-
-
-def current_gpu() -> str | None:
-    """Return the compute capability of the first GPU (`sm86`), or None where there is none."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    # Every call of the driver returns 0 on success, so the first failure ends the chain.
-    failed = (
-        driver.cuInit(0)
-        or driver.cuDeviceGet(ctypes.byref(device), 0)
-        or driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
-        or driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
-    )
-    return None if failed else f"sm{major.value}{minor.value}"

@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from qbench.artifacts import storage_error
-from qbench.engines.flavour import import_flavour, strongly_typed_network
 from qbench.engines.protocol import (
     BuildRequest,
     Built,
@@ -26,8 +25,10 @@ from qbench.engines.protocol import (
     decode_request,
     encode,
 )
-from qbench.engines.targets import choose_targets, current_gpu
+from qbench.engines.targets import choose_targets
 from qbench.errors import EngineError, QbenchError, UsageError
+from qbench.runtimes.flavour import import_flavour, strongly_typed_network
+from qbench.runtimes.gpu import current_gpu
 
 _SOURCE = re.compile(r"\.? In \S+ at \S+:\d+")
 _LONGEST = 300

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from qbench.benchmarking import environment
-from qbench.benchmarking.environment import Environment, Gpu
+from qbench.benchmarking.environment import Environment
 from qbench.runtimes import cpu
 
 XEON = """processor\t: 0
@@ -75,24 +75,6 @@ def test_core_quota(files: dict[str, str], quota: float | None, tmp_path: Path) 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert environment.core_quota(tmp_path) == quota
-
-
-def test_gpus_as_nvidia_smi_lists_them() -> None:
-    table = "NVIDIA L4, 570.1, 23034, 8.9, 210, 2040\nOrin, 540.4, [N/A], 8.7, [N/A], [N/A]\n"
-    assert environment.parse_gpus(table) == (
-        Gpu("NVIDIA L4", "570.1", 23034 << 20, "8.9", 210, 2040),
-        Gpu("Orin", "540.4", None, "8.7", None, None),
-    )
-
-
-def test_gpu_summary_asks_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'L4, 570.1, 1, 8.9, 2, 3'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    assert environment.gpu_summary() == (Gpu("L4", "570.1", 1 << 20, "8.9", 2, 3),)
-    tool.write_text("#!/bin/sh\nexit 9\n")
-    assert environment.gpu_summary() is None
 
 
 def test_peak_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qbench.engines.flavour import Flavour
 from qbench.engines.protocol import BuildRequest
+from qbench.runtimes.flavour import Flavour
 
 CHANNELS = 8
 SaveModel = Callable[..., Path]

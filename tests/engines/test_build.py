@@ -10,7 +10,6 @@ import pytest
 from qbench.engines import build as module
 from qbench.engines.build import EngineOptions, build_engine
 from qbench.engines.builder import BuildResult
-from qbench.engines.flavour import Flavour
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.errors import CalibrationError, EngineError, ModelError, UsageError
@@ -18,6 +17,7 @@ from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.precision import HalfOptions
 from qbench.quantization.quantize import quantize
+from qbench.runtimes.flavour import Flavour
 
 Requests = list[BuildRequest]
 

@@ -1,4 +1,3 @@
-import ctypes
 from enum import IntEnum
 from types import ModuleType
 
@@ -9,7 +8,6 @@ from qbench.engines.targets import (
     FLOAT_TARGETS,
     check_targets,
     choose_targets,
-    current_gpu,
 )
 from qbench.errors import UsageError
 
@@ -73,38 +71,3 @@ def test_tensorrt_builds_for_the_gpu_at_hand():
         UsageError, match=r"tensorrt cannot build for sm86 ahead of time; .*--backend rtx"
     ):
         choose_targets(ModuleType("tensorrt"), ("sm86",), "sm90")
-
-
-class Driver:
-    """Answers like the CUDA driver, with the given status of `cuInit`."""
-
-    def __init__(self, status):
-        self.status = status
-
-    def cuInit(self, _):  # noqa: N802
-        return self.status
-
-    def cuDeviceGet(self, _device, _ordinal):  # noqa: N802
-        return 0
-
-    def cuDeviceGetAttribute(self, value, attribute, _device):  # noqa: N802
-        value._obj.value = {75: 8, 76: 6}[attribute]
-        return 0
-
-
-def test_current_gpu(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=0))
-    assert current_gpu() == "sm86"
-
-
-def test_no_gpu(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=100))
-    assert current_gpu() is None
-
-
-def test_no_driver(monkeypatch):
-    def missing(_):
-        raise OSError("libcuda.so.1: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert current_gpu() is None

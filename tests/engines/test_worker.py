@@ -8,10 +8,10 @@ pytest.importorskip("tensorrt_rtx")
 
 from qbench.engines.audit import audit, node_name
 from qbench.engines.builder import build
-from qbench.engines.flavour import find_flavour
 from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.engines.protocol import BuildOptions
 from qbench.errors import EngineError, UsageError
+from qbench.runtimes.flavour import find_flavour
 
 # One target named, so that the outcome does not depend on the GPU of this machine.
 SM86 = BuildOptions(target_gpus=("sm86",))

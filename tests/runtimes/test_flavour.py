@@ -6,8 +6,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from qbench.engines.flavour import Flavour, find_flavour, import_flavour, strongly_typed_network
 from qbench.errors import UnfitError, UsageError
+from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour, strongly_typed_network
 
 
 @pytest.fixture

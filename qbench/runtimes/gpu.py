@@ -1,0 +1,60 @@
+"""The NVIDIA GPUs of this machine, asked of the driver; nothing here needs CUDA to be installed."""
+
+import csv
+import ctypes
+import sys
+
+import msgspec
+
+from qbench.runtimes.command import command_output
+
+_FIELDS = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm"
+_MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """A GPU as `nvidia-smi` reports it; `sm_clock_mhz` is that of the moment."""
+
+    name: str
+    driver: str
+    memory_bytes: int | None
+    compute_capability: str
+    sm_clock_mhz: int | None
+    max_sm_clock_mhz: int | None
+
+
+def gpu_summary() -> tuple[Gpu, ...] | None:
+    """Return the machine's NVIDIA GPUs, None where `nvidia-smi` is missing or finds no driver."""
+    table = command_output("nvidia-smi", f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits")
+    return None if table is None else parse_gpus(table)
+
+
+def parse_gpus(table: str) -> tuple[Gpu, ...]:
+    """Read the CSV of `nvidia-smi`; a figure that the GPU does not report becomes None."""
+    rows = csv.reader(table.splitlines(), skipinitialspace=True)
+    return tuple(
+        Gpu(name, driver, memory and memory << 20, capability, clock, max_clock)
+        for name, driver, mebibytes, capability, now, top in rows
+        for memory, clock, max_clock in [(_number(mebibytes), _number(now), _number(top))]
+    )
+
+
+def current_gpu() -> str | None:
+    """Return the compute capability of the first GPU (`sm86`), or None where there is none."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    # Every call of the driver returns 0 on success, so the first failure ends the chain.
+    failed = (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
+        or driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+    )
+    return None if failed else f"sm{major.value}{minor.value}"
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
