@@ -5,35 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import PathType, json_option, packed
+from qbench.cli.options import PathType, ShareType, json_option, packed
 
 if TYPE_CHECKING:
     from qbench.engines.audit_model import ModelAudit
 
 _MOST_NODES = 12
-
-
-class _ShareType(click.ParamType[float]):
-    """A share in percent: `95%`."""
-
-    name = "percent"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the share of 1."""
-        text = str(value).removesuffix("%")
-        try:
-            share = float(text) / 100
-        except ValueError:
-            share = -1.0
-        if not (str(value).endswith("%") and 0 <= share <= 1):
-            self.fail(f"{value!r} is no share; write percent, as in 95%", param, ctx)
-        return share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +34,7 @@ class _Arguments:
 @click.option("--shapes", multiple=True, metavar="NAME=SHAPE", help="Of dynamic inputs (tensorrt).")
 @click.option(
     "--require-int8",
-    type=_ShareType(),
+    type=ShareType(),
     metavar="PERCENT",
     help="Fail where fewer Conv, Gemm and MatMul run in INT8: 95%.",
 )

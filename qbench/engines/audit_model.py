@@ -20,7 +20,7 @@ from qbench.engines.audit import (
     node_name,
 )
 from qbench.engines.builder import build
-from qbench.engines.profiles import parse_shapes, profile_for
+from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
 from qbench.model.load import Model
@@ -159,14 +159,14 @@ def audit_tensorrt(
         UsageError: A dynamic input has no shape.
     """
     assert model.path is not None  # the compiler reads files
-    profile, _ = profile_for(model.inputs, parse_shapes(shapes), image_size)
+    profiles, _ = profiles_for(model.inputs, [parse_shapes(shapes)], image_size)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         request = BuildRequest(
             onnx=model.path,
             output=Path(folder) / "model.engine",
             log=Path(folder) / "model.log",
             flavour=find_flavour("rtx"),
-            profile=profile,
+            profiles=profiles,
         )
         try:
             layers = build(request).layers

@@ -44,7 +44,7 @@ def test_request_survives_the_pipe(job):
     shapes = ShapeRange((1, 3), (2, 3), (4, 3))
     full = msgspec.structs.replace(
         job,
-        profile=ShapeProfile({"x": shapes}),
+        profiles=(ShapeProfile({"x": shapes}),),
         options=BuildOptions(workspace_bytes=1, builder_level=2, target_gpus=("sm86",)),
     )
     assert decode_request(encode(full)) == full
