@@ -41,7 +41,7 @@ class Option:
         needs: Gives the members of TensorRT's module that a value needs.
         apply: Tells the compiler a value.
         on_rtx: What becomes of it where TensorRT for RTX builds.
-        why: Where `on_rtx` is `FAILS`, the reason and the fix.
+        why: Where `on_rtx` is `FAILS`, the reason.
     """
 
     flag: str
@@ -98,7 +98,10 @@ def _asked(options: BuildOptions) -> Iterable[tuple[Option, Any]]:
 
 def _check_rtx(option: Option, gpu: str | None) -> None:
     if option.on_rtx is OnRtx.FAILS:
-        raise UsageError(f"{option.flag} is not possible with TensorRT for RTX: {option.why}")
+        raise UsageError(
+            f"{option.flag} is not possible with TensorRT for RTX: {option.why}; "
+            "leave it out, or use --backend tensorrt"
+        )
     if option.on_rtx is OnRtx.NEEDS_GPU and gpu is None:
         raise UsageError(
             f"{option.flag} needs a GPU where TensorRT for RTX builds, and none is here; "
@@ -163,7 +166,7 @@ OPTIONS = {
         "--sparsity",
         "SPARSE_WEIGHTS",
         OnRtx.FAILS,
-        "it builds the same engine with and without; leave it out",
+        "its engine is the same with and without",
     ),
     "tf32": _flag("--tf32", "TF32"),
     "refit": _flag("--refit", "REFIT", OnRtx.NEEDS_GPU),
@@ -173,14 +176,14 @@ OPTIONS = {
         "--version-compatible",
         "VERSION_COMPATIBLE",
         OnRtx.FAILS,
-        "it comes without the lean runtime; leave it out",
+        "it comes without the lean runtime",
     ),
     "hardware_compatibility": Option(
         "--hardware-compatibility",
         lambda value: (f"HardwareCompatibilityLevel.{_compatibility(value)}",),
         _set_compatibility,
         OnRtx.FAILS,
-        "leave it out, and name the GPUs with --target-gpu",
+        "its engines fit the GPUs of --target-gpu and no others",
     ),
     "max_aux_streams": Option("--max-aux-streams", _no_members, _set_streams),
     "io_formats": Option(
@@ -193,7 +196,7 @@ OPTIONS = {
         lambda _: ("ITimingCache",),
         lambda *_: None,  # It lives as long as the build; see `timing_cache.TimingCache`.
         OnRtx.FAILS,
-        "it times no kernels while it builds, so the cache stays empty; leave it out",
+        "it times no kernels while it builds, so that there is nothing to keep",
     ),
 }
 """What is done with each field of `BuildOptions`; targets are chosen by `targets`."""

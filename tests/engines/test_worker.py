@@ -89,6 +89,14 @@ def test_dynamic_input_with_a_profile(graph, save, compile_model):
     assert audit_of(path, result).fraction("Conv") == 1.0
 
 
+def test_several_profiles(graph, save, compile_model):
+    path = save(chain(graph), ("N", 8, 8, 8))
+    profiles = [ShapeProfile({"x": ShapeRange(*((n, 8, 8, 8),) * 3)}) for n in (1, 4)]
+    one = compile_model(path, profiles=tuple(profiles[:1]))
+    two = compile_model(path, profiles=tuple(profiles))
+    assert two.size_bytes > one.size_bytes
+
+
 def test_dynamic_input_without_a_profile(graph, save, compile_model):
     path = save(chain(graph), ("N", 8, 8, 8))
     with pytest.raises(
