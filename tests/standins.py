@@ -26,11 +26,28 @@ class Config:
         self.max_aux_streams = -1
         self.hardware_compatibility_level: Any = 0
         self.int8_calibrator: Any = None
+        self.profiles: list[Any] = []
+        self.calibration_profile: Any = None
+        self.cache: Any = None
         self.set_flag = self.flags.add
         self.clear_flag = self.cleared.add
+        self.add_optimization_profile = self.profiles.append
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         self.limits[pool] = size
+
+    def set_calibration_profile(self, profile: Any) -> None:
+        self.calibration_profile = profile
+
+    def create_timing_cache(self, data: bytes) -> Any:
+        return SimpleNamespace(serialize=lambda: data + b"timed;")
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        self.cache = None if ignore_mismatch else cache
+        return True
+
+    def get_timing_cache(self) -> Any:
+        return self.cache
 
 
 class Calibrator:
@@ -87,3 +104,34 @@ def network(inputs: tuple[str, ...] = ("x",), outputs: tuple[str, ...] = ("y",))
         get_output=lambda index: tensors[outputs[index]],
         tensors=tensors,
     )
+
+
+class Profile(dict[str, Any]):
+    """An optimization profile."""
+
+    def set_shape(self, name: str, *shapes: Any) -> None:
+        self[name] = shapes
+
+
+class Compiler:
+    """A builder and a parser that remember; `module` is given its classes."""
+
+    def __init__(self, module: Any, engine: bytes | None = b"engine") -> None:
+        self.config, self.network = Config(), network()
+        self.network_flags: int | None = None
+        module.ILogger = type("ILogger", (), {"Severity": IntEnum("Severity", _SEVERITIES)})
+        module.IProgressMonitor = type("IProgressMonitor", (), {})
+        module.ProfilingVerbosity = IntEnum("ProfilingVerbosity", {"DETAILED": 2})
+        module.NetworkDefinitionCreationFlag = IntEnum("Creation", {"STRONGLY_TYPED": 1})
+        module.Builder = lambda _: self
+        module.OnnxParser = lambda *_: SimpleNamespace(parse_from_file=lambda _: True)
+        self.create_builder_config = lambda: self.config
+        self.create_optimization_profile = Profile
+        self.build_serialized_network = lambda *_: engine
+
+    def create_network(self, flags: int) -> Any:
+        self.network_flags = flags
+        return self.network
+
+
+_SEVERITIES = {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3, "VERBOSE": 4}

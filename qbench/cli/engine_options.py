@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import Decorated, PathType, ShareType
+from qbench.cli.options import Decorated, ShareType
 from qbench.cli.precisions import PrecisionArguments
 from qbench.errors import UsageError
 
@@ -96,7 +96,10 @@ _OPTIONS = (
         help="Most streams beside the main one.",
     ),
     click.option(
-        "--timing-cache", type=PathType, metavar="FILE", help="Keep kernel timings in FILE."
+        "--timing-cache",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Keep kernel timings in FILE.",
     ),
     click.option(
         "--timeout",

@@ -158,11 +158,8 @@ def _timing_cache(
         yield
         return
     gpus = gpu_summary()
-    key = CacheKey(
-        request.flavour.name,
-        request.flavour.version,
-        gpus[0].name if gpus else str(current_gpu()),
-    )
+    gpu = gpus[0].name if gpus else current_gpu() or "no GPU"
+    key = CacheKey(request.flavour.name, request.flavour.version, gpu)
     cache = TimingCache(path, key, lambda message: send(Notice(message)))
     cache.attach(config)
     yield

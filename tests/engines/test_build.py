@@ -6,10 +6,12 @@ from typing import Any
 import graphs
 import onnx
 import pytest
+import standins
 
 from qbench.engines import build as module
 from qbench.engines.build import EngineOptions, build_engine
 from qbench.engines.builder import BuildResult
+from qbench.engines.implicit import implicit_int8
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.errors import CalibrationError, EngineError, ModelError, StorageError, UsageError
@@ -217,3 +219,36 @@ def test_layouts_of_tensors_that_are_not_there(model: Model) -> None:
             model, precision="fp32", options=EngineOptions(build=build, folder=Path("out"))
         )
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("calibrator", ["entropy", "minmax"])
+def test_int8_that_tensorrt_10_places(
+    calibrator: str, model: Model, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_10())
+    table = graphs.table_of(model)
+    options = EngineOptions(folder=Path("out"), calibrator=calibrator)
+    engine = build_engine(model, table=table, options=options)
+    assert engine.path == Path("out/m.int8-implicit.engine")
+    assert not load("out/m.int8-implicit.onnx").is_quantized
+    assert requests[0].implicit == implicit_int8(table, calibrator)
+    assert read_manifest(engine.path).table_sha256 == table.sha256
+
+
+@pytest.mark.usefixtures("requests")
+def test_what_tensorrt_cannot_do_is_said_before_the_model_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_11())
+    with pytest.raises(UsageError, match="has no calibrators"):
+        build_engine("no.onnx", options=EngineOptions(calibrator="entropy"))
+    with pytest.raises(
+        UsageError, match="--legacy-implicit has an effect with --int8 only, not --"
+    ):
+        build_engine("no.onnx", precision="fp16", options=EngineOptions(calibrator="entropy"))
+    with pytest.raises(
+        UsageError, match="unknown hardware compatibility 'x'; choose from none, am"
+    ):
+        build_engine(
+            "no.onnx", options=EngineOptions(build=BuildOptions(hardware_compatibility="x"))
+        )
