@@ -127,7 +127,7 @@ def files(folder: Path) -> set[str]:
     """All files below a folder, hidden ones included, but for what a search found and keeps."""
     found = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in found)
-    return {name for name in names if not name.endswith(".choice.json")}
+    return {name for name in names if ".choice." not in name}
 
 
 def refused(outcome: Outcome, code: int = 1) -> str:
