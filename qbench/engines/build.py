@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from qbench.artifacts import sha256_files, versions
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
-from qbench.engines.builder import BuildResult, OnProgress, build
-from qbench.engines.manifest import EngineManifest, Source, write_manifest
-from qbench.engines.profiles import parse_shapes, profile_for, shapes_of
+from qbench.engines.builder import OnProgress, build
+from qbench.engines.manifest import EngineManifest, write_manifest
+from qbench.engines.profiles import parse_shapes, profile_for
 from qbench.engines.protocol import BuildOptions, BuildRequest
+from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
 from qbench.errors import UsageError
 from qbench.model.graph import subgraph_notes
@@ -120,7 +119,7 @@ def build_engine(
     result = build(request, on_progress)
     plan = typed.plan if typed else None
     findings = audit_file(result.layers, request.onnx, plan) if result.layers else None
-    manifest = _manifest(request, result, model, precision, used_table, findings)
+    manifest = record(request, result, model, precision, used_table, findings)
     write_manifest(manifest, options.folder)
     notes += typed.notes if typed else subgraph_notes(model.ir)
     return Engine(request.output, manifest, findings, notes)
@@ -144,32 +143,4 @@ def _write_typed(
         table=table,
         output=output,
         options=options.quantization,
-    )
-
-
-def _manifest(
-    request: BuildRequest,
-    result: BuildResult,
-    model: Model,
-    precision: str,
-    table: CalibrationTable | GivenRanges | None,
-    findings: EngineAudit | None,
-) -> EngineManifest:
-    return EngineManifest(
-        engine=request.output.name,
-        sha256=sha256_files([request.output]),
-        flavour=request.flavour.name,
-        flavour_version=request.flavour.version,
-        targets=result.targets,
-        precision=precision,
-        shapes=shapes_of(model.inputs, request.profile),
-        model=Source(str(model.path), model.sha256),
-        quantized_sha256=sha256_files([request.onnx]),
-        table_sha256=table.sha256 if table else None,
-        seconds=result.seconds,
-        size_bytes=result.size_bytes,
-        layers_by_dtype=findings.layers_by_dtype if findings else {},
-        int8_conv_fraction=findings.fraction("Conv") if findings else None,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions(),
     )
