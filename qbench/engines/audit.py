@@ -17,8 +17,8 @@ COMPUTE_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 _QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _NARROW = frozenset({INT8, "FP8", "FP4", "Int4"})
-# Generated element-wise kernels: the prologues and epilogues around the layer that computes.
-_POINTWISE = "kgen"
+# Generated element-wise kernels and copies: what stands around the layer that computes.
+_AROUND = frozenset({"kgen", "NoOp", "PointWise", "PointWiseV2", "Reformat"})
 
 _LAYER = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "
@@ -63,7 +63,7 @@ class EngineLayer(msgspec.Struct, frozen=True):
         """The type that it computes in: a narrow one only where both operands enter in it."""
         operands = {tensor.dtype for tensor in (*self.constants, *self.inputs[1:2])}
         first = self.inputs[0].dtype if self.inputs else ""
-        if self.kind != _POINTWISE and first in _NARROW and first in operands:
+        if self.kind not in _AROUND and first in _NARROW and first in operands:
             return first
         wide = [tensor.dtype for tensor in (*self.inputs, *self.outputs)]
         return next((dtype for dtype in wide if dtype not in _NARROW), first)
@@ -166,11 +166,11 @@ def _tensors(text: str) -> tuple[EngineTensor, ...]:
 
 
 def _homes(layers: Iterable[EngineLayer]) -> dict[str, list[EngineLayer]]:
-    """Return the layers that compute each node; pointwise ones only where it has no others."""
+    """Return the layers that compute each node; those around it only where it has no others."""
     homes: dict[str, list[EngineLayer]] = defaultdict(list)
-    for layer in sorted(layers, key=lambda layer: layer.kind == _POINTWISE):
+    for layer in sorted(layers, key=lambda layer: layer.kind in _AROUND):
         for node in layer.nodes:
-            if layer.kind != _POINTWISE or not homes[node] or homes[node][0].kind == _POINTWISE:
+            if layer.kind not in _AROUND or not homes[node] or homes[node][0].kind in _AROUND:
                 homes[node].append(layer)
     return homes
 
