@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,13 +82,13 @@ def audit(arguments: _Arguments) -> None:
 
 
 def _print_text(audit: ModelAudit) -> None:
-    from qbench.cli.render import percent, print_field
+    from qbench.cli.render import percent, print_field, print_findings
 
     by = f" by {audit.runtime}" if audit.runtime else ""
     print_field("audited", f"{audit.model} for {audit.target}{by}")
     for note in audit.notes:
         print_field("note", note)
-    _print_rules(audit)
+    print_findings(audit.findings)
     for op_type, counts in audit.nodes_by_dtype.items():
         print_field(op_type, ", ".join(f"{count} {dtype}" for dtype, count in counts.items()))
     if audit.int8_fraction is not None:
@@ -98,16 +97,3 @@ def _print_text(audit: ModelAudit) -> None:
         print_field(f"  {node.dtype}", f"{node.node} ({node.op_type}): {node.reason}")
     if len(audit.not_int8) > _MOST_NODES:
         print_field("", f"{len(audit.not_int8) - _MOST_NODES} more; --json lists them")
-
-
-def _print_rules(audit: ModelAudit) -> None:
-    """Print a line for each rule that is broken: how often, and the first place."""
-    from qbench.cli.render import print_field
-
-    if not audit.findings:
-        print_field("rules", "all kept")
-    for _, group in groupby(audit.findings, key=lambda finding: (finding.rule, finding.fix)):
-        first, *others = group
-        more = f" (and {len(others)} more)" if others else ""
-        print_field(first.severity, f"{first.rule}: {first.node}: {first.reason}{more}")
-        print_field("  fix", first.fix)

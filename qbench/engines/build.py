@@ -12,6 +12,7 @@ from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import OnProgress, build
 from qbench.engines.manifest import EngineManifest, write_manifest
+from qbench.engines.preflight.check import check_buildable
 from qbench.engines.profiles import parse_shapes, profile_for
 from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.engines.record import record
@@ -92,7 +93,7 @@ def build_engine(
         QuantizationError: It has no weights that the precision could hold.
         CalibrationError: There is no table, or it was made from another model.
         UsageError: Shapes or precision do not fit, or a GPU does not know the precision.
-        EngineError: TensorRT refuses the model, or its compiler died.
+        EngineError: TensorRT refuses the model, or is known to, or its compiler died.
         StorageError: A file cannot be written.
     """
     options = options or EngineOptions()
@@ -103,6 +104,7 @@ def build_engine(
     given = parse_shapes(options.shapes)
     model = model if isinstance(model, Model) else load(model)
     model.check_float()
+    check_buildable(model, flavour)
     used_table = table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profile, notes = profile_for(model.inputs, given, size)
