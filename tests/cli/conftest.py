@@ -142,7 +142,8 @@ def refused(outcome: Outcome, code: int = 1) -> str:
 @pytest.fixture
 def with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let build-trt get past its first question wherever the tests run."""
-    from qbench.engines import build, flavour
+    from qbench.engines import build
+    from qbench.runtimes import flavour
 
     found = flavour.Flavour("tensorrt_rtx", "1.7")
     monkeypatch.setattr(flavour, "find_flavour", lambda *_: found)
