@@ -1,5 +1,6 @@
 """An engine's manifest, and engines on disk, for tests."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ MANIFEST = EngineManifest(
     size_bytes=100,
     layers_by_dtype={"Int8": 3, "Float": 4},
     int8_conv_fraction=1.0,
-    created="2026-01-02T03:04:05+00:00",
+    created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     versions={"onnx": "1.23"},
 )
 

@@ -1,7 +1,8 @@
 """The manifest beside an engine: what it was made from, for what, and what is in it."""
 
+from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -44,7 +45,7 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
         seconds: Build time.
         layers_by_dtype: Number of engine layers that compute in each type.
         int8_conv_fraction: Share of the convolutions that run in INT8; None without convolutions.
-        created: UTC time in ISO 8601.
+        created: When, with its time zone.
         versions: Versions of the packages that made it.
     """
 
@@ -66,7 +67,7 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     layers_by_dtype: dict[str, int]
     int8_conv_fraction: float | None
-    created: str
+    created: Annotated[datetime, msgspec.Meta(tz=True)]
     versions: dict[str, str]
     schema_version: int = MANIFEST_VERSION
 
@@ -81,9 +82,19 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
         return (self.engine, self.onnx, f"{self.onnx}.data", self.log)
 
 
-class _Header(msgspec.Struct):
-    schema_version: int
+class ManifestHeader(msgspec.Struct, frozen=True):
+    """What every version of the manifest says."""
+
     engine: str
+    schema_version: int
+
+
+def read_header(path: Path) -> ManifestHeader | None:
+    """Return what the manifest at `path` says in any version, None where it is no manifest."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ManifestHeader)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def manifest_path(engine: Path) -> Path:
@@ -124,7 +135,7 @@ def read_manifest(engine: Path) -> EngineManifest:
 
 
 def _decode(data: bytes, path: Path) -> EngineManifest:
-    version = msgspec.json.decode(data, type=_Header).schema_version
+    version = msgspec.json.decode(data, type=ManifestHeader).schema_version
     if version != MANIFEST_VERSION:
         raise EngineError(
             f"{path} has schema version {version}, this qbench reads {MANIFEST_VERSION}; "

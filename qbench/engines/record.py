@@ -54,7 +54,7 @@ def record(
         size_bytes=result.size_bytes,
         layers_by_dtype=findings.layers_by_dtype if findings else {},
         int8_conv_fraction=findings.fraction("Conv") if findings else None,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).replace(microsecond=0),
         versions=versions(),
     )
 
