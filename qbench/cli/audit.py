@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 from qbench.cli.options import PathType, json_option, packed
 
 if TYPE_CHECKING:
+    from qbench.engines.audit import NodeFinding
     from qbench.engines.audit_model import ModelAudit
 
 _MOST_NODES = 12
@@ -95,5 +97,14 @@ def _print_text(audit: ModelAudit) -> None:
         print_field("INT8", f"{percent(audit.int8_fraction)} of the compute nodes")
     for node in audit.not_int8[:_MOST_NODES]:
         print_field(f"  {node.dtype}", f"{node.node} ({node.op_type}): {node.reason}")
-    if len(audit.not_int8) > _MOST_NODES:
-        print_field("", f"{len(audit.not_int8) - _MOST_NODES} more; --json lists them")
+    _print_rest(audit.not_int8)
+    for node in audit.own_qdq[:_MOST_NODES]:
+        print_field("  by itself", f"{node.node}: {node.reason}")
+    _print_rest(audit.own_qdq)
+
+
+def _print_rest(nodes: Sequence[NodeFinding]) -> None:
+    from qbench.cli.render import print_field
+
+    if len(nodes) > _MOST_NODES:
+        print_field("", f"{len(nodes) - _MOST_NODES} more; --json lists them")
