@@ -69,13 +69,13 @@ def build_trt(arguments: _Arguments) -> None:
 def _build(arguments: _Arguments) -> Engine:
     """Build, once it is sure before any work that this TensorRT can do what is asked."""
     from qbench.cli.build_bar import shown_build
-    from qbench.engines.build import build_engine, check_model_options, check_options_of
+    from qbench.engines.build import build_engine, check_model, check_options_of
     from qbench.model.load import load
 
     options = arguments.options()
-    check_options_of(arguments.precision, options)
+    flavour = check_options_of(arguments.precision, options)
     model = load(arguments.path())
-    check_model_options(model, options)
+    check_model(model, options, flavour)
     table = arguments.table_for(model)
     with shown_build(arguments.verbose) as on_progress:
         return build_engine(

@@ -3,24 +3,25 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from qbench.artifacts import sha256_files, staged, versions
+from qbench.artifacts import staged
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
-from qbench.engines.builder import BuildResult, OnProgress, build
+from qbench.engines.builder import OnProgress, build
 from qbench.engines.config import check_options, is_default
 from qbench.engines.implicit import check_implicit, implicit_int8
 from qbench.engines.io_formats import check_format_names
 from qbench.engines.limits import Limits, check_limits
-from qbench.engines.manifest import EngineManifest, Source, write_manifest
-from qbench.engines.profiles import check_profiles, parse_profiles, profiles_for, shapes_of
+from qbench.engines.manifest import EngineManifest, write_manifest
+from qbench.engines.preflight.check import check_buildable
+from qbench.engines.profiles import check_profiles, parse_profiles, profiles_for
 from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
+from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
 from qbench.errors import StorageError, UsageError
 from qbench.model.graph import subgraph_notes
@@ -104,7 +105,7 @@ def build_engine(
         QuantizationError: It has no weights that the precision could hold.
         CalibrationError: There is no table, or it was made from another model.
         UsageError: Shapes or precision do not fit, or a GPU does not know the precision.
-        EngineError: TensorRT refuses the model, or its compiler died.
+        EngineError: TensorRT refuses the model, or is known to, or its compiler died.
         StorageError: A file cannot be written.
     """
     options = options or EngineOptions()
@@ -112,7 +113,7 @@ def build_engine(
     given = parse_profiles(options.shapes)
     model = model if isinstance(model, Model) else load(model)
     model.check_float()
-    check_model_options(model, options)
+    check_model(model, options, flavour)
     used_table = table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, given, size)
@@ -134,7 +135,7 @@ def build_engine(
         result = build(request, on_progress, options.limits)
         plan = typed.plan if typed else None
         findings = audit_file(result.layers, request.onnx, plan) if result.layers else None
-        manifest = _manifest(request, result, model, label, used_table, findings)
+        manifest = record(request, result, model, label, used_table, findings)
         write_manifest(manifest, place.parent)
     _failed_log(stem).unlink(missing_ok=True)
     notes += typed.notes if typed else subgraph_notes(model.ir)
@@ -164,15 +165,17 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
     return flavour
 
 
-def check_model_options(model: Model, options: EngineOptions) -> None:
-    """Make sure, before any work, that shapes and layouts fit the inputs and outputs of `model`.
+def check_model(model: Model, options: EngineOptions, flavour: Flavour) -> None:
+    """Make sure, before any work, that `model` can be built, with these shapes and layouts.
 
     Raises:
-        UsageError: One does not.
+        UsageError: A shape or layout fits no input or output.
+        EngineError: TensorRT is known not to build it.
     """
     check_profiles(model.inputs, parse_profiles(options.shapes))
     names = [spec.name for spec in (*model.inputs, *model.outputs)]
     check_format_names(options.build.io_formats, names)
+    check_buildable(model, flavour)
 
 
 @contextmanager
@@ -218,32 +221,4 @@ def _write_typed(
         table=table,
         output=output,
         options=options.quantization,
-    )
-
-
-def _manifest(
-    request: BuildRequest,
-    result: BuildResult,
-    model: Model,
-    precision: str,
-    table: CalibrationTable | GivenRanges | None,
-    findings: EngineAudit | None,
-) -> EngineManifest:
-    return EngineManifest(
-        engine=request.output.name,
-        sha256=sha256_files([request.output]),
-        flavour=request.flavour.name,
-        flavour_version=request.flavour.version,
-        targets=result.targets,
-        precision=precision,
-        shapes=shapes_of(model.inputs, request.profile),
-        model=Source(str(model.path), model.sha256),
-        quantized_sha256=sha256_files([request.onnx]),
-        table_sha256=table.sha256 if table else None,
-        seconds=result.seconds,
-        size_bytes=result.size_bytes,
-        layers_by_dtype=findings.layers_by_dtype if findings else {},
-        int8_conv_fraction=findings.fraction("Conv") if findings else None,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions(),
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import graphs
+import msgspec
 import onnx
 import pytest
 import standins
@@ -62,6 +63,7 @@ def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
     assert (manifest.model.sha256, manifest.table_sha256) == (model.sha256, table.sha256)
     assert manifest.quantized_sha256 == load("out/m.int8.onnx").sha256
     assert (manifest.precision, manifest.targets, manifest.seconds) == ("int8", ("sm86",), 1.5)
+    assert manifest.files == ("m.int8.engine", "m.int8.onnx", "m.int8.onnx.data", "m.int8.log")
     assert engine.audit is None  # the log of this compiler lists no layers
     assert requests[0].onnx.name == "m.int8.onnx"
     assert requests[0].profiles == ()
@@ -82,6 +84,18 @@ def test_precisions_without_a_table(
     assert types == {dtype}
     assert requests[0].options.least_gpu == least
     assert any("FP16's range" in note for note in engine.notes) == (precision == "fp16")
+
+
+@pytest.mark.usefixtures("requests")
+def test_the_manifest_keeps_every_option_of_the_build(model: Model) -> None:
+    build = BuildOptions(builder_level=2, workspace_bytes=1 << 20, target_gpus=("sm86",))
+    options = EngineOptions(folder=Path("out"), build=build)
+    manifest = build_engine(model, precision="bf16", options=options).manifest
+    assert manifest.options == {
+        **msgspec.to_builtins(build),
+        "target_gpus": ["sm86"],
+        "least_gpu": 80,
+    }
 
 
 @pytest.mark.usefixtures("requests")
@@ -209,6 +223,8 @@ def test_several_profiles(requests: Requests, tmp_path: Path) -> None:
     options = EngineOptions(folder=tmp_path / "out", shapes=shapes)
     build_engine(tmp_path / "m.onnx", precision="fp32", options=options)
     assert [profile.inputs["x"].max[0] for profile in requests[0].profiles] == [1, 8]
+    manifest = read_manifest(tmp_path / "out" / "m.fp32.engine")
+    assert [profile["x"].max[0] for profile in manifest.profiles] == [1, 8]
 
 
 @pytest.mark.usefixtures("requests")
