@@ -6,7 +6,8 @@ import pytest
 
 pytest.importorskip("tensorrt_rtx")
 
-from qbench.engines.audit import audit, node_name
+from qbench.engines.audit import audit
+from qbench.engines.audit_qdq import node_name
 from qbench.engines.builder import build
 from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.engines.protocol import BuildOptions
