@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qbench.cli.groups import InOrder
 from qbench.cli.options import Decorated, PathType, json_option
 
 if TYPE_CHECKING:
@@ -15,16 +16,7 @@ if TYPE_CHECKING:
     from qbench.engines.shelf import Discarded, Entry
 
 
-class _InOrder(click.Group):
-    """A group that lists its commands from looking to deleting."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of registration."""
-        del ctx
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder)
+@click.group(cls=InOrder)
 def engines() -> None:
     """List, show, verify and prune built engines."""
 
