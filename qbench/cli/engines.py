@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qbench.cli.groups import InOrder
 from qbench.cli.options import Decorated, PathType, json_option
 
 if TYPE_CHECKING:
@@ -15,16 +16,7 @@ if TYPE_CHECKING:
     from qbench.engines.shelf import Discarded, Entry
 
 
-class _InOrder(click.Group):
-    """A group that lists its commands from looking to deleting."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of registration."""
-        del ctx
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder)
+@click.group(cls=InOrder)
 def engines() -> None:
     """List, show, verify and prune built engines."""
 
@@ -39,7 +31,7 @@ def _folder_option(command: Decorated) -> Decorated:
 @_folder_option
 @json_option
 def list_engines(folder: Path, as_json: bool) -> None:
-    """List the engines: what they were built for, and whether they fit here.
+    """List engines, and say whether they fit here.
 
     Only the sizes of their files are looked at; verify reads them.
     """
@@ -81,11 +73,11 @@ def show(name: str, folder: Path, as_json: bool) -> None:
 @_folder_option
 @json_option
 def verify(names: tuple[str, ...], folder: Path, as_json: bool) -> None:
-    """Say whether engines can be used here, before they are loaded; all without a NAME.
+    """Say before loading whether engines can be used here.
 
-    Checks that files are whole and belong together, and that GPU, driver, operating system and
-    TensorRT fit. Exit code 1 where an engine cannot be used; 5 where nothing here can tell, for
-    want of a GPU or of the TensorRT that built it.
+    Looks at all without a NAME. Checks that files are whole and belong together, and that GPU,
+    driver, operating system and TensorRT fit. Exit code 1 where an engine cannot be used; 5 where
+    nothing here can tell, for want of a GPU or of the TensorRT that built it.
     """
     from qbench.cli.render import print_field
     from qbench.engines.shelf import check_verdicts, entries, entry
@@ -110,10 +102,11 @@ def verify(names: tuple[str, ...], folder: Path, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Delete; else only say what would be deleted.")
 @json_option
 def prune(folder: Path, yes: bool, as_json: bool) -> None:
-    """Delete engines that are broken or do not fit here, with all that belongs to them.
+    """Delete engines that are broken or do not fit here.
 
-    Without --yes, says what would be deleted. Files that no manifest names stay, and so do engines
-    of which nothing here can tell whether they fit.
+    Without --yes, only says what would be deleted: the engine and all that its manifest names.
+    Files that no manifest names stay, and so do engines of which nothing here can tell whether they
+    fit.
     """
     from qbench.engines.machine import this_machine
     from qbench.engines.shelf import discarded, remove

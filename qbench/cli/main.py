@@ -14,6 +14,7 @@ from qbench.cli.calibrate import calibrate
 from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.engines import engines
+from qbench.cli.groups import InOrder
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
 from qbench.cli.tune import tune
@@ -23,16 +24,7 @@ _INTERRUPTED = 130
 _OF_OPENCV = re.compile(r"lib(GL|gthread|glib)\b")
 
 
-class _InOrder(click.Group):
-    """A group that lists its commands in the order of work, not of the alphabet."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of registration."""
-        del ctx
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="qbench-onnx", prog_name="qbench")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def qbench(verbose: bool) -> None:

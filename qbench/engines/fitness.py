@@ -82,15 +82,18 @@ def _questions(
 ) -> Iterator[str]:
     """Yield what would have to be known."""
     if installed is None:
-        yield f"{manifest.flavour} is not installed here"
+        yield f"{manifest.flavour} {manifest.flavour_version} is not installed here; install it"
     here = machine.compute_capability
     if here is None:
-        yield "this machine has no GPU"
+        yield "this machine has no GPU; ask where it shall run"
     elif not _known_gpus(manifest):
-        yield "its manifest does not say for which GPU it was built"
+        yield "its manifest does not say for which GPU it was built; try it, or build it here"
     elif here not in _known_gpus(manifest) and not _reaches(manifest, here):
         wanted = ", ".join(_known_gpus(manifest))
-        yield f"the GPU here, {here}, is newer than all that it was built for ({wanted})"
+        yield (
+            f"the GPU here, {here}, is newer than all that it was built for ({wanted}); "
+            f"try it, or build it for {here}"
+        )
 
 
 def _notes(manifest: EngineManifest, machine: Machine) -> Iterator[str]:

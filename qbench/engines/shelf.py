@@ -100,6 +100,9 @@ def verify(
         machine: Where it shall run.
         flavours: The TensorRT packages that are installed there.
         hashes: Whether to read its files; else only their sizes are looked at.
+
+    Raises:
+        EngineError: A file cannot be read.
     """
     manifest = entry.manifest
     if manifest is None:
@@ -108,7 +111,7 @@ def verify(
         return Verdict(BROKEN, (defect,))
     verdict = judge(manifest, machine, flavours)
     onnx = entry.folder / manifest.onnx
-    if hashes and onnx.is_file() and sha256_files([onnx]) != manifest.quantized_sha256:
+    if hashes and onnx.is_file() and _sha256(onnx) != manifest.quantized_sha256:
         reason = f"{onnx} is not the file that it was compiled from; build it again"
         state = UNFIT if verdict.state == UNFIT else CHANGED
         return Verdict(state, (*verdict.reasons, reason), verdict.notes)
@@ -148,7 +151,7 @@ def discarded(folder: Path, machine: Machine, flavours: Sequence[Flavour]) -> tu
     Files that the manifest of another engine names as well are not among theirs.
 
     Raises:
-        EngineError: There is no such folder.
+        EngineError: There is no such folder, or a file in it cannot be read.
     """
     judged = [(entry, verify(entry, machine, flavours)) for entry in entries(folder)]
     kept = {
@@ -216,6 +219,15 @@ def _defect(entry: Entry, manifest: EngineManifest, hashes: bool) -> str | None:
     size = engine.stat().st_size
     if size != manifest.size_bytes:
         return f"{engine} has {size} bytes of {manifest.size_bytes}; copy or build it again"
-    if hashes and sha256_files([engine]) != manifest.sha256:
+    if hashes and _sha256(engine) != manifest.sha256:
         return f"{engine} is not what was built (its SHA-256 differs); copy or build it again"
     return None
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_files([path])
+    except OSError as error:
+        raise EngineError(
+            f"cannot read {path}: {error.strerror}; make it readable, or remove it"
+        ) from error

@@ -258,6 +258,7 @@ def test_commands_stand_from_looking_to_deleting(qbench: Qbench) -> None:
     text = qbench("engines", "--help").out
     places = [text.index(f"\n  {name} ") for name in ("list", "show", "verify", "prune")]
     assert places == sorted(places)
+    assert "..." not in text.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("command", group.commands)

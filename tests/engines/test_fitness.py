@@ -47,7 +47,8 @@ def test_rtx_may_run_on_gpus_newer_than_all_named() -> None:
     verdict = judge(AHEAD, machine(compute_capability="sm120"), [RTX])
     assert verdict.state == UNKNOWN
     assert verdict.reasons == (
-        "the GPU here, sm120, is newer than all that it was built for (sm86, sm89)",
+        "the GPU here, sm120, is newer than all that it was built for (sm86, sm89); "
+        "try it, or build it for sm120",
     )
 
 
@@ -120,13 +121,14 @@ def test_a_version_compatible_engine_runs_on_newer_versions(version: str, state:
 
 
 def test_what_nothing_here_can_tell() -> None:
-    assert judge(AHEAD, HERE.without_gpu(), [RTX]).reasons == ("this machine has no GPU",)
+    no_gpu = "this machine has no GPU; ask where it shall run"
+    assert judge(AHEAD, HERE.without_gpu(), [RTX]).reasons == (no_gpu,)
     verdict = judge(AHEAD, HERE.without_gpu(), [TENSORRT])
     assert verdict.state == UNKNOWN
-    assert verdict.reasons == ("tensorrt_rtx is not installed here", "this machine has no GPU")
+    assert verdict.reasons == ("tensorrt_rtx 1.7 is not installed here; install it", no_gpu)
     nameless = replace(AT_HAND, built_on=Machine("Linux x86_64"))
     assert judge(nameless, HERE, [TENSORRT]).reasons == (
-        "its manifest does not say for which GPU it was built",
+        "its manifest does not say for which GPU it was built; try it, or build it here",
     )
 
 

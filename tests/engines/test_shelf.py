@@ -215,6 +215,15 @@ def test_a_file_that_cannot_be_deleted(folder: Path, monkeypatch: pytest.MonkeyP
         remove(folder, discarded(folder, HERE, FLAVOURS))
 
 
+def test_a_file_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shelf, "sha256_files", refuse)
+    with pytest.raises(EngineError, match=r"cannot read .*good\.engine: Permission denied; make"):
+        verify(entry(folder, "good"), HERE, FLAVOURS)
+
+
 FINE, ODD = Verdict(FITS), Verdict(UNKNOWN, ("this machine has no GPU",))
 
 

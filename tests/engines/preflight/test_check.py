@@ -271,6 +271,12 @@ def test_tensorrt_itself_may_have_a_plugin(name: str, saved: Saved) -> None:
     assert severities == expected.get(rule, {WARNING})
 
 
+def test_regions_of_interest_would_crash_the_parser_of_rtx(saved: Saved) -> None:
+    constants = {"r": np.zeros((1, 4), np.float32), "b": np.zeros(1, np.int64)}
+    align = node("RoiAlign", "x r b", "y", output_height=2, output_width=2)
+    assert errors(saved(model([align], constants=constants))) == [("missing-plugin", "the_y")]
+
+
 def test_deformable_convolutions_are_known_to_tensorrt_itself(saved: Saved) -> None:
     constants = {"w": np.ones((2, 2, 1, 1), np.float32), "o": np.zeros((1, 2, 4, 4), np.float32)}
     model_ = saved(model([node("DeformConv", "x w o", "y")], constants=constants))
