@@ -33,7 +33,8 @@ from qbench.model.load import Model, load
 from qbench.quantization.options import NEED_TABLE
 from qbench.quantization.quantize import resolve_table
 from qbench.runtimes.base import Runner, Tensors
-from qbench.runtimes.ort import PROVIDERS, OrtRunner
+from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort_providers import PROVIDERS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pytest
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes import ort as module
-from qbench.runtimes.ort import PROVIDERS, OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.ort_providers import PROVIDERS
 from qbench.runtimes.providers import probe_providers
 
 MODEL = graphs.conv_bn_relu().SerializeToString()
