@@ -3,15 +3,20 @@
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace as replace_fields
 
 from qbench.benchmarking import environment
 from qbench.benchmarking.clock import Call
-from qbench.benchmarking.judges import TASKS, Judge, Judged, Material
+from qbench.benchmarking.given_engines import (
+    engine_source,
+    engine_table,
+    engine_variant,
+    is_engine,
+)
+from qbench.benchmarking.judges import TASKS, Judged
 from qbench.benchmarking.result import (
     Accuracy,
     Row,
@@ -23,37 +28,24 @@ from qbench.benchmarking.schedule import Measurement, OnRound, measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.speedup import slow_parts
 from qbench.benchmarking.stats import summary
-from qbench.benchmarking.variants import PRECISIONS, Variant, VariantMaker, has_its_precision
-from qbench.calibration.calibrate import DataChoice, open_choice
+from qbench.benchmarking.subject import EngineSubject, Feed, LabelledData, ModelSubject, Subject
+from qbench.benchmarking.variants import (
+    PRECISIONS,
+    Variant,
+    VariantMaker,
+    has_its_precision,
+)
 from qbench.calibration.table import CalibrationTable
-from qbench.data.samples import Sample, Source
-from qbench.data.synthetic import SyntheticSource
-from qbench.errors import DataError, ModelError, QbenchError, UnfitError, UsageError
+from qbench.errors import DataError, EngineError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.options import NEED_TABLE
 from qbench.quantization.quantize import resolve_table
 from qbench.runtimes.base import Runner, Tensors
+from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
+from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_providers import PROVIDERS
-
-
-@dataclass(frozen=True)
-class LabelledData:
-    """Images to judge accuracy on.
-
-    Attributes:
-        choice: Which images; their recipe is the calibration table's unless it names one.
-        labels: For `classify` a CSV `file,label`, or None for a folder per class; for `detect` a
-            COCO JSON file or a folder of YOLO text files, or None for the agreement with the first
-            model in FP32; for `segment` a folder of masks; not for `embed`.
-        task: A key of `judges.TASKS`.
-        decoder: How `detect` reads boxes; see `evaluation.decoders`.
-    """
-
-    choice: DataChoice
-    labels: Path | None = None
-    task: str = "classify"
-    decoder: str = "auto"
+from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice
+from qbench.runtimes.tensorrt import TensorRtRunner
 
 
 @dataclass(frozen=True)
@@ -66,6 +58,9 @@ class Options:
         simulate: Add a row per target that judges INT8 with exact arithmetic; needs images.
         image_size: Height and width of random samples where the model is dynamic; None takes the
             table's.
+        allow_fallback: Let other providers run what the one asked for cannot; a note says so.
+        cuda_backend: What engines reach the GPU through, a key of `runtimes.cuda.choose.BACKENDS`.
+        cache: Folder in which the `tensorrt` and `rtx` providers keep engines and timings.
         on_step: Told in a few words what comes next.
         on_round: Told after each round of timing; see `schedule.OnRound`.
     """
@@ -74,6 +69,9 @@ class Options:
     threads: int = 0
     simulate: bool = False
     image_size: tuple[int, int] | None = None
+    allow_fallback: bool = False
+    cuda_backend: str = DEFAULT_BACKEND
+    cache: Path | None = None
     on_step: Callable[[str], None] = lambda _: None
     on_round: OnRound | None = None
 
@@ -93,7 +91,8 @@ def benchmark(
     that runs is the baseline of all ratios. What cannot run here becomes a row with the reason.
 
     Args:
-        models: ONNX files. One that is quantized already is measured as it is.
+        models: ONNX files and engines of `build_engine`. Engines, and a model that is quantized
+            already, are measured as they are; an engine in the TensorRT of its manifest.
         precisions: Of `variants.PRECISIONS`; made on the way.
         providers: Keys of `runtimes.ort.PROVIDERS`.
         table: Calibration table for `int8` and `fp8`; None looks in `calibration/` by the model's
@@ -108,7 +107,7 @@ def benchmark(
         DataError: The images or labels cannot be used.
         UsageError: A precision or provider is unknown, or there is nothing to measure.
     """
-    paths = [models] if isinstance(models, (str, Path)) else list(models)
+    paths = [Path(path) for path in ([models] if isinstance(models, (str, Path)) else models)]
     options = options or Options()
     _check_words("precision", precisions, PRECISIONS)
     _check_words("provider", providers, PROVIDERS)
@@ -116,59 +115,55 @@ def benchmark(
         _check_words("task", [images.task], TASKS)
     elif options.simulate:
         raise UsageError("simulation judges accuracy; add labelled images with --data and --task")
-    with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
-        bench, reference = _Bench(options), None
+    reference = _reference(paths)
+    asked = _Asked(precisions, providers, table, Feed(images, reference, options.image_size))
+    with tempfile.TemporaryDirectory(prefix="qbench-") as folder, _Bench(options) as bench:
         for number, path in enumerate(paths):
-            model = load(path)
-            reference = reference or model
-            found = _table(model, table) if NEED_TABLE.intersection(precisions) else None
-            subject = _Subject(model, found, images, reference, options.image_size)
-            place = Path(folder) / str(number)
-            place.mkdir()
-            maker = VariantMaker(subject.model, subject.table, place)
-            options.on_step(f"preparing {subject.model.path}")
-            for variant in maker.timed(precisions, providers):
-                bench.add(variant, subject)
-            if options.simulate:
-                for variant in maker.simulated():
-                    bench.add(variant, subject)
+            options.on_step(f"preparing {path}")
+            if is_engine(path):
+                _add_engine(bench, path, asked)
+            else:
+                place = Path(folder) / str(number)
+                place.mkdir()
+                _add_model(bench, path, place, asked)
         return bench.run()
 
 
-class _Subject:
-    """One model with its table, its samples and what judges it on them."""
+@dataclass(frozen=True)
+class _Asked:
+    """What to make of every model."""
 
-    def __init__(
-        self,
-        model: Model,
-        table: CalibrationTable | None,
-        images: LabelledData | None,
-        reference: Model,
-        image_size: tuple[int, int] | None,
-    ) -> None:
-        self.model, self.table = model, table
-        self._image_size = image_size
-        self.source: Source | None = None
-        self.judge: Judge | None = None
-        if images is not None:
-            recipe, self.source = open_choice(model, _with_recipe(images.choice, self.table))
-            known = self.table.header.recipe if self.table else None
-            if known is not None and recipe is not None and known != recipe:
-                raise DataError(
-                    f"images are prepared by recipe {recipe.name!r}, but calibration used "
-                    f"{known.name!r}; drop --recipe or calibrate again with it"
-                )
-            material = Material(
-                self.source, images.choice.path, recipe, images.labels, images.decoder, reference
-            )
-            self.judge = TASKS[images.task](material)
+    precisions: Sequence[str]
+    providers: Sequence[str]
+    table: CalibrationTable | Path | None
+    feed: Feed
 
-    def sample(self) -> Sample:
-        """Return what to feed while timing: the first good image, or noise of the right shape."""
-        if self.source is not None:
-            return _first_sample(self.source)
-        size = self._image_size or (self.table.header.image_size if self.table else None)
-        return SyntheticSource(self.model.inputs, count=1, seed=0, size=size).load(0)
+
+def _reference(paths: Sequence[Path]) -> Model | None:
+    """Return the first ONNX model; where there is none, the one that the first engine came from."""
+    given = next((path for path in paths if not is_engine(path)), None)
+    if given is not None:
+        return load(given)
+    return engine_source(paths[0]) if paths else None
+
+
+def _add_model(bench: "_Bench", path: Path, place: Path, asked: _Asked) -> None:
+    reference = asked.feed.reference
+    model = reference if reference is not None and reference.path == path else load(path)
+    table = _table(model, asked.table) if NEED_TABLE.intersection(asked.precisions) else None
+    subject = ModelSubject(model, table, asked.feed)
+    maker = VariantMaker(model, table, place)
+    for variant in maker.timed(asked.precisions, asked.providers):
+        bench.add(variant, subject)
+    if bench.options.simulate:
+        for variant in maker.simulated():
+            bench.add(variant, subject)
+
+
+def _add_engine(bench: "_Bench", path: Path, asked: _Asked) -> None:
+    variant, manifest = engine_variant(path)
+    table = None if manifest is None else engine_table(manifest, asked.table)
+    bench.add(variant, EngineSubject(path, table, asked.feed))
 
 
 @dataclass
@@ -183,17 +178,26 @@ class _Candidate:
     batch: int = 1
     call: Call | None = None
     feeds: Tensors = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class _Bench:
     """Loads, judges and times the candidates, in that order."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._candidates: list[_Candidate] = []
         self._baseline: Judged | None = None
 
-    def add(self, variant: Variant, subject: _Subject) -> None:
+    def __enter__(self) -> "_Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for candidate in self._candidates:
+            if candidate.runner is not None:
+                candidate.runner.close()
+
+    def add(self, variant: Variant, subject: Subject) -> None:
         """Load a variant and judge its accuracy; a failure is kept for its row."""
         candidate = _Candidate(variant)
         self._candidates.append(candidate)
@@ -201,18 +205,28 @@ class _Bench:
         if variant.problem is not None:
             return
         try:
-            runner = self._load(variant)
-            candidate.runner = runner
-            if not variant.simulated:
-                sample = subject.sample()
-                candidate.batch = sample.batch
-                candidate.feeds, candidate.call = sample.feeds, runner.bind(sample.feeds)
-                candidate.first_inference = _seconds(candidate.call)
-            if subject.judge is not None:
-                self._options.on_step(f"accuracy of {variant.precision} on {variant.provider}")
-                candidate.accuracy = self._compared(subject.judge.judge(runner))
-        except (UnfitError, ModelError) as error:
+            self._try(candidate, subject)
+        except (UnfitError, ModelError, EngineError) as error:
             candidate.error = error
+        except DataError as error:
+            if variant.flavour is None:
+                raise
+            candidate.error = error  # an engine may have been built for other shapes
+
+    def _try(self, candidate: _Candidate, subject: Subject) -> None:
+        variant = candidate.variant
+        runner = candidate.runner = self._load(variant)
+        candidate.notes = runner.notes
+        if not variant.simulated:
+            sample = subject.sample(runner)
+            candidate.batch = sample.batch
+            candidate.feeds, candidate.call = sample.feeds, runner.bind(sample.feeds)
+            candidate.first_inference = _seconds(candidate.call)
+            candidate.notes += _phases(runner, sample.feeds)
+        judge = subject.judge(runner)
+        if judge is not None:
+            self.options.on_step(f"accuracy of {variant.precision} on {variant.provider}")
+            candidate.accuracy = self._compared(judge.judge(runner))
 
     def run(self) -> RunResult:
         """Time all candidates that can run and return every row.
@@ -226,14 +240,14 @@ class _Bench:
         timed = [c for c in self._candidates if c.call is not None and c.error is None]
         measurement = None
         if timed:
-            self._options.on_step(f"timing {len(timed)} candidates")
+            self.options.on_step(f"timing {len(timed)} candidates")
             calls = [c.call for c in timed if c.call is not None]
-            measurement = measure(calls, self._options.settings, self._options.on_round)
+            measurement = measure(calls, self.options.settings, self.options.on_round)
         lanes = {id(candidate): lane for lane, candidate in enumerate(timed)}
         rows = tuple(self._row(c, measurement, lanes.get(id(c))) for c in self._candidates)
         return RunResult(
             environment=environment.capture(),
-            settings=self._options.settings,
+            settings=self.options.settings,
             rows=rows,
             control=measurement.control if measurement else None,
             trusted=measurement.trusted if measurement else True,
@@ -246,7 +260,7 @@ class _Bench:
         if not is_int8 or not lane or row.ratio is None or row.ratio.verdict == "faster":
             return row  # the first lane is what the others are compared with
         assert variant.path is not None  # it was timed
-        reasons = slow_parts(variant.path, candidate.feeds, threads=self._options.threads)
+        reasons = slow_parts(variant.path, candidate.feeds, threads=self.options.threads)
         return replace_fields(row, notes=row.notes + reasons)
 
     def _compared(self, judged: Judged) -> Accuracy:
@@ -257,20 +271,25 @@ class _Bench:
         change = judged.difference(self._baseline)
         return replace_fields(judged.accuracy, difference=change)
 
-    def _load(self, variant: Variant) -> OrtRunner:
+    def _load(self, variant: Variant) -> Runner:
         assert variant.path is not None  # what cannot be made is not loaded
-        provider = "cpu" if variant.simulated else variant.provider
-        return OrtRunner(
-            variant.path,
-            provider=provider,
-            threads=self._options.threads,
-            simulate=variant.simulated,
+        if variant.flavour is not None:
+            flavour = flavour_named(variant.flavour)
+            return TensorRtRunner(variant.path, flavour, cuda_backend=self.options.cuda_backend)
+        choice = ProviderChoice(
+            "cpu" if variant.simulated else variant.provider,
+            allow_fallback=self.options.allow_fallback,
+            precision=variant.arithmetic or "fp32",
+            cache=self.options.cache,
         )
+        threads, simulate = self.options.threads, variant.simulated
+        return OrtRunner(variant.path, provider=choice, threads=threads, simulate=simulate)
 
 
 def _row(candidate: _Candidate, measurement: Measurement | None, lane: int | None) -> Row:
     variant, runner = candidate.variant, candidate.runner
-    notes = list(variant.notes)
+    notes = [*variant.notes, *candidate.notes]
+    provider = runner.provider if runner and not variant.simulated else variant.provider
     latency = ratio = throughput = None
     if candidate.batch > 1:
         notes.append(f"a call runs the model's fixed batch of {candidate.batch}")
@@ -285,7 +304,7 @@ def _row(candidate: _Candidate, measurement: Measurement | None, lane: int | Non
     return Row(
         model=variant.name,
         precision=variant.precision,
-        provider=variant.provider,
+        provider=provider,
         accuracy=candidate.accuracy,
         latency_ms=latency,
         ratio=ratio,
@@ -307,23 +326,17 @@ def _check_words(what: str, given: Sequence[str], known: Collection[str]) -> Non
             raise UsageError(f"unknown {what} {word!r}; choose from {', '.join(known)}")
 
 
-def _first_sample(source: Source) -> Sample:
-    """Return the first sample that can be read; too many that cannot are noticed elsewhere."""
-    for index in range(len(source) - 1):
-        with suppress(DataError):
-            return source.load(index)
-    return source.load(len(source) - 1)
-
-
 def _table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable | None:
     return None if has_its_precision(model) else resolve_table(model, table)
 
 
-def _with_recipe(choice: DataChoice, table: CalibrationTable | None) -> DataChoice:
-    """Return `choice` with the recipe that the table was made with, unless it names its own."""
-    if choice.recipe is not None or table is None:
-        return choice
-    return replace(choice, recipe=table.header.recipe)
+def _phases(runner: Runner, feeds: Tensors) -> tuple[str, ...]:
+    """Return a note on what an engine's copies take, which its row leaves out."""
+    if not isinstance(runner, TensorRtRunner):
+        return ()
+    phases = runner.phases(feeds)
+    h2d, compute, d2h = (f"{1e3 * seconds:.3g} ms" for seconds in astuple(phases))
+    return (f"by events on the GPU: copies in {h2d}, inference {compute}, copies out {d2h}",)
 
 
 def _seconds(call: Call) -> float:

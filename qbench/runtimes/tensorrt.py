@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from qbench.errors import EngineError
+from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cuda.base import Cuda
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
-from qbench.runtimes.engine_file import EngineFile
+from qbench.runtimes.engine_file import EngineFile, Shape
 from qbench.runtimes.execution import Lane
 from qbench.runtimes.flavour import Flavour
 
@@ -70,6 +71,9 @@ class TensorRtRunner:
             self._cuda.close()
             raise
         self.provider = PROVIDERS[flavour.name]
+        self.notes: tuple[str, ...] = (
+            f"{flavour}; inputs and outputs stay on the GPU while it is timed",
+        )
         self.load_seconds = time.perf_counter() - started
         self.inputs = tuple(port.spec for port in self._engine.inputs)
         self.outputs = tuple(port.spec for port in self._engine.outputs)
@@ -123,6 +127,16 @@ class TensorRtRunner:
                 wait()
 
         return call
+
+    def typical_inputs(self) -> tuple[TensorSpec, ...]:
+        """Return the inputs with open dimensions as the first profile has them most often.
+
+        A batch stays open where the profile takes 1.
+        """
+        if self._engine is None:
+            raise _closed()
+        profile = self._engine.profiles[0]
+        return tuple(map(_typical, self.inputs, profile.min, profile.opt))
 
     def bind_bare(self, feeds: Mapping[str, Any]) -> Callable[[], None]:
         """Return nothing but TensorRT's own call and the wait, which `bind` is measured against.
@@ -184,7 +198,7 @@ class TensorRtRunner:
 
     def _new_lane(self) -> Lane:
         if self._engine is None:
-            raise EngineError("the engine is closed; open it again")
+            raise _closed()
         lane = Lane(self._engine, self._cuda)
         self._lanes.append(lane)
         return lane
@@ -196,6 +210,18 @@ class TensorRtRunner:
             except EngineError as error:
                 logger.warning("without a CUDA graph: %s", error)
         return lane.launcher()
+
+
+def _closed() -> EngineError:
+    return EngineError("the engine is closed; open it again")
+
+
+def _typical(spec: TensorSpec, low: Shape, usual: Shape) -> TensorSpec:
+    fixed = tuple(
+        usual if dim is None else dim for dim, usual in zip(spec.shape, usual, strict=True)
+    )
+    batch_is_open = bool(spec.shape) and spec.shape[0] is None and low[0] <= 1
+    return TensorSpec(spec.name, (None, *fixed[1:]) if batch_is_open else fixed, spec.dtype)
 
 
 def _single(launch: Callable[[], None], wait: Callable[[], None]) -> Callable[[], None]:

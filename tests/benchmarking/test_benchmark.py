@@ -11,10 +11,11 @@ import onnx
 import pytest
 
 from qbench.benchmarking import benchmark as module
-from qbench.benchmarking.benchmark import LabelledData, Options, benchmark
+from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.schedule import Measurement, measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice, calibrate
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError
