@@ -11,6 +11,7 @@ Example:
 import argparse
 import json
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ Call = Callable[[], None]
 def main() -> None:
     """Measure and print the ratio and the overhead as JSON."""
     args = parse_args()
-    bare, bound = engine_calls(args) if args.model.suffix == ".engine" else model_calls(args)
-    measurement = measure([bare, bound], MODES[args.mode])
+    with closing(open_runner(args)) as runner:
+        measurement = measure(calls(runner, args.size), MODES[args.mode])
     print(json.dumps({"model": args.model.name, **report(measurement)}, indent=2))
 
 
@@ -51,20 +52,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def model_calls(args: argparse.Namespace) -> tuple[Call, Call]:
-    """Return ONNX Runtime's bare call and ours, on the same session."""
-    runner = OrtRunner(args.model, threads=args.threads)
-    feeds = random_feeds(runner.inputs, args.size)
+def open_runner(args: argparse.Namespace) -> OrtRunner | TensorRtRunner:
+    """Load the model, or the engine by the TensorRT of its manifest."""
+    if args.model.suffix != ".engine":
+        return OrtRunner(args.model, threads=args.threads)
+    flavour = flavour_named(read_manifest(args.model).flavour)
+    return TensorRtRunner(args.model, flavour, cuda_backend=args.cuda_backend)
+
+
+def calls(runner: OrtRunner | TensorRtRunner, size: int) -> tuple[Call, Call]:
+    """Return the runtime's bare call and ours, of the same session or engine."""
+    if isinstance(runner, TensorRtRunner):
+        feeds = random_feeds(runner.typical_inputs(), size)
+        return runner.bind_bare(feeds), runner.bind(feeds)
+    feeds = random_feeds(runner.inputs, size)
     run, binding = runner.bind_bare(feeds)
     return partial(run, binding), runner.bind(feeds)
-
-
-def engine_calls(args: argparse.Namespace) -> tuple[Call, Call]:
-    """Return TensorRT's bare call and ours, on the same engine."""
-    flavour = flavour_named(read_manifest(args.model).flavour)
-    runner = TensorRtRunner(args.model, flavour, cuda_backend=args.cuda_backend)
-    feeds = random_feeds(runner.typical_inputs(), args.size)
-    return runner.bind_bare(feeds), runner.bind(feeds)
 
 
 def random_feeds(specs: tuple[TensorSpec, ...], size: int) -> dict[str, NDArray[Any]]:
