@@ -26,11 +26,17 @@ def engine_variant(path: Path) -> tuple[Variant, EngineManifest | None]:
         manifest = read_manifest(path)
     except EngineError as error:
         return Variant(path.name, "unknown", "engine", None, problem=error), None
-    provider = PROVIDERS.get(manifest.flavour, manifest.flavour)
-    variant = Variant(path.name, manifest.precision, provider, path, flavour=manifest.flavour)
+    flavour = manifest.flavour
+    provider = PROVIDERS.get(flavour, flavour)
+    variant = Variant(path.name, manifest.precision, provider, path, flavour=flavour)
     if not path.is_file():
         gone = EngineError(f"no engine {path}; build it again with `qbench build-trt`")
         return replace(variant, path=None, problem=gone), manifest
+    if flavour not in PROVIDERS:
+        foreign = EngineError(
+            f"{path} is of TensorRT flavour {flavour!r}; qbench runs {' and '.join(PROVIDERS)}"
+        )
+        return replace(variant, problem=foreign), manifest
     return variant, manifest
 
 

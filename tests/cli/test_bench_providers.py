@@ -31,7 +31,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Path:
     manifest = SimpleNamespace(flavour="tensorrt_rtx", precision="int8", model=source)
     monkeypatch.setattr(given_engines, "read_manifest", lambda _: manifest)
     monkeypatch.setattr(
-        "qbench.benchmarking.benchmark.flavour_named", lambda name: Flavour(name, "1.7")
+        "qbench.benchmarking.candidates.flavour_named", lambda name: Flavour(name, "1.7")
     )
     return trt_runtime.write_engine(Path("m.engine"), onnx.load("m.onnx"))
 
