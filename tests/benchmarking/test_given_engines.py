@@ -178,7 +178,7 @@ def test_no_gpu(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_cuda_backend_is_the_one_asked_for(
     engine: Path, cuda: HostCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(trt_runtime.BACKENDS, "cuda-bindings")
+    monkeypatch.setitem(trt_runtime.BACKENDS, "cuda-bindings", pytest.fail)
     monkeypatch.setitem(trt_runtime.BACKENDS, "pycuda", lambda: cuda)
     options = Options(settings=TINY, cuda_backend="pycuda")
     assert benchmark(engine, options=options).rows[0].error is None
