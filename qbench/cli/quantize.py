@@ -20,6 +20,7 @@ from qbench.cli.options import (
     table_option,
 )
 from qbench.cli.precisions import PrecisionArguments, precision_options
+from qbench.errors import UsageError
 
 if TYPE_CHECKING:
     from qbench.benchmarking.check import TargetCheck
@@ -37,9 +38,29 @@ _MOST_NODES = 12
 class _Arguments(PrecisionArguments):
     target: str
     method: str
+    cpu_isa: str
     output: Path | None
     no_audit: bool
     as_json: bool
+
+    def written_as(self) -> Options | None:
+        """Return how to write the precision.
+
+        Raises:
+            UsageError: An option has no effect on precision or target.
+        """
+        from qbench.quantization.int8 import WEIGHT_BITS_OF_ISA, Int8Options
+
+        options = self.quantization(self.method)
+        if self.cpu_isa == "auto":
+            return options
+        if self.target != "cpu" or self.precision not in {"int8", "dynamic"}:
+            raise UsageError(
+                f"--cpu-isa {self.cpu_isa} has an effect with --target cpu and --int8 or --dynamic "
+                "only; drop it"
+            )
+        assert isinstance(options, Int8Options)
+        return replace(options, weight_bits=WEIGHT_BITS_OF_ISA[self.cpu_isa])
 
 
 @click.command()
@@ -58,6 +79,13 @@ class _Arguments(PrecisionArguments):
     help="How ranges are found.",
 )
 @effort_option
+@click.option(
+    "--cpu-isa",
+    type=click.Choice(["auto", "avx2", "avx512", "vnni", "arm"]),
+    default="auto",
+    show_default=True,
+    help="INT8 for another CPU than this one: 7-bit weights without VNNI.",
+)
 @click.option(
     "-o", "--output", type=PathType, help="<model>.<target>.<precision>.onnx if left out."
 )
@@ -79,7 +107,7 @@ def quantize(arguments: _Arguments) -> None:
 
     path, precision, target = arguments.path(), arguments.precision, arguments.target
     check_precision(precision, target)
-    options = arguments.quantization(arguments.method)  # all this before calibrating
+    options = arguments.written_as()  # all this before calibrating
     model = load(path)
     table = arguments.table_for(model)
     with progress("searching", "run") as report:

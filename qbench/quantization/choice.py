@@ -8,16 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.artifacts import SCHEMA_VERSION, write_json
+from qbench.artifacts import SCHEMA_VERSION, staged, write_json
 from qbench.calibration.ranges import Range
 from qbench.errors import StorageError
 
 logger = logging.getLogger(__name__)
+
+_KEY = ""
+"""Name of the key among the codes; no node has an empty name."""
 
 
 class Step(NamedTuple):
@@ -43,11 +47,13 @@ class Choice:
             under `equalization.equalized_name`.
         factors: What equalized tensors are divided by, float32 [channels], by tensor.
         float_nodes: Nodes that stay float, with the reason.
+        codes: Codes of weights that are not rounded to the nearest, by the node that reads them.
     """
 
     ranges: Mapping[str, Range] = field(default_factory=dict)
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     float_nodes: Mapping[str, str] = field(default_factory=dict)
+    codes: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
 
 class _ChoiceFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +68,10 @@ class _ChoiceFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choice_path(table: Path, target: str) -> Path:
-    """Return the file that keeps the choice for a target: <table>.<target>.choice.json."""
+    """Return the file that keeps the choice for a target: <table>.<target>.choice.json.
+
+    The codes of weights lie beside it, in a .npz of that name.
+    """
     return table.with_suffix(f".{target}.choice.json")
 
 
@@ -77,6 +86,8 @@ def save_choice(path: Path, key: str, choice: Choice, steps: tuple[Step, ...]) -
         float_nodes=dict(choice.float_nodes),
     )
     try:
+        with staged(path.with_suffix(".npz")) as file:
+            np.savez(file, allow_pickle=False, **{_KEY: np.array(key)}, **choice.codes)
         write_json(path, document)
     except StorageError as error:
         logger.warning("what the search found is not kept: %s", error)
@@ -86,10 +97,12 @@ def load_choice(path: Path, key: str) -> tuple[Choice, tuple[Step, ...]] | None:
     """Return the choice that was made for `key` and what its steps gained, or None."""
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=_ChoiceFile)
-    except (OSError, msgspec.MsgspecError):
+        with np.load(path.with_suffix(".npz")) as arrays:
+            codes = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, BadZipFile, msgspec.MsgspecError):
         return None  # none was made yet, or by another version
-    if kept.key != key:
+    if kept.key != key or codes.pop(_KEY, None) != key:
         return None
     logger.info("ranges and float nodes: %s", path)
     factors = {tensor: np.array(by, np.float32) for tensor, by in kept.factors.items()}
-    return Choice(kept.ranges, factors, kept.float_nodes), kept.steps
+    return Choice(kept.ranges, factors, kept.float_nodes, codes), kept.steps

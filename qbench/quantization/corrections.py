@@ -1,7 +1,6 @@
 """Correct what weight rounding does to the mean of a layer's output."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.model.graph import constant, integer
-from qbench.placement.plan import Plan, Weight
-from qbench.quantization.numerics import dequantize, per_channel_symmetric, quantize
-from qbench.quantization.qdq import ScaleWeights
+from qbench.placement.plan import Plan
+from qbench.quantization.weights import WeightCoding
 
 Shifts = dict[str, NDArray[Any]]
 """What to add to the bias of a node, float32 [output channels], by node name."""
@@ -24,8 +22,7 @@ def bias_shifts(
     graph: ir.Graph,
     plan: Plan,
     means: Means,
-    weight_bits: int = 8,
-    scale_weights: ScaleWeights | None = None,
+    coding: WeightCoding,
 ) -> Shifts:
     """Return the bias shifts that undo the mean error of rounded weights, for Conv and Gemm.
 
@@ -33,8 +30,7 @@ def bias_shifts(
         graph: The float graph that the plan was made for.
         plan: What to quantize.
         means: Of the nodes' inputs; nodes without are left alone.
-        weight_bits: As in `per_channel_symmetric`.
-        scale_weights: What gives the weights' parameters in its place; see `qdq.write_qdq`.
+        coding: How weights become codes.
     """
     nodes = {node.name: node for node in graph}
     shifts = {}
@@ -43,18 +39,9 @@ def bias_shifts(
         data, array = node.inputs[0], constant(node.inputs[1])
         mean = means(data.name or "") if data is not None else None
         if node.op_type in {"Conv", "Gemm"} and array is not None and mean is not None:
-            other = rounded(array, weight, weight_bits, scale_weights)
+            other = coding.rounded(weight, array)
             shifts[weight.reader.node] = shift(node, array, other, mean)
     return shifts
-
-
-def rounded(
-    array: NDArray[Any], weight: Weight, bits: int, scale_weights: ScaleWeights | None = None
-) -> NDArray[Any]:
-    """Return weights as their codes stand for them, float32."""
-    scale = scale_weights or partial(per_channel_symmetric, bits=bits)
-    parameters = scale(array, weight.axis)
-    return dequantize(quantize(array, parameters, weight.axis), parameters, weight.axis)
 
 
 def shift(

@@ -62,7 +62,7 @@ def readers_to_equalize(value: ir.Value, planned: Iterable[str]) -> list[ir.Node
     names = set(planned)
     readers = [u.node for u in value.uses() if u.node.name in names and u.node.op_type in _READERS]
     axis = channel_axis(value)
-    known = axis is not None and value.shape is not None
+    known = axis is not None and value.shape is not None and isinstance(value.shape[axis], int)
     if not known or not all(_can_take_factors(node, value) for node in readers):
         return []
     return readers

@@ -19,6 +19,7 @@ from qbench.quantization.noise import decibels
 from qbench.quantization.numerics import float8, per_channel_float8
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.samples import samples_of
+from qbench.quantization.weights import WeightCoding
 
 _OPSET = 19
 _JUDGED = 8
@@ -69,10 +70,9 @@ def to_fp8(prepared: Model, table: CalibrationTable, exclude: Sequence[str] = ()
         known = table.statistics.get(tensor)
         return known.channel_means if known else None
 
-    shifts = bias_shifts(graph, plan, means, scale_weights=per_channel_float8)
-    quantized = write_qdq(
-        raised.ir, plan, parameters, bias_shifts=shifts, scale_weights=per_channel_float8
-    )
+    coding = WeightCoding(per_channel_float8)
+    shifts = bias_shifts(graph, plan, means, coding)
+    quantized = write_qdq(raised.ir, plan, parameters, coding, shifts)
     return Fp8Graph(quantized, plan, _output_sqnr_db(prepared, quantized, table))
 
 

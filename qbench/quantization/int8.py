@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.ranges import Range, mse_behind
+from qbench.calibration.statistics import TensorStatistics
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import UsageError
 from qbench.model.graph import constant
@@ -24,6 +26,7 @@ from qbench.quantization.equalization import equalize, equalized_name
 from qbench.quantization.fallback import Work, work_of
 from qbench.quantization.numerics import QuantizationParameters, asymmetric, symmetric
 from qbench.quantization.qdq import write_qdq
+from qbench.quantization.weights import int8_coding
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 
 DEFAULT_METHOD = "mse"
@@ -83,6 +86,10 @@ class Int8Graph:
     mac_fraction: float | None
 
 
+WEIGHT_BITS_OF_ISA = MappingProxyType({"avx2": 7, "avx512": 7, "vnni": 8, "arm": 8})
+"""Bits of int8 weights for CPUs with these instructions; AMX counts as `vnni`."""
+
+
 def default_weight_bits(target: str) -> int:
     """Return 7 where full-range int8 weights would saturate, else 8.
 
@@ -140,11 +147,7 @@ class Quantizer:
 
     def graph(self, choice: Choice) -> Int8Graph:
         """Return the graph that `choice` makes."""
-        graph = self.prepared.ir
-        if choice.factors:
-            graph = equalize(graph, choice.factors, self.plan.quantized)
-        prepared = replace(self.prepared, ir=graph)
-        plan = place(prepared, self.target, self.options.exclude, choice.float_nodes)
+        graph, plan = self.placed(choice)
         origins = {equalized_name(tensor): tensor for tensor in choice.factors}
 
         def means(tensor: str) -> NDArray[np.float64] | None:
@@ -153,14 +156,28 @@ class Quantizer:
             found = None if known is None else known.channel_means
             return found if found is None or tensor == origin else found / choice.factors[origin]
 
-        parameters = self._parameters(plan, choice)
-        shifts = bias_shifts(graph.graph, plan, means, self.weight_bits)
-        quantized = write_qdq(graph, plan, parameters, self.weight_bits, shifts)
+        parameters = self.parameters(plan, choice)
+        coding = int8_coding(self.weight_bits, choice.codes)
+        shifts = bias_shifts(graph.graph, plan, means, coding)
+        quantized = write_qdq(graph, plan, parameters, coding, shifts)
         return Int8Graph(quantized, plan, self.work.int8_fraction(plan))
+
+    def placed(self, choice: Choice) -> tuple[ir.Model, Plan]:
+        """Return the float graph that `choice` makes, equalized, and what is quantized in it."""
+        graph = self.prepared.ir
+        if choice.factors:
+            graph = equalize(graph, choice.factors, self.plan.quantized)
+        prepared = replace(self.prepared, ir=graph)
+        return graph, place(prepared, self.target, self.options.exclude, choice.float_nodes)
 
     def ranges(self) -> dict[str, Range]:
         """Return what the range method chooses for each tensor that the plan observes."""
         return {tensor: self._range(tensor) for tensor in self.plan.observed}
+
+    def observed_statistics(self) -> dict[str, TensorStatistics]:
+        """Return the statistics of each tensor that the plan observes."""
+        known = self.table.statistics
+        return {tensor: known[self.source_of(tensor)] for tensor in self.plan.observed}
 
     def source_of(self, tensor: str) -> str:
         """Return the tensor whose statistics, or given range, hold for `tensor`.
@@ -176,7 +193,8 @@ class Quantizer:
             tensor = (source.name or "") if source is not None else ""
         return tensor
 
-    def _parameters(self, plan: Plan, choice: Choice) -> dict[str, QuantizationParameters]:
+    def parameters(self, plan: Plan, choice: Choice) -> dict[str, QuantizationParameters]:
+        """Return scale and zero-point of each tensor that `plan` observes."""
         convert = symmetric if plan.symmetric else asymmetric
         chosen = {tensor: choice.ranges.get(tensor) for tensor in plan.observed}
         return {

@@ -1,7 +1,6 @@
 """Write a plan into a graph as QuantizeLinear and DequantizeLinear nodes."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,16 @@ from qbench.errors import QuantizationError
 from qbench.model.graph import add_initializer, constant, drop_unused_initializers
 from qbench.placement.plan import Activation, Bias, Plan, Weight
 from qbench.quantization.float_weights import keep_weights_float
-from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric, quantize
-
-ScaleWeights = Callable[[NDArray[Any], int | None], QuantizationParameters]
-"""Returns scale and zero-point of a weight along its axis; None is one scale for all of it."""
+from qbench.quantization.numerics import QuantizationParameters
+from qbench.quantization.weights import WeightCoding
 
 
 def write_qdq(
     model: ir.Model,
     plan: Plan,
     parameters: Mapping[str, QuantizationParameters],
-    weight_bits: int = 8,
+    coding: WeightCoding | None = None,
     bias_shifts: Mapping[str, NDArray[Any]] | None = None,
-    scale_weights: ScaleWeights | None = None,
 ) -> ir.Model:
     """Return a copy of `model` with the plan's Q/DQ pairs and with the codes of its weights.
 
@@ -33,23 +29,21 @@ def write_qdq(
         model: The prepared graph that the plan was made for.
         plan: What to quantize.
         parameters: Scale and zero-point by the name of each activation's `scale_from`.
-        weight_bits: 8, or 7 where full-range weights would saturate (x86 without VNNI).
+        coding: How weights become codes; int8 by channel if left out.
         bias_shifts: What to add to the bias of Conv and Gemm nodes, [output channels], by name.
-        scale_weights: How weights are scaled; None for int8 of `weight_bits` by channel.
 
     Raises:
         QuantizationError: The plan names a tensor that the graph lacks.
     """
-    writer = _Writer(model.clone(), plan)
+    writer = _Writer(model.clone(), plan, coding or WeightCoding())
     for name, shift in (bias_shifts or {}).items():
         writer.shift_bias(name, shift)
-    return writer.write(
-        parameters, scale_weights or partial(per_channel_symmetric, bits=weight_bits)
-    )
+    return writer.write(parameters)
 
 
 class _Writer:
-    def __init__(self, model: ir.Model, plan: Plan) -> None:
+    def __init__(self, model: ir.Model, plan: Plan, coding: WeightCoding) -> None:
+        self._coding = coding
         self._model = model
         self._graph = model.graph
         self._plan = plan
@@ -60,13 +54,11 @@ class _Writer:
         self._weights: dict[tuple[str, int | None], ir.Value] = {}
         self._weight_scales: dict[str, NDArray[Any]] = {}
 
-    def write(
-        self, parameters: Mapping[str, QuantizationParameters], scale_weights: ScaleWeights
-    ) -> ir.Model:
+    def write(self, parameters: Mapping[str, QuantizationParameters]) -> ir.Model:
         for activation in self._plan.activations:
             self._insert_pair(activation, parameters[activation.scale_from])
         for weight in self._plan.weights:
-            self._replace_weight(weight, scale_weights)
+            self._replace_weight(weight)
         for bias in self._plan.biases:
             self._replace_bias(bias, parameters[bias.data].scale)
         if not self._plan.symmetric:
@@ -126,24 +118,22 @@ class _Writer:
         self._graph.outputs[position] = dequantized
         dequantized.name = name
 
-    def _replace_weight(self, weight: Weight, scale_weights: ScaleWeights) -> None:
+    def _replace_weight(self, weight: Weight) -> None:
         node = self._nodes[weight.reader.node]
         key = (weight.tensor, weight.axis)
         if key not in self._weights:
             value = node.inputs[weight.reader.position]
             assert value is not None  # the plan was made from this graph
-            self._weights[key] = self._quantized_weight(value, weight.axis, scale_weights)
+            self._weights[key] = self._quantized_weight(value, weight)
         node.replace_input_with(weight.reader.position, self._weights[key])
 
-    def _quantized_weight(
-        self, value: ir.Value, axis: int | None, scale_weights: ScaleWeights
-    ) -> ir.Value:
+    def _quantized_weight(self, value: ir.Value, weight: Weight) -> ir.Value:
         array = constant(value)
         assert array is not None  # the plan holds constant weights only
-        parameters = scale_weights(array, axis)
+        codes, parameters = self._coding.encode(weight, array)
         self._weight_scales[value.name or ""] = parameters.scale
+        axis = weight.axis
         name = f"{value.name}" if axis is None else f"{value.name}_axis{axis}"
-        codes = quantize(array, parameters, axis)
         return self._constant_pair(name, codes, parameters, axis)
 
     def _replace_bias(self, bias: Bias, data_scale: NDArray[Any]) -> None:

@@ -1,6 +1,7 @@
 """Search for the choice that costs the least accuracy, step by step, within a budget.
 
-First better ranges, then equalization (both in `refine`), last the few nodes that must stay float.
+First better ranges, then equalization (both in `refine`), then the few nodes that must stay float,
+last the rounding of weights.
 Each step is judged on the model as it would be written, on more calibration samples than the search
 looks at.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from types import MappingProxyType
 
 from qbench.artifacts import sha256_bytes, versions
@@ -18,11 +20,13 @@ from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
 from qbench.model.load import Model
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
-from qbench.quantization.fallback import GOAL, least_share, nodes_to_free
+from qbench.quantization.compensation import compensated_weights
+from qbench.quantization.fallback import GOAL, least_shares, nodes_to_free
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.noise import decibels
-from qbench.quantization.refine import Refiner
+from qbench.quantization.probe import Probe
+from qbench.quantization.refine import Refiner, Settlement
 from qbench.quantization.samples import samples_of
 
 logger = logging.getLogger(__name__)
@@ -36,7 +40,10 @@ _HARM = 0.1
 _WORTH = 0.95
 """A node is left float if that brings the noise below this share of what it was."""
 
-_MOST_FREED = 16
+_ROUNDED_ON = 32
+"""Samples that weights are rounded by."""
+
+_MOST_FREED = 10
 """Tensors that are freed for a trial, at most, one after the other."""
 
 
@@ -45,18 +52,18 @@ class Budget:
     """What a search may spend.
 
     Attributes:
-        samples: Calibration samples that each trial of the search runs on.
+        samples: Calibration samples that a tensor's ranges are compared on.
         judged: Calibration samples that each step is judged on.
-        trials: Number of trials. A trial runs a sample in about twice the time that plain inference
-            takes, so `balanced` stays within 60 passes over 64 samples.
+        runs: Number of runs of one sample. A run takes about twice the time of plain inference, so
+            `balanced` stays within 60 passes over 64 samples.
     """
 
     samples: int
     judged: int
-    trials: int
+    runs: int
 
 
-BUDGETS = MappingProxyType({"balanced": Budget(8, 32, 180), "thorough": Budget(16, 64, 1200)})
+BUDGETS = MappingProxyType({"balanced": Budget(6, 32, 1200), "thorough": Budget(16, 64, 19200)})
 """By effort; `fast` does not search."""
 
 
@@ -133,7 +140,9 @@ class _Search:
         self._note("ranges by histogram", 0, best)
         if best.noise > _FINE:
             refiner = self._refiner()
-            best = self._freed(self._refined(best, refiner), refiner.alone)
+            settlements = refiner.settled(self._quantizer.ranges())
+            best = self._freed(self._settled(best, settlements), refiner.alone)
+            best = self._compensated(best)
         if best.noise > _HARM:
             logger.warning(
                 "INT8 leaves only %.0f dB of signal to noise at this model's output; "
@@ -143,31 +152,26 @@ class _Search:
         return Found(best.graph, best.choice, tuple(self._steps))
 
     def _refiner(self) -> Refiner:
-        quantizer = self._quantizer
-        statistics = quantizer.table.statistics
-        return Refiner(
-            graph=quantizer.prepared.ir,
-            plan=quantizer.plan,
-            statistics={t: statistics[quantizer.source_of(t)] for t in quantizer.plan.observed},
-            weight_bits=quantizer.weight_bits,
-            samples=_spread(self._samples, self._budget.samples),
-            trials=self._budget.trials,
-            on_progress=quantizer.options.on_progress,
-        )
+        samples = _spread(self._samples, self._budget.samples)
+        return Refiner(self._quantizer, Probe(self._quantizer, samples, self._budget.runs))
 
-    def _refined(self, best: _Trial, refiner: Refiner) -> _Trial:
-        """Return the better of `best` and what is refined, each step judged apart."""
-        before = self._quantizer.ranges()
-        choice = refiner.refined(before)
-        moved = sum(clip != choice.ranges[tensor] for tensor, clip in before.items())
-        steps = (
-            ("ranges by output", moved, replace(choice, factors={})),
-            ("equalization", len(choice.factors), choice),
-        )
-        for name, changed, candidate in steps:
-            if changed:
-                best = min(best, self._try(candidate), key=lambda trial: trial.noise)
-                self._note(name, changed, best)
+    def _settled(self, best: _Trial, settlements: Sequence[Settlement]) -> _Trial:
+        """Return `best` with those settlements that do the whole model good.
+
+        What helps a tensor alone, on few samples, need not help the model. So settlements are taken
+        in ever larger groups, those that gain most first, and a group that harms is left out.
+        """
+        for name, kind in (("ranges by output", False), ("equalization", True)):
+            chosen = [one for one in settlements if (one.factors is not None) == kind]
+            taken, start = 0, 0
+            while start < len(chosen):
+                group = chosen[start : 2 * start + 1]
+                candidate = self._try(reduce(lambda c, one: one.added_to(c), group, best.choice))
+                if candidate.noise < best.noise:
+                    best, taken = candidate, taken + len(group)
+                start += len(group)
+            if chosen:
+                self._note(name, taken, best)
         return best
 
     def _freed(self, best: _Trial, alone: Mapping[str, float]) -> _Trial:
@@ -177,7 +181,7 @@ class _Search:
         for tensor in worst:
             if best.noise <= GOAL:
                 break
-            candidate = self._without(tensor, alone[tensor], base, least_share(best.noise))
+            candidate = self._without(tensor, alone[tensor], base, least_shares(best.noise))
             if candidate is None:
                 continue
             # While several tensors harm the output, freeing one of them may show nothing yet.
@@ -189,8 +193,10 @@ class _Search:
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
 
-    def _without(self, tensor: str, alone: float, base: _Trial, share: float) -> _Trial | None:
-        """Return `base` with `tensor` left float, or None where less than `share` stays INT8."""
+    def _without(
+        self, tensor: str, alone: float, base: _Trial, least: tuple[float, float]
+    ) -> _Trial | None:
+        """Return `base` with `tensor` left float, or None where less than `least` stays INT8."""
         quantizer = self._quantizer
         reason = f"in INT8, tensor {tensor} alone would leave {decibels(alone):.0f} dB of output"
         nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
@@ -200,9 +206,23 @@ class _Search:
             dict.fromkeys(nodes, reason) | dict(base.choice.float_nodes),
         )
         graph = quantizer.graph(choice)
-        if quantizer.work.share_kept(graph.plan) < share:
+        shares = quantizer.work.shares_kept(graph.plan)
+        if any(share < limit for share, limit in zip(shares, least, strict=True)):
             return None
         return self._judged(graph, choice)
+
+    def _compensated(self, best: _Trial) -> _Trial:
+        """Return the better of `best` and the same with weights rounded by what they do."""
+        quantizer = self._quantizer
+        graph, plan = quantizer.placed(best.choice)
+        samples = _spread(self._samples, _ROUNDED_ON)
+        parameters = quantizer.parameters(plan, best.choice)
+        codes = compensated_weights(graph, plan, parameters, quantizer.weight_bits, samples)
+        if codes:
+            candidate = self._try(replace(best.choice, codes=codes))
+            best = min(best, candidate, key=lambda trial: trial.noise)
+            self._note("rounding", len(codes), best)
+        return best
 
     def _try(self, choice: Choice) -> _Trial:
         return self._judged(self._quantizer.graph(choice), choice)

@@ -22,6 +22,7 @@ from qbench.placement.plan import FloatNode, Plan, Reader, Weight
 from qbench.quantization.matmul_nbits import write_matmul_nbits
 from qbench.quantization.numerics import QuantizationParameters, per_block_int4
 from qbench.quantization.qdq import write_qdq
+from qbench.quantization.weights import WeightCoding
 
 BLOCKS = (32, 128)
 """Numbers of int4 weights that may share a scale."""
@@ -100,7 +101,7 @@ def to_int4(
         )
     if on_cpu:
         return write_matmul_nbits(model, plan, block), plan
-    return write_qdq(model, plan, {}, scale_weights=partial(_in_blocks, block=block)), plan
+    return write_qdq(model, plan, {}, WeightCoding(partial(_in_blocks, block=block))), plan
 
 
 def _in_blocks(array: NDArray[Any], axis: int | None, block: int) -> QuantizationParameters:

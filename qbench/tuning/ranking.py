@@ -7,7 +7,7 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.fallback import nodes_to_free
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.refine import Refiner
+from qbench.quantization.probe import Probe
 
 
 def ranked_nodes(quantizer: Quantizer, start: Choice, samples: Sequence[Sample]) -> list[str]:
@@ -33,21 +33,13 @@ def _noise_alone(
     quantizer: Quantizer, start: Choice, samples: Sequence[Sample]
 ) -> dict[str, float]:
     """Return the noise of the output with one tensor in INT8, by tensor."""
-    plan, statistics = quantizer.plan, quantizer.table.statistics
-    refiner = Refiner(
-        graph=quantizer.prepared.ir,
-        plan=plan,
-        statistics={t: statistics[quantizer.source_of(t)] for t in plan.observed},
-        weight_bits=quantizer.weight_bits,
-        samples=samples,
-        trials=0,
-    )
-    if not refiner.can_judge:
+    probe = Probe(quantizer, samples, runs=0)
+    if not probe.can_judge:
         return {}
     ranges = {**quantizer.ranges(), **start.ranges}
     return {
-        tensor: refiner.noise_of(tensor, ranges[_clipped(tensor, start)], start.factors.get(tensor))
-        for tensor in plan.observed
+        tensor: probe.of(tensor, ranges[_clipped(tensor, start)], start.factors.get(tensor))
+        for tensor in quantizer.plan.observed
     }
 
 

@@ -98,7 +98,7 @@ class Trials:
             for tensor, by in self.start.factors.items()
             if not nodes_to_free(graph, plan, tensor) <= reasons.keys()
         }
-        return self.quantizer.graph(Choice(self.start.ranges, factors, reasons))
+        return self.quantizer.graph(Choice(self.start.ranges, factors, reasons, self.start.codes))
 
     def _run_and_keep(self, names: tuple[str, ...]) -> Trial:
         self.baseline()

@@ -156,7 +156,7 @@ def _longest_prefix(quantizer: Quantizer, order: tuple[str, ...], least_int8: fl
     longest = 0
     while longest < len(order) - 1:
         left = replace(quantizer.plan, quantized=order[longest + 1 :])
-        if quantizer.work.share_kept(left) < least_int8:
+        if min(quantizer.work.shares_kept(left)) < least_int8:
             break
         longest += 1
     return longest

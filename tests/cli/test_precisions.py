@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import graphs
+import numpy as np
 import onnx
 import pytest
 
@@ -50,6 +51,25 @@ def test_blocks_of_int4(qbench: Qbench) -> None:
     assert qbench("quantize", "--target", "cpu", "--int4", "--block", 128).code == 0
     (node,) = (n for n in load("m.cpu.int4.onnx").ir.graph if n.op_type == "MatMulNBits")
     assert node.attributes["block_size"].as_int() == 128
+
+
+@pytest.mark.parametrize(("isa", "largest"), [("avx2", 63), ("vnni", 127)])
+@pytest.mark.usefixtures("calibrated")
+def test_weights_suit_the_cpu_that_is_named(isa: str, largest: int, qbench: Qbench) -> None:
+    assert qbench("quantize", "--target", "cpu", "--cpu-isa", isa, "--no-audit").code == 0
+    weights = [
+        value.const_value.numpy()
+        for value in load("m.cpu.int8.onnx").ir.graph.initializers.values()
+        if value.const_value is not None and value.const_value.dtype.name == "INT8"
+    ]
+    assert max(int(np.abs(codes.astype(int)).max()) for codes in weights) == largest
+
+
+@pytest.mark.parametrize("options", [(*TENSORRT, "--int8"), ("--target", "cpu", "--fp16")])
+@pytest.mark.usefixtures("calibrated")
+def test_a_cpu_is_named_for_int8_on_cpus_only(options: tuple[str, ...], qbench: Qbench) -> None:
+    message = refused(qbench("quantize", *options, "--cpu-isa", "avx2"), code=2)
+    assert "--cpu-isa avx2 has an effect with --target cpu and --int8 or --dynamic only" in message
 
 
 def test_refusals_write_nothing(calibrated: Path, save: SaveModel, qbench: Qbench) -> None:

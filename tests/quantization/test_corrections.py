@@ -8,6 +8,7 @@ from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization.corrections import Means, bias_shifts
 from qbench.quantization.quantize import Int8Options, quantize
+from qbench.quantization.weights import int8_coding
 
 
 def means_in(table: CalibrationTable) -> Means:
@@ -22,7 +23,7 @@ def shifted_mean(proto_model: Model, bits: int) -> tuple[float, float]:
     result = quantize(
         proto_model, target="tensorrt", table=table, options=Int8Options(weight_bits=bits)
     )
-    shifts = bias_shifts(prepared.ir.graph, plan, means_in(table), bits)
+    shifts = bias_shifts(prepared.ir.graph, plan, means_in(table), int8_coding(bits))
     (output,) = (spec.name for spec in proto_model.outputs)
     errors = []
     for seed in range(16):
@@ -57,7 +58,9 @@ def test_gemm(transposed: int) -> None:
     model = graphs.model_of(b.model(b.node("Gemm", "head", moved, weight, transB=transposed)))
     table = graphs.table_of(model)
     prepared = prepare(model)
-    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), means_in(table), 7)
+    shifts = bias_shifts(
+        prepared.ir.graph, place(prepared, "tensorrt"), means_in(table), int8_coding(7)
+    )
     result = quantize(model, target="tensorrt", table=table, options=Int8Options(weight_bits=7))
     rows = np.concatenate([graphs.feeds_of(model, seed)["x"] for seed in range(8)])
     errors = [
@@ -78,10 +81,13 @@ def test_exact_weights_need_no_shift() -> None:
     model = graphs.model_of(b.model(b.node("Conv", "head", b.x, weight)))
     prepared = prepare(model)
     means = means_in(graphs.table_of(model))
-    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), means, 8)
+    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), means, int8_coding(8))
     assert shifts["head"] == pytest.approx(np.zeros(4), abs=1e-6)
 
 
 def test_nodes_whose_input_means_are_unknown_are_left_alone() -> None:
     prepared = prepare(graphs.model_of(graphs.residual()))
-    assert bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), lambda _: None, 8) == {}
+    assert (
+        bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), lambda _: None, int8_coding(8))
+        == {}
+    )

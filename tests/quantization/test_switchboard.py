@@ -12,11 +12,11 @@ from qbench.model.graph import constant
 from qbench.model.prepare import prepare
 from qbench.placement.plan import Reader
 from qbench.placement.targets import place
-from qbench.quantization.corrections import rounded
 from qbench.quantization.judge import run_samples
 from qbench.quantization.numerics import asymmetric, symmetric
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.switchboard import Setting, Switchboard
+from qbench.quantization.weights import WeightCoding
 
 PATTERNS = [
     graphs.fragile,
@@ -44,7 +44,7 @@ def test_with_all_switches_on_it_computes_what_the_written_model_does(
     for weight in plan.weights:
         array = constant(nodes[weight.reader.node].inputs[1])
         assert array is not None
-        weights[weight.reader] = rounded(array, weight, 8)
+        weights[weight.reader] = WeightCoding().rounded(weight, array)
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(2)]
     found = Switchboard(model.ir, plan).run(Setting(scales, weights), samples)
     expected = run_samples(write_qdq(model.ir, plan, scales), samples)

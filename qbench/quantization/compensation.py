@@ -1,0 +1,87 @@
+"""Choose the codes of a model's weights by what its layers read, where that is known."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qbench.data.samples import Sample
+from qbench.model.graph import constant, integer
+from qbench.placement.plan import Plan, Weight
+from qbench.quantization.layer_inputs import covariances
+from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric
+from qbench.quantization.rounding import compensated_codes
+
+_LAYERS = {"Conv", "Gemm", "MatMul"}
+
+
+def compensated_weights(
+    model: ir.Model,
+    plan: Plan,
+    parameters: Mapping[str, QuantizationParameters],
+    bits: int,
+    samples: Sequence[Sample],
+) -> dict[str, NDArray[np.int8]]:
+    """Return better codes than the nearest ones, each of its weight's shape, by node name.
+
+    Weights that several nodes read are left out, since each node would want other codes.
+
+    Args:
+        model: The float graph that the plan was made for.
+        plan: What to quantize.
+        parameters: Of the activations, by `Activation.scale_from`.
+        bits: 8 or 7.
+        samples: What the layers' inputs are taken from.
+    """
+    nodes = {node.name or "": node for node in model.graph}
+    readers = Counter(weight.tensor for weight in plan.weights)
+    weights = {
+        weight.reader.node: weight
+        for weight in plan.weights
+        if readers[weight.tensor] == 1 and nodes[weight.reader.node].op_type in _LAYERS
+    }
+    known = covariances(model, [nodes[name] for name in weights], samples)
+    noise = _rounding_noise(plan, parameters)
+    found = {}
+    for name, covariance in known.items():
+        diagonal = np.einsum("gkk->gk", covariance)
+        diagonal += noise.get(name, 0.0)
+        found[name] = _codes(nodes[name], weights[name], covariance, 2 ** (bits - 1) - 1)
+    return found
+
+
+def _rounding_noise(
+    plan: Plan, parameters: Mapping[str, QuantizationParameters]
+) -> dict[str, float]:
+    """Return the variance that rounding adds to each value that a node reads: a twelfth of step^2.
+
+    It is like white noise. Without it, weights would lean on inputs whose differences get lost.
+    """
+    return {
+        reader.node: float(parameters[activation.scale_from].scale) ** 2 / 12
+        for activation in plan.activations
+        for reader in activation.readers
+        if reader.position == 0
+    }
+
+
+def _codes(node: ir.Node, weight: Weight, covariance: NDArray[Any], limit: int) -> NDArray[np.int8]:
+    array = constant(node.inputs[1])
+    assert array is not None  # the plan holds constant weights only
+    groups, inputs = covariance.shape[:2]
+    is_column = node.op_type == "MatMul" or (
+        node.op_type == "Gemm" and not integer(node, "transB", 0)
+    )
+    rows = array.T if is_column else array
+    scale = per_channel_symmetric(array, weight.axis, limit.bit_length() + 1).scale
+    outputs = rows.shape[0] // groups
+    codes = compensated_codes(
+        rows.reshape(groups, outputs, inputs),
+        covariance,
+        np.broadcast_to(scale, (rows.shape[0],)).reshape(groups, outputs),
+        limit,
+    ).reshape(rows.shape)
+    return np.ascontiguousarray(codes.T) if is_column else codes

@@ -1,0 +1,122 @@
+"""What the weights of a layer are multiplied with, over a few samples: its inputs' covariances."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qbench.calibration.collect import with_outputs
+from qbench.data.samples import Sample
+from qbench.model.graph import constant, integer, ints
+from qbench.runtimes.cpu import usable_cores
+from qbench.runtimes.ort import OrtRunner, open_graph
+
+MOST_INPUTS = 2304
+"""Inputs of an output, 3 x 3 of 256 channels; with more, errors average out, and time would grow
+with their cube."""
+
+_ROWS = 512
+"""Positions of one sample's tensor that are looked at, evenly spaced."""
+
+
+class _Sums(NamedTuple):
+    """Sums over rows of a layer's inputs.
+
+    Attributes:
+        rows: Their number.
+        first: [groups, inputs].
+        second: Of their products, [groups, inputs, inputs].
+    """
+
+    rows: int
+    first: NDArray[Any]
+    second: NDArray[Any]
+
+    def plus(self, other: "_Sums") -> "_Sums":
+        return _Sums(self.rows + other.rows, self.first + other.first, self.second + other.second)
+
+    def covariance(self) -> NDArray[Any]:
+        mean = self.first / self.rows
+        covariance: NDArray[Any] = self.second / self.rows - mean[:, :, None] * mean[:, None, :]
+        return covariance
+
+
+def covariances(
+    model: ir.Model, nodes: Iterable[ir.Node], samples: Sequence[Sample]
+) -> dict[str, NDArray[Any]]:
+    """Return the covariance of each node's inputs, [groups, inputs, inputs], by node name.
+
+    Inputs of a Conv are the values under its kernel, in the order of its weights. The mean is taken
+    off, since `corrections` mends what it does to the output. Nodes with more than `MOST_INPUTS`
+    inputs are left out.
+
+    Args:
+        model: The float graph.
+        nodes: Conv, Gemm and MatMul nodes with constant weights.
+        samples: What to run it on.
+    """
+    small = [node for node in nodes if _inputs_of(node) <= MOST_INPUTS]
+    if not small or not samples:
+        return {}
+    tensors = dict.fromkeys(node.inputs[0].name or "" for node in small if node.inputs[0])
+    runner = open_graph(with_outputs(model, tensors), threads=1)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        each = list(pool.map(lambda sample: _sums(runner, small, sample), samples))
+    return {
+        name: reduce(_Sums.plus, (sums[name] for sums in each)).covariance() for name in each[0]
+    }
+
+
+def _inputs_of(node: ir.Node) -> int:
+    weight = constant(node.inputs[1])
+    assert weight is not None  # a plan holds constant weights only
+    is_row_first = node.op_type == "Conv" or integer(node, "transB", 0)
+    return int(weight.size // weight.shape[0]) if is_row_first else int(weight.shape[0])
+
+
+def _sums(runner: OrtRunner, nodes: Sequence[ir.Node], sample: Sample) -> dict[str, _Sums]:
+    found = runner.run(sample.feeds)
+    return {node.name or "": _sum_of(_rows(node, found)) for node in nodes}
+
+
+def _sum_of(rows: NDArray[Any]) -> _Sums:
+    return _Sums(rows.shape[1], rows.sum(axis=1), rows.transpose(0, 2, 1) @ rows)
+
+
+def _rows(node: ir.Node, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the inputs of a node at some positions, float32 [groups, positions, inputs]."""
+    value = node.inputs[0]
+    array = tensors[(value.name or "") if value is not None else ""]
+    if node.op_type == "Conv":
+        return _patches(node, array)
+    flat: NDArray[Any] = array.reshape(-1, array.shape[-1])
+    return flat[None, _spread(len(flat))]
+
+
+def _patches(node: ir.Node, array: NDArray[Any]) -> NDArray[Any]:
+    weight = constant(node.inputs[1])
+    assert weight is not None  # a plan holds constant weights only
+    kernel, group = weight.shape[2:], integer(node, "group", 1)
+    axes = len(kernel)
+    strides, dilations = ints(node, "strides", [1] * axes), ints(node, "dilations", [1] * axes)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    pads = ints(node, "pads", [size // 2 for size in reach] * 2)  # without: about those of auto_pad
+    padded = np.pad(array, [(0, 0), (0, 0), *zip(pads[:axes], pads[axes:], strict=True)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, tuple(range(2, 2 + axes)))
+    steps = (slice(None), slice(None), *(slice(None, None, s) for s in strides))
+    taps = tuple(slice(None, None, d) for d in dilations)
+    placed = windows[(*steps, *taps)]  # [N, C, *positions, *kernel], a view
+    where = _spread(placed.shape[0] * int(np.prod(placed.shape[2 : 2 + axes])))
+    sample, *position = np.unravel_index(where, (placed.shape[0], *placed.shape[2 : 2 + axes]))
+    index: tuple[Any, ...] = (sample, slice(None), *position)
+    picked: NDArray[Any] = placed[index]  # [rows, C, *kernel]
+    return picked.reshape(len(where), group, -1).transpose(1, 0, 2)
+
+
+def _spread(count: int) -> NDArray[Any]:
+    """Return at most `_ROWS` evenly spaced indices below `count`."""
+    return np.arange(min(count, _ROWS)) * count // min(count, _ROWS)

@@ -1,0 +1,126 @@
+"""Try scales on a model without writing it: the noise that they cause in its output."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qbench.calibration.ranges import Range
+from qbench.data.samples import Sample
+from qbench.model.graph import constant
+from qbench.placement.plan import Reader
+from qbench.quantization.corrections import shift
+from qbench.quantization.equalization import along_inputs, scaled_weight
+from qbench.quantization.int8 import Quantizer
+from qbench.quantization.judge import Judge
+from qbench.quantization.numerics import QuantizationParameters, asymmetric, symmetric
+from qbench.quantization.switchboard import Setting, Switchboard
+from qbench.quantization.weights import int8_coding
+
+Factors = NDArray[Any] | None
+"""What a tensor is divided by, float32 [channels]; None for a tensor that is not equalized."""
+
+_LARGEST_WEIGHT = 1 << 20
+"""Weights of more values stay float in a trial, unless they are equalized: rounded copies of all of
+them would take as much memory again as a large model, and errors of so many values average out."""
+
+GLANCE = 2
+"""Samples that a glance runs on."""
+
+_BIAS = 2
+
+
+class Probe:
+    """Quantizes some tensors of a float graph, together with the weights that read them.
+
+    Args:
+        quantizer: Of the model.
+        samples: On which outputs are compared.
+        runs: How many runs of a sample may be spent.
+    """
+
+    def __init__(self, quantizer: Quantizer, samples: Sequence[Sample], runs: int) -> None:
+        self.left = self._runs = runs
+        self._samples = samples
+        self._on_progress = quantizer.options.on_progress
+        self._plan, self._statistics = quantizer.plan, quantizer.observed_statistics()
+        self._coding = int8_coding(quantizer.weight_bits)
+        graph = quantizer.prepared.ir
+        self._switchboard = Switchboard(graph, self._plan)
+        reference = self._switchboard.run(Setting(), samples)
+        self._judge = Judge(samples, reference)
+        self._glance = Judge(samples[:GLANCE], reference[:GLANCE])
+        self._nodes = {node.name or "": node for node in graph.graph}
+        self._weights = {weight.reader.node: weight for weight in self._plan.weights}
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether the model has outputs that can be compared."""
+        return self._judge.can_judge
+
+    def of(self, tensor: str, clip: Range, factors: Factors = None) -> float:
+        """Return the noise that `tensor` causes alone, in a range and behind equalization."""
+        equalized = {} if factors is None else {tensor: factors}
+        return self._noise(
+            self._judge, self._samples, {tensor: self._parameters(clip, factors)}, equalized
+        )
+
+    def at_a_glance(self, ranges: Mapping[str, Range]) -> float:
+        """Return the noise that tensors cause together, in these ranges, on few samples."""
+        parameters = {tensor: self._parameters(clip, None) for tensor, clip in ranges.items()}
+        return self._noise(self._glance, self._samples[:GLANCE], parameters, {})
+
+    def _parameters(self, clip: Range, factors: Factors) -> QuantizationParameters:
+        """Return scale and zero-point for a range; with factors, both are [channels]."""
+        whole = (symmetric if self._plan.symmetric else asymmetric)(*clip)
+        if factors is None:
+            return whole
+        zero_point = np.broadcast_to(whole.zero_point, factors.shape)
+        return QuantizationParameters((whole.scale * factors).astype(np.float32), zero_point)
+
+    def _noise(
+        self,
+        judge: Judge,
+        samples: Sequence[Sample],
+        activations: Mapping[str, QuantizationParameters],
+        factors: Mapping[str, NDArray[Any]],
+    ) -> float:
+        self.left -= len(samples)
+        if self._on_progress is not None:
+            self._on_progress(min(self._runs - self.left, self._runs), self._runs)
+        constants: dict[Reader, NDArray[Any]] = {}
+        for activation in self._plan.activations:
+            if activation.scale_from not in activations:
+                continue
+            for reader in activation.readers:
+                if reader.position == 0 and reader.node in self._weights:
+                    by = factors.get(activation.scale_from)
+                    constants.update(self._rounded_constants(reader.node, by))
+        return judge.noise(self._switchboard.run(Setting(activations, constants), samples))
+
+    def _rounded_constants(self, name: str, factors: Factors) -> dict[Reader, NDArray[Any]]:
+        """Return a node's weights as INT8 would hold them, and its corrected bias."""
+        node, weight = self._nodes[name], self._weights[name]
+        array = constant(node.inputs[1])
+        assert array is not None  # the plan holds constant weights only
+        if factors is None and array.size > _LARGEST_WEIGHT:
+            return {}
+        if factors is None:
+            values = self._coding.rounded(weight, array)
+        else:
+            values = self._coding.rounded(weight, scaled_weight(node, factors))
+            values = (values / along_inputs(node, factors, array)).astype(np.float32)
+        found = {Reader(name, 1): values}
+        means = self._means(node)
+        if node.op_type in {"Conv", "Gemm"} and means is not None:
+            change = shift(node, array, values, means)
+            bias = constant(node.inputs[_BIAS]) if len(node.inputs) > _BIAS else None
+            found[Reader(name, _BIAS)] = change if bias is None else bias + change
+        return found
+
+    def _means(self, node: ir.Node) -> NDArray[Any] | None:
+        data = node.inputs[0]
+        known = self._statistics.get(data.name or "") if data is not None else None
+        return None if known is None else known.channel_means

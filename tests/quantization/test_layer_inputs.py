@@ -1,0 +1,79 @@
+"""The variance of a layer's output follows from its weights and its inputs' covariance."""
+
+from typing import Any
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+
+from qbench.data.samples import Sample
+from qbench.model.graph import constant
+from qbench.quantization import layer_inputs
+from qbench.quantization.layer_inputs import covariances
+
+
+def convolution(**attributes: Any) -> onnx.ModelProto:
+    builder = graphs.Builder()
+    return builder.model(builder.conv("layer", builder.x, **attributes))
+
+
+def gemm(transposed: int) -> onnx.ModelProto:
+    builder = graphs.Builder((20, 12))
+    weight = builder.weight("w", *((5, 12) if transposed else (12, 5)))
+    return builder.model(builder.node("Gemm", "layer", builder.x, weight, transB=transposed))
+
+
+def matmul() -> onnx.ModelProto:
+    builder = graphs.Builder((2, 7, 12))
+    return builder.model(builder.node("MatMul", "layer", builder.x, builder.weight("w", 12, 5)))
+
+
+LAYERS = {
+    "conv": convolution(),
+    "strided": convolution(strides=[2, 2]),
+    "dilated": convolution(dilations=[2, 2], pads=[2, 2, 2, 2]),
+    "uneven pads": convolution(pads=[0, 1, 2, 1]),
+    "pointwise": convolution(size=1),
+    "depthwise": convolution(group=graphs.CHANNELS),
+    "grouped": convolution(group=2),
+    "gemm": gemm(transposed=0),
+    "gemm transposed": gemm(transposed=1),
+    "matmul": matmul(),
+}
+
+
+@pytest.mark.parametrize("proto", LAYERS.values(), ids=LAYERS)
+def test_covariance_explains_the_outputs_variance(proto: onnx.ModelProto) -> None:
+    model = graphs.model_of(proto)
+    samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(3)]
+    (node,) = model.ir.graph
+    covariance = covariances(model.ir, [node], samples)["layer"]
+    weight = constant(node.inputs[1])
+    assert weight is not None
+    groups, inputs = covariance.shape[:2]
+    is_column = node.op_type == "MatMul" or (node.op_type == "Gemm" and len(weight) == inputs)
+    rows = (weight.T if is_column else weight).reshape(groups, -1, inputs)
+    explained = np.einsum("gmi,gij,gmj->gm", rows, covariance, rows).ravel()
+    outputs = [graphs.run(model.ir, sample.feeds)["layer"] for sample in samples]
+    axis = 1 if node.op_type == "Conv" else -1
+    channels = np.concatenate(
+        [np.moveaxis(y, axis, 0).reshape(y.shape[axis], -1) for y in outputs], 1
+    )
+    np.testing.assert_allclose(explained, channels.var(axis=1), rtol=1e-3)
+
+
+def test_padding_that_is_left_to_the_runtime_is_about_that_of_the_kernel() -> None:
+    builder = graphs.Builder((1, graphs.CHANNELS, 2, 2))
+    weight = builder.weight("w", 4, graphs.CHANNELS, 3, 3)
+    proto = builder.model(builder.node("Conv", "layer", builder.x, weight, auto_pad="SAME_UPPER"))
+    model = graphs.model_of(proto)
+    found = covariances(model.ir, list(model.ir.graph), [Sample("0", graphs.feeds_of(model))])
+    assert found["layer"].shape == (1, 9 * graphs.CHANNELS, 9 * graphs.CHANNELS)
+
+
+def test_layers_with_many_inputs_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_inputs, "MOST_INPUTS", 9 * graphs.CHANNELS - 1)
+    model = graphs.model_of(convolution())
+    samples = [Sample("0", graphs.feeds_of(model))]
+    assert covariances(model.ir, list(model.ir.graph), samples) == {}

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qbench.quantization.rounding import compensated_codes
+
+
+def layer(groups: int, outputs: int, inputs: int) -> tuple[NDArray[np.float64], ...]:
+    """Weights, their scales, and rows of correlated inputs, as neighbouring pixels are."""
+    random = np.random.default_rng(3)
+    weight = random.normal(size=(groups, outputs, inputs))
+    scale = np.abs(weight).max(axis=2) / 127
+    rows = random.normal(size=(groups, 4000, inputs)) * 0.2
+    rows += random.normal(size=(groups, 4000, 1))
+    return weight, scale, rows
+
+
+def output_error(
+    codes: NDArray[np.int8], layer: tuple[NDArray[np.float64], ...]
+) -> NDArray[np.float64]:
+    weight, scale, rows = layer
+    error = codes * scale[:, :, None] - weight
+    return np.square(rows @ error.transpose(0, 2, 1)).mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 9), (16, 1, 9), (1, 4, 200)], ids=str)
+def test_the_output_is_nearer_than_with_the_nearest_codes(shape: tuple[int, int, int]) -> None:
+    one = weight, scale, rows = layer(*shape)
+    covariance = rows.transpose(0, 2, 1) @ rows / rows.shape[1]
+    codes = compensated_codes(weight, covariance, scale, 127)
+    nearest = np.rint(weight / scale[:, :, None]).astype(np.int8)
+    assert output_error(codes, one).mean() < 0.7 * output_error(nearest, one).mean()
+
+
+def test_independent_inputs_are_rounded_to_the_nearest() -> None:
+    weight, scale, _ = layer(1, 8, 30)
+    variances = np.linspace(1, 3, 30)
+    codes = compensated_codes(weight, np.diag(variances)[None], scale, 127)
+    np.testing.assert_array_equal(codes, np.rint(weight / scale[:, :, None]))
+
+
+def test_codes_stay_within_their_limit() -> None:
+    weight, scale, rows = layer(1, 8, 9)
+    covariance = rows.transpose(0, 2, 1) @ rows / rows.shape[1]
+    codes = compensated_codes(weight, covariance, scale, 63)
+    assert np.abs(codes).max() == 63
+
+
+def test_an_input_that_never_varies_does_no_harm() -> None:
+    weight, scale, _ = layer(1, 8, 9)
+    codes = compensated_codes(weight, np.zeros((1, 9, 9)), scale, 127)
+    np.testing.assert_array_equal(codes, np.rint(weight / scale[:, :, None]))
