@@ -30,6 +30,7 @@ _TYPES = {
     "INT32": np.int32,
     "INT64": np.int64,
     "BOOL": np.bool_,
+    "BF16": None,
     "INT4": None,
 }
 _NAMES = {np.dtype(kind): name for name, kind in _TYPES.items() if kind is not None}

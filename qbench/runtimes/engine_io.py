@@ -93,8 +93,11 @@ class InputSlot:
         self.key = (self.shape, self.address, None)
 
     def _check_type(self, dtype: np.dtype[Any]) -> None:
-        # By the array protocol's code: ml_dtypes' types are anonymous bytes there.
-        if dtype.str != self.port.spec.dtype.str:
+        wanted = self.port.spec.dtype
+        # The array protocol has no word for ml_dtypes' types: they come as anonymous bytes.
+        anonymous = dtype.type is np.void and wanted.kind == dtype.kind
+        same_size = dtype.itemsize == wanted.itemsize
+        if dtype != wanted and not (anonymous and same_size):
             raise DataError(
                 f"input {self.port.name!r} is {dtype.name}, the engine takes "
                 f"{self.port.spec.dtype.name}; convert the data"
@@ -164,6 +167,7 @@ def _allocator(module: ModuleType, memory: Memory) -> Any:
             self.shape = tuple(map(int, shape))
 
         def _reserve(self, size: int) -> int:
+            self.error = None
             try:
                 memory.reserve(max(size, 1))
             except QbenchError as error:  # TensorRT's frames lie between here and who can raise it

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import graphs
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 import trt_runtime
-from host_cuda import TICK, HostCuda
+from host_cuda import TICK, HostCuda, HostStream
 from trt_runtime import VERSION, write_engine
 
 from qbench.errors import DataError, EngineError
@@ -120,6 +121,24 @@ def test_everything_is_given_back(cuda: HostCuda, tmp_path: Path) -> None:
         runner.run({"x": rows(1)})
     with pytest.raises(EngineError, match="the engine is closed; open it again"):
         runner.typical_inputs()
+
+
+def test_what_cannot_be_freed_is_said_aloud(
+    cuda: HostCuda,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runner = TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR)
+    runner.run({"x": rows(1)})
+
+    def fail(_: HostStream) -> None:
+        raise EngineError("the device is lost")
+
+    monkeypatch.setattr(HostStream, "synchronize", fail)
+    runner.close()
+    assert caplog.messages == ["a context was not freed: the device is lost"]
+    assert cuda.closed == 1
 
 
 def test_profiles_are_switched_by_the_shapes(cuda: HostCuda, tmp_path: Path) -> None:
@@ -234,6 +253,24 @@ def test_strided_arrays_on_the_device(tmp_path: Path) -> None:
         pytest.raises(DataError, match="input 'x' is strided on the device; make it contiguous"),
     ):
         runner.run({"x": on_device(rows(2), strides=(4, 8))})
+
+
+def test_types_that_the_array_protocol_cannot_name(cuda: HostCuda, tmp_path: Path) -> None:
+    b = graphs.Builder((2, 4))
+    proto = b.model(b.node("Identity", "y", b.x))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    said = {("dtype", "x"): "BF16", ("dtype", "y"): "BF16"}
+    engine = write_engine(tmp_path / "m.engine", proto, overrides=said)
+    data = rows(2).astype(ml_dtypes.bfloat16)
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        found = runner.run({"x": on_device(data)})["y"]
+        assert found.dtype == data.dtype
+        assert np.array_equal(found, data)
+        assert cuda.copies == [("out", 16)]
+        assert np.array_equal(runner.run({"x": data})["y"], data)
+        with pytest.raises(DataError, match="input 'x' is float16, the engine takes bfloat16"):
+            runner.run({"x": rows(2).astype(np.float16)})
 
 
 def test_a_bound_call_copies_nothing(cuda: HostCuda, tmp_path: Path) -> None:
