@@ -133,9 +133,9 @@ def failed(call: str, reason: str) -> EngineError:
     return EngineError(f"{call} failed: {reason}{hint}")
 
 
-def missing(package: str, extra: str, reason: str) -> UnfitError:
+def missing(package: str, reason: str) -> UnfitError:
     """Return the error of a package that does not load."""
     return UnfitError(
         f"the Python package {package} does not load ({' '.join(reason.split())}); "
-        f"run `uv sync --extra {extra}` or `pip install {package}`"
+        f"run `uv pip install {package}` or `pip install {package}`"
     )

@@ -25,7 +25,7 @@ class CudaBindings:
         try:
             from cuda.bindings import runtime
         except (ImportError, OSError, RuntimeError) as error:
-            raise missing("cuda-bindings", "tensorrt", str(error)) from error
+            raise missing("cuda-bindings", str(error)) from error
         self._api = _Api(runtime)
         status = runtime.cudaSetDevice(_DEVICE)[0]
         if status != runtime.cudaError_t.cudaSuccess:

@@ -29,7 +29,7 @@ class PyCuda:
         try:
             from pycuda import driver
         except (ImportError, OSError) as error:
-            raise missing("pycuda", "pycuda", str(error)) from error
+            raise missing("pycuda", str(error)) from error
         self._driver = driver
         try:
             driver.init()
