@@ -127,7 +127,7 @@ def files(folder: Path) -> set[str]:
     """All files below a folder, hidden ones included, but for what a search found and keeps."""
     found = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in found)
-    return {name for name in names if not name.endswith(".choice.json")}
+    return {name for name in names if ".choice." not in name}
 
 
 def refused(outcome: Outcome, code: int = 1) -> str:
@@ -143,6 +143,8 @@ def refused(outcome: Outcome, code: int = 1) -> str:
 def with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let build-trt get past its first question wherever the tests run."""
     from qbench.engines import build
-    from qbench.runtimes.flavour import Flavour
+    from qbench.runtimes import flavour
 
-    monkeypatch.setattr(build, "find_flavour", lambda *_: Flavour("tensorrt_rtx", "1.7"))
+    found = flavour.Flavour("tensorrt_rtx", "1.7")
+    monkeypatch.setattr(flavour, "find_flavour", lambda *_: found)
+    monkeypatch.setattr(build, "find_flavour", lambda *_: found)
