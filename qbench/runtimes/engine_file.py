@@ -120,8 +120,8 @@ class EngineFile:
         return current if current in candidates else candidates[0]
 
     def failure(self, what: str) -> EngineError:
-        """Return an error about this engine, with TensorRT's last word on it."""
-        last = self._logger.last_error
+        """Return an error about this engine, with TensorRT's last word that nobody has read."""
+        last, self._logger.last_error = self._logger.last_error, None
         reason = f" ({last})" if last else ""
         return EngineError(f"{self.path} {what}{reason}")
 
@@ -237,11 +237,10 @@ def _within(low: Shape, shape: Shape, high: Shape) -> bool:
 
 def _narrowed(spec: TensorSpec, index: int, profiles: Sequence[Profile]) -> TensorSpec:
     """Return `spec` with the dimensions fixed that all profiles leave only one size."""
-    sizes = [{p.min[index][axis] for p in profiles} | {p.max[index][axis] for p in profiles}
-             for axis in range(len(spec.shape))]  # fmt: skip
+    bounds = [shape for profile in profiles for shape in (profile.min[index], profile.max[index])]
     shape = tuple(
-        next(iter(found)) if len(found) == 1 else dim
-        for dim, found in zip(spec.shape, sizes, strict=True)
+        sizes[0] if len(set(sizes)) == 1 else dim
+        for dim, sizes in zip(spec.shape, zip(*bounds, strict=True), strict=True)
     )
     return TensorSpec(spec.name, shape, spec.dtype)
 
