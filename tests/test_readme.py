@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qbench.benchmarking import benchmark
+from qbench.benchmarking import candidates
 from qbench.benchmarking.clock import Call
 from qbench.benchmarking.schedule import Measurement, OnRound, measure
 from qbench.benchmarking.settings import Settings
@@ -48,7 +48,7 @@ def test_readme_commands_and_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "measure", measure_shortly)
+    monkeypatch.setattr(candidates, "measure", measure_shortly)
     for words, shown in commands():
         if words[0] == "cd":
             monkeypatch.chdir(words[1])

@@ -40,7 +40,8 @@ class Material:
         recipe: How they were prepared; None for arrays.
         labels: Where their labels are; None where the task needs none, or finds them by itself.
         decoder: How boxes are read; see `evaluation.decoders`.
-        reference: The float model that is agreed with where there are no labels.
+        reference: The float model that is agreed with where there are no labels; None where only
+            engines are judged and their model is gone.
     """
 
     source: Source
@@ -48,12 +49,25 @@ class Material:
     recipe: Recipe | None
     labels: Path | None
     decoder: str
-    reference: Model
+    reference: Model | None
 
     @property
     def names(self) -> list[str]:
         """Names of all samples."""
         return [self.source.name(index) for index in range(len(self.source))]
+
+    def float_model(self) -> Model:
+        """Return the reference.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if self.reference is None:
+            raise UsageError(
+                "without labels an engine is compared with its float model, which is gone or "
+                "changed; name an .onnx file before it, or give --labels"
+            )
+        return self.reference
 
 
 @dataclass(frozen=True)
@@ -149,9 +163,10 @@ class AgreementJudge:
     """Agreement with the float model, without labels."""
 
     def __init__(self, material: Material, metric: Metric, measure: Measure) -> None:
-        material.reference.check_float()
+        reference = material.float_model()
+        reference.check_float()
         self._source, self._metric, self._measure = material.source, metric, measure
-        self._reference = open_graph(material.reference.ir)
+        self._reference = open_graph(reference.ir)
 
     def judge(self, runner: Runner) -> Judged:
         """Return the mean agreement."""

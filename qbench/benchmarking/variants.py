@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qbench.calibration.table import CalibrationTable
-from qbench.errors import QuantizationError, UsageError
+from qbench.errors import QbenchError, QuantizationError, UsageError
 from qbench.model.load import Model, size_on_disk
 from qbench.placement.targets import TARGETS
 from qbench.quantization import options
@@ -16,7 +16,12 @@ from qbench.quantization.quantize import quantize
 PRECISIONS = ("fp32", *options.PRECISIONS)
 """Precisions that a variant can be made in."""
 
-PLACEMENT_OF_PROVIDER = {"cpu": "cpu", "cuda": "tensorrt", "tensorrt": "tensorrt"}
+PLACEMENT_OF_PROVIDER = {
+    "cpu": "cpu",
+    "cuda": "tensorrt",
+    "tensorrt": "tensorrt",
+    "rtx": "tensorrt",
+}
 """Whose placement rules an INT8 variant for a provider follows."""
 
 _ONLY_TARGET = {"bf16": "tensorrt", "fp8": "tensorrt", "dynamic": "cpu"}
@@ -42,32 +47,33 @@ class Variant:
     """One row to be.
 
     Attributes:
-        model: The float model, or the model as given.
+        name: The model's file, or the engine's.
         precision: One of `PRECISIONS`, or `as given` for a model that was converted before.
         provider: Where to run it; for a simulated variant, the target whose arithmetic is meant.
-        path: The ONNX file to run; None where it cannot be made.
+        path: The file to run; None where it cannot be made.
         simulated: Evaluate Q/DQ with exact arithmetic; such a variant is not timed.
         notes: What a reader must know.
-        problem: Why the file cannot be made.
+        problem: Why the file cannot be made or read.
+        flavour: The TensorRT that an engine runs in; None for ONNX files.
+        arithmetic: The types that the file asks for, where `precision` does not tell.
     """
 
-    model: Model
+    name: str
     precision: str
     provider: str
     path: Path | None
     simulated: bool = False
     notes: tuple[str, ...] = ()
-    problem: QuantizationError | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the model's file."""
-        return self.model.path.name if self.model.path else "in memory"
+    problem: QbenchError | None = None
+    flavour: str | None = None
+    arithmetic: str | None = None
 
     @property
     def size_bytes(self) -> int | None:
         """Size of the file and its external data."""
-        return None if self.path is None else size_on_disk(self.path)
+        if self.path is None:
+            return None
+        return size_on_disk(self.path) if self.flavour is None else self.path.stat().st_size
 
 
 class VariantMaker:
@@ -78,6 +84,7 @@ class VariantMaker:
         self._table = table
         self._folder = folder
         self._files: dict[tuple[str, str], Path] = {}
+        self._name = model.path.name if model.path else "in memory"
 
     def timed(self, precisions: Sequence[str], providers: Sequence[str]) -> list[Variant]:
         """Return a variant for every precision on every provider."""
@@ -88,10 +95,10 @@ class VariantMaker:
     def simulated(self) -> list[Variant]:
         """Return the INT8 variant of every target, for exact arithmetic."""
         if has_its_precision(self._model):
-            return [Variant(self._model, "as given", "simulated", self._given(), simulated=True)]
+            return [Variant(self._name, "as given", "simulated", self._given(), simulated=True)]
         return [
             Variant(
-                self._model,
+                self._name,
                 "int8",
                 f"{target} (simulated)",
                 self._file("int8", target),
@@ -108,8 +115,20 @@ class VariantMaker:
         try:
             path = self._file(precision, target)
         except QuantizationError as error:  # a model without weights that the precision could hold
-            return Variant(self._model, precision, provider, None, notes=notes, problem=error)
-        return Variant(self._model, precision, provider, path, notes=notes)
+            return Variant(self._name, precision, provider, None, notes=notes, problem=error)
+        return Variant(
+            self._name,
+            precision,
+            provider,
+            path,
+            notes=notes,
+            arithmetic=self._arithmetic(precision),
+        )
+
+    def _arithmetic(self, precision: str) -> str:
+        if precision != "as given":
+            return precision
+        return "int8" if self._model.is_quantized else "fp16"
 
     def _file(self, precision: str, target: str) -> Path:
         if precision in {"fp32", "as given"}:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -26,6 +27,7 @@ from qbench.data.sources import open_source
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
+from qbench.model.spec import TensorSpec
 from qbench.placement.targets import TARGETS, observed_tensors
 from qbench.runtimes.cpu import usable_cores
 
@@ -50,6 +52,18 @@ class DataChoice:
     recipe: Recipe | str | None = None
     size: tuple[int, int] | None = None
     limit: int | None = None
+
+
+class Fed(Protocol):
+    """What data is read for: a model, or an engine."""
+
+    @property
+    def path(self) -> Path | None:
+        """Its file."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What a caller must feed."""
 
 
 def calibrate(
@@ -118,7 +132,7 @@ def _warn_of_batches(model: Model) -> None:
             logger.warning("input %r has a fixed batch: each sample fills its %d", spec.name, batch)
 
 
-def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source]:
+def open_choice(model: Fed, choice: DataChoice) -> tuple[Recipe | None, Source]:
     """Return the recipe (None for arrays) and the samples of `choice` for `model`.
 
     Raises:
@@ -181,7 +195,7 @@ class _Counter:
                 self._report(self._done, self._total)
 
 
-def _recipe(model: Model, choice: DataChoice) -> Recipe:
+def _recipe(model: Fed, choice: DataChoice) -> Recipe:
     recipe = choice.recipe
     if recipe is None:
         recipe = guess_recipe(model)
@@ -190,7 +204,7 @@ def _recipe(model: Model, choice: DataChoice) -> Recipe:
     return msgspec.structs.replace(recipe, size=choice.size) if choice.size else recipe
 
 
-def guess_recipe(model: Model) -> str:
+def guess_recipe(model: Fed) -> str:
     """Return the recipe that a model's file name speaks of, else `imagenet`; say so in the log.
 
     A wrong recipe is a common cause of lost accuracy, so the guess is a warning.

@@ -25,9 +25,12 @@ from qbench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qbench.benchmarking.benchmark import LabelledData
     from qbench.benchmarking.result import RunResult
+    from qbench.benchmarking.subject import LabelledData
 
+
+CUDA_BACKENDS = ("cuda-bindings", "pycuda")
+"""The keys of `runtimes.cuda.choose.BACKENDS`, which help must not import."""
 
 _PRECISIONS = "Of fp32, fp16, bf16, fp8, int8, int4, weight-only, dynamic."
 
@@ -43,6 +46,9 @@ class _Arguments(DataArguments):
     table: Path | None
     simulate: bool
     threads: int
+    allow_fallback: bool
+    cuda_backend: str
+    cache: Path | None
     mode: str | None
     as_json: bool
 
@@ -57,7 +63,7 @@ class _Arguments(DataArguments):
             UsageError: Labels or a task are given without images, images without a task, or a
                 decoder for another task than detection.
         """
-        from qbench.benchmarking.benchmark import LabelledData
+        from qbench.benchmarking.subject import LabelledData
 
         choice = self.choice()
         if choice is None:
@@ -77,7 +83,16 @@ class _Arguments(DataArguments):
 @click.command()
 @click.argument("models", type=PathType, nargs=-1)
 @click.option("--precisions", default="fp32", show_default=True, help=_PRECISIONS)
-@click.option("--providers", default="cpu", show_default=True, help="Of cpu, cuda, tensorrt.")
+@click.option("--providers", default="cpu", show_default=True, help="Of cpu, cuda, tensorrt, rtx.")
+@click.option("--allow-fallback", is_flag=True, help="Let others run what a provider cannot.")
+@click.option("--cache", type=PathType, help="Where tensorrt and rtx keep what they compile.")
+@click.option(
+    "--cuda-backend",
+    type=click.Choice(CUDA_BACKENDS),
+    default=CUDA_BACKENDS[0],
+    show_default=True,
+    help="What engines reach the GPU through.",
+)
 @data_options
 @click.option("--labels", type=PathType, help="Labels of the images; see above.")
 @click.option(
@@ -96,7 +111,8 @@ class _Arguments(DataArguments):
 def bench(arguments: _Arguments) -> None:
     """Measure accuracy and latency, paired and interleaved.
 
-    Every model in every precision on every provider, in random order. The first row is the baseline
+    Every model in every precision on every provider, in random order; a TensorRT .engine as it is,
+    by its own TensorRT and without the copies to and from the GPU. The first row is the baseline
     of all ratios (its time / the row's time). A verdict says faster, slower or same only where the
     95 % interval bears it.
 
@@ -123,6 +139,9 @@ def bench(arguments: _Arguments) -> None:
             threads=arguments.threads,
             simulate=arguments.simulate,
             image_size=arguments.size or arguments.project.image_size,
+            allow_fallback=arguments.allow_fallback,
+            cuda_backend=arguments.cuda_backend,
+            cache=arguments.cache,
             on_step=_announce(),
         ),
     )

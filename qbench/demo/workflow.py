@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qbench.artifacts import write_bytes
-from qbench.benchmarking.benchmark import LabelledData, Options, benchmark
+from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice, calibrate
 from qbench.calibration.table import CalibrationTable
 from qbench.demo.scenes import CALIBRATION_SEEDS, EVALUATION_SEEDS, write_images

@@ -17,10 +17,12 @@ class Runner(Protocol):
     Attributes:
         provider: What really executes the model (`cpu`, `cuda`, ...), not what was asked for.
         load_seconds: Time that loading took, optimization included.
+        notes: What a reader of its figures must know.
     """
 
     provider: str
     load_seconds: float
+    notes: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -29,3 +31,6 @@ class Runner(Protocol):
 
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
         """Return a call that runs once on `feeds`, with inputs and outputs bound ahead of time."""
+
+    def close(self) -> None:
+        """Free what the runtime holds."""

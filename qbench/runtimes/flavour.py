@@ -58,6 +58,19 @@ def find_flavour(backend: str = "auto") -> Flavour:
     raise UnfitError(f"{what} is{' not' if backend != 'auto' else ''} installed; run {ways}")
 
 
+def flavour_named(name: str) -> Flavour:
+    """Return the installed flavour whose module is `name`, without importing it.
+
+    Raises:
+        UsageError: There is no such flavour.
+        UnfitError: It is not installed.
+    """
+    for backend, module in _MODULES.items():
+        if module == name:
+            return find_flavour(backend)
+    raise UsageError(f"unknown TensorRT flavour {name!r}; choose from {', '.join(_TITLES)}")
+
+
 def installed_flavours() -> tuple[Flavour, ...]:
     """Return every flavour that is installed, without importing it."""
     modules = [module for module in _MODULES.values() if _is_installed(module)]

@@ -11,17 +11,17 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.errors import DataError, ModelError
 from qbench.model.save import external_folders, fits_into_bytes, on_disk
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Tensors
-
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-"""Short provider names of qbench, and ONNX Runtime's own."""
+from qbench.runtimes.ort_providers import (
+    ProviderChoice,
+    did_not_load,
+    providers_for,
+    watch,
+    what_ran,
+)
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -44,7 +44,7 @@ class OrtRunner:
 
     Args:
         model: Path of an ONNX file, or its bytes.
-        provider: A key of `PROVIDERS`.
+        provider: A key of `ort_providers.PROVIDERS`, or a full choice.
         threads: Intra-op threads; 0 leaves the choice to ONNX Runtime.
         simulate: Run with graph optimizations off, so that Q/DQ nodes compute exactly what they
             say. ONNX Runtime's fused integer kernels may saturate on CPUs without VNNI.
@@ -52,7 +52,8 @@ class OrtRunner:
 
     Raises:
         UsageError: The provider's name is unknown.
-        UnfitError: The provider does not load on this machine.
+        UnfitError: The provider does not load on this machine, or leaves a part of the model to
+            another one.
         ModelError: ONNX Runtime refuses the model.
     """
 
@@ -60,7 +61,7 @@ class OrtRunner:
         self,
         model: Path | bytes,
         *,
-        provider: str = "cpu",
+        provider: ProviderChoice | str = "cpu",
         threads: int = 0,
         simulate: bool = False,
         folder: Path | None = None,
@@ -71,9 +72,12 @@ class OrtRunner:
             options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
             # Weights stay in the mapped file; packed copies of them would double the memory.
             options.add_session_config_entry("session.disable_prepacking", "1")
-        self._session = create_session(model, provider, options)
+        choice = ProviderChoice(provider) if isinstance(provider, str) else provider
+        session = create_session(model, choice, options)
         self.load_seconds = time.perf_counter() - started
-        self.provider = provider
+        ran = what_ran(session, choice)
+        self.provider, self.notes = ran.provider, ran.notes
+        self._session: Any = session
         self.inputs = tuple(_spec(arg) for arg in self._session.get_inputs())
         self.outputs = tuple(_spec(arg) for arg in self._session.get_outputs())
 
@@ -90,18 +94,30 @@ class OrtRunner:
             raise DataError(_feed_message(feeds, self.inputs, error)) from error
 
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
-        """Return a call that runs once on `feeds` through ONNX Runtime's IO binding."""
-        binding = self._session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
-        for spec in self.outputs:
-            binding.bind_output(spec.name)
-        run = self._session.run_with_iobinding
+        """Return a call that runs once on `feeds` through ONNX Runtime's IO binding.
+
+        On a GPU the inputs are copied here, once, and the outputs stay there.
+        """
+        run, binding = self.bind_bare(feeds)
 
         def call() -> None:
             run(binding)
 
         return call
+
+    def bind_bare(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[Callable[[Any], None], Any]:
+        """Return ONNX Runtime's own call and its argument, which `bind` is measured against."""
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        device = "cpu" if self.provider == "cpu" else "cuda"
+        for spec in self.outputs:
+            binding.bind_output(spec.name, device)
+        return self._session.run_with_iobinding, binding
+
+    def close(self) -> None:
+        """Let go of the session; bound calls keep it alive."""
+        self._session = None
 
 
 def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> OrtRunner:
@@ -152,44 +168,31 @@ def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOpti
 
 
 def create_session(
-    model: Path | bytes, provider: str, options: ort.SessionOptions
+    model: Path | bytes, provider: ProviderChoice | str, options: ort.SessionOptions
 ) -> ort.InferenceSession:
-    """Open a model on one provider.
+    """Open a model on one provider, or where that is allowed on others.
 
     Raises:
         UsageError: The provider is unknown.
         UnfitError: It does not load on this machine.
         ModelError: ONNX Runtime refuses the model.
     """
-    if provider not in PROVIDERS:
-        known = ", ".join(PROVIDERS)
-        raise UsageError(f"unknown provider {provider!r}; choose one of {known}")
-    wanted = PROVIDERS[provider]
-    if wanted not in ort.get_available_providers():
-        raise UnfitError(
-            f"provider {provider!r} is not part of the installed ONNX Runtime; "
-            "run `qbench doctor` to see what runs here"
-        )
+    choice = ProviderChoice(provider) if isinstance(provider, str) else provider
+    attempts = providers_for(choice)
+    watch(options, choice)
     # What fails to load is raised below, in one line; ONNX Runtime would print it in ten.
     ort.set_default_logger_severity(_SEVERITY_FATAL)
     source = model if isinstance(model, bytes) else str(model)
-    try:
-        # Without its own fallback, which prints to stdout and runs another provider than asked.
-        session = ort.InferenceSession(source, options, providers=[wanted], enable_fallback=0)
-    except _ORT_ERRORS as error:
-        if provider != "cpu":
-            raise _did_not_load(provider) from error
-        raise ModelError(f"ONNX Runtime refuses the model: {_first_line(error)}") from error
-    if session.get_providers()[0] != wanted:
-        raise _did_not_load(provider)
-    return session
-
-
-def _did_not_load(provider: str) -> UnfitError:
-    return UnfitError(
-        f"provider {provider!r} did not load (its libraries or driver are missing); "
-        "run `qbench doctor` to see what runs here"
-    )
+    problem = ""
+    for providers in attempts:
+        try:
+            # Without its own fallback, which prints to stdout and runs another provider than asked.
+            return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+        except _ORT_ERRORS as error:
+            problem = _first_line(error)
+    if choice.name == "cpu" or choice.allow_fallback:  # the CPU was the last to refuse
+        raise ModelError(f"ONNX Runtime refuses the model: {problem}")
+    raise did_not_load(choice.name, problem)
 
 
 _ORT_ERRORS = (

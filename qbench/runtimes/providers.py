@@ -3,7 +3,8 @@
 import onnx_ir as ir
 
 from qbench.errors import QbenchError
-from qbench.runtimes.ort import PROVIDERS, OrtRunner
+from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort_providers import PROVIDERS
 
 _PROBE_OPSET = 17
 _PROBE_IR_VERSION = 8

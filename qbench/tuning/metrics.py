@@ -118,7 +118,7 @@ def _closeness(material: Material) -> Measure:
     first = spread_samples(material.source, 1)[0]
     if any(array.ndim != _IMAGE_RANK for array in first.feeds.values()):
         return output_cosine
-    outputs = open_graph(material.reference.ir).run(first.feeds)
+    outputs = open_graph(material.float_model().ir).run(first.feeds)
     try:
         options = with_decoder(options, outputs, first)
     except UsageError:  # no detector, as far as can be seen

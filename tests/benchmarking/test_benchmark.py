@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.benchmarking import benchmark as module
-from qbench.benchmarking.benchmark import LabelledData, Options, benchmark
+from qbench.benchmarking import candidates as module
+from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.schedule import Measurement, measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice, calibrate
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError
@@ -99,7 +100,7 @@ def test_the_order_of_rounds_follows_the_seed(model: Path, monkeypatch: pytest.M
         seen.append(measure(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr("qbench.benchmarking.benchmark.measure", spy)
+    monkeypatch.setattr("qbench.benchmarking.candidates.measure", spy)
     for seed in (0, 0, 1):
         settings = msgspec.structs.replace(TINY, seed=seed)
         benchmark([model, model], precisions=["fp32"], options=Options(settings=settings))

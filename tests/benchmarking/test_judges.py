@@ -9,10 +9,11 @@ import onnx
 import pytest
 from detections import ENCODERS, SIZE, Scene, scene
 
-from qbench.benchmarking.benchmark import LabelledData, Options, benchmark
+from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.result import Accuracy, Row
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError, ModelError, UsageError

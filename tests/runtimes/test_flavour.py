@@ -7,7 +7,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from qbench.errors import UnfitError, UsageError
-from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour, strongly_typed_network
+from qbench.runtimes.flavour import (
+    Flavour,
+    find_flavour,
+    flavour_named,
+    import_flavour,
+    strongly_typed_network,
+)
 
 
 @pytest.fixture
@@ -71,6 +77,15 @@ def test_missing_backend_names_its_own_way(install):
         UnfitError, match=r"^TensorRT is not installed; run `uv sync --extra tensorrt`"
     ):
         find_flavour("tensorrt")
+
+
+def test_a_flavour_by_the_name_of_its_module(install):
+    install("tensorrt_rtx")
+    assert flavour_named("tensorrt_rtx") == Flavour("tensorrt_rtx", "9.8.7")
+    with pytest.raises(UnfitError, match="TensorRT is not installed"):
+        flavour_named("tensorrt")
+    with pytest.raises(UsageError, match="unknown TensorRT flavour 'rtx'; choose from tensorrt, "):
+        flavour_named("rtx")
 
 
 def test_a_folder_of_that_name_is_no_package(tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ import pytest
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes import ort as module
-from qbench.runtimes.ort import PROVIDERS, OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.ort_providers import PROVIDERS
 from qbench.runtimes.providers import probe_providers
 
 MODEL = graphs.conv_bn_relu().SerializeToString()
@@ -50,6 +51,29 @@ def test_a_bound_call_can_be_repeated() -> None:
     call = OrtRunner(MODEL, threads=1).bind(FEEDS)
     call()
     call()
+
+
+def test_a_bound_call_outlives_its_runner() -> None:
+    runner = OrtRunner(MODEL, threads=1)
+    call = runner.bind(FEEDS)
+    runner.close()
+    call()
+
+
+@pytest.mark.parametrize(
+    ("provider", "device"), [("cpu", "cpu"), ("cuda", "cuda"), ("rtx", "cuda")]
+)
+def test_bound_outputs_stay_where_they_are_computed(
+    provider: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = OrtRunner(MODEL, threads=1)
+    monkeypatch.setattr(runner, "provider", provider)
+    bound: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        onnxruntime.IOBinding, "bind_output", lambda _, name, where: bound.append((name, where))
+    )
+    runner.bind(FEEDS)
+    assert bound == [("head", device)]
 
 
 def test_a_graph_in_memory() -> None:

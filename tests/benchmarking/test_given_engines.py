@@ -1,0 +1,224 @@
+"""Engines beside models in a benchmark, on a TensorRT that computes with ONNX Runtime."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import graphs
+import numpy as np
+import onnx
+import pytest
+import trt_runtime
+from host_cuda import HostCuda
+from trt_runtime import VERSION, Range, write_engine
+
+from qbench.benchmarking import given_engines
+from qbench.benchmarking.benchmark import Options, benchmark
+from qbench.benchmarking.given_engines import engine_source, engine_table, engine_variant, is_engine
+from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.subject import LabelledData
+from qbench.calibration.calibrate import DataChoice
+from qbench.data.recipes import Recipe
+from qbench.errors import EngineError, UnfitError, UsageError
+from qbench.model.load import load
+from qbench.runtimes.flavour import Flavour
+
+TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
+QUICK = Options(settings=TINY)
+RECIPE = Recipe(name="mine", scale=1 / 255)
+
+
+def brightest(batch: int | str = "N") -> onnx.ModelProto:
+    """Logits are the means of red, green and blue."""
+    b = graphs.Builder((batch, 3, 8, 8))
+    weight = b.constant("w", np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1))
+    mean = b.node("GlobalAveragePool", "mean", b.node("Conv", "same", b.x, weight))
+    return b.model(b.node("Flatten", "logits", mean))
+
+
+def image_range(*batches: int) -> dict[str, Range]:
+    low, usual, high = ((batch, 3, 8, 8) for batch in batches)
+    return {"x": (low, usual, high)}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    onnx.save(brightest(), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Folders 0, 1 and 2 of red, green and blue; one of the six lies in a wrong folder."""
+    for i in range(6):
+        path = tmp_path / "imgs" / str(i % 3) / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        colour = [0, 0, 0]
+        colour[2 - i % 3] = 255  # OpenCV writes BGR
+        cv2.imwrite(str(path), np.full((8, 8, 3), colour if i else [255, 0, 0], np.uint8))
+    return tmp_path / "imgs"
+
+
+@pytest.fixture
+def manifests(monkeypatch: pytest.MonkeyPatch, model: Path) -> dict[str, Any]:
+    """What the manifests of engines say, by the engine's name; those without one are an error."""
+    found = {"m.engine": manifest(model)}
+
+    def read(path: Path) -> Any:
+        if path.name not in found:
+            raise EngineError(f"no manifest of {path}")
+        return found[path.name]
+
+    monkeypatch.setattr(given_engines, "read_manifest", read)
+    return found
+
+
+def manifest(model: Path) -> Any:
+    source = SimpleNamespace(path=str(model), sha256=load(model).sha256)
+    return SimpleNamespace(flavour="tensorrt", precision="int8", model=source)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> HostCuda:
+    flavour = Flavour("tensorrt", VERSION)
+    monkeypatch.setattr("qbench.benchmarking.candidates.flavour_named", lambda _: flavour)
+    return trt_runtime.install(monkeypatch)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, manifests: dict[str, Any], cuda: HostCuda) -> Path:
+    assert manifests
+    assert cuda.closed == 0
+    return write_engine(tmp_path / "m.engine", brightest(), (image_range(1, 4, 8),))
+
+
+def test_an_engine_is_timed_and_judged_as_a_model_is(
+    engine: Path, model: Path, images: Path, cuda: HostCuda
+) -> None:
+    data = LabelledData(DataChoice(images, RECIPE))
+    result = benchmark([model, engine], precisions=["fp32"], images=data, options=QUICK)
+    onnx_row, row = result.rows
+    assert (row.model, row.precision, row.provider) == ("m.engine", "int8", "tensorrt engine")
+    assert row.accuracy is not None
+    assert row.accuracy.value == onnx_row.accuracy.value == pytest.approx(5 / 6)  # type: ignore[union-attr]
+    assert row.ratio is not None
+    assert row.size_bytes == engine.stat().st_size
+    assert row.notes[0].startswith(f"TensorRT {VERSION}; timed without copies to and from the GPU")
+    assert row.notes[1] == "by events on the GPU: copies in 1 ms, inference 1 ms, copies out 1 ms"
+    assert (cuda.live, cuda.open, cuda.closed) == ({}, [], 1)
+
+
+def test_an_engine_alone_is_timed_on_noise(engine: Path) -> None:
+    (row,) = benchmark(engine, options=QUICK).rows
+    assert row.latency_ms is not None
+    assert row.throughput_per_s == pytest.approx(1e3 / row.latency_ms.median)  # batch 1 fits
+
+
+def test_an_engine_for_larger_batches_is_filled(engine: Path, images: Path) -> None:
+    write_engine(engine, brightest(), (image_range(2, 4, 8),))
+    data = LabelledData(DataChoice(images, RECIPE))
+    (row,) = benchmark(engine, images=data, options=QUICK).rows
+    assert row.accuracy is not None
+    assert row.accuracy.value == pytest.approx(5 / 6)
+    assert "a call runs the model's fixed batch of 4" in row.notes
+
+
+def test_without_labels_it_is_compared_with_the_model_of_its_manifest(
+    engine: Path, images: Path, manifests: dict[str, Any]
+) -> None:
+    data = LabelledData(DataChoice(images, RECIPE), task="embed")
+    (row,) = benchmark(engine, images=data, options=QUICK).rows
+    assert row.accuracy is not None
+    assert row.accuracy.value == pytest.approx(1)
+    manifests["m.engine"].model.sha256 = "of another file"
+    with pytest.raises(UsageError, match="an engine is compared with its float model, which is go"):
+        benchmark(engine, images=data, options=QUICK)
+
+
+def test_an_engine_that_cannot_run_is_a_row_with_the_reason(
+    engine: Path, model: Path, tmp_path: Path, manifests: dict[str, Any]
+) -> None:
+    broken = tmp_path / "broken.engine"
+    broken.write_bytes(b"hello")
+    manifests["broken.engine"] = manifests["gone.engine"] = manifests["m.engine"]
+    others = [tmp_path / "gone.engine", tmp_path / "foreign.engine", broken]
+    rows = benchmark([model, engine, *others], precisions=["fp32"], options=QUICK).rows
+    errors = {row.model: row.error for row in rows}
+    assert errors["m.onnx"] is errors["m.engine"] is None
+    assert "build it again with `qbench build-trt`" in str(errors["gone.engine"])
+    assert "no manifest of" in str(errors["foreign.engine"])
+    assert "magic tag does not match; it may be of another flavour" in str(errors["broken.engine"])
+    assert (rows[2].precision, rows[3].precision) == ("int8", "unknown")
+
+
+def test_images_of_a_size_that_no_profile_has(engine: Path, model: Path, tmp_path: Path) -> None:
+    b = graphs.Builder((1, 3, "h", "w"))
+    large = {"x": ((1, 3, 16, 16), (1, 3, 16, 16), (1, 3, 32, 32))}
+    write_engine(engine, b.model(b.node("Relu", "y", b.x)), (large,))
+    np.savez(tmp_path / "small.npz", x=np.zeros((2, 3, 8, 8), np.float32))
+    data = LabelledData(DataChoice(tmp_path / "small.npz"), task="embed")
+    rows = benchmark([model, engine], precisions=["fp32"], images=data, options=QUICK).rows
+    assert rows[0].error is None
+    assert "16" in str(rows[1].error)
+    assert rows[1].latency_ms is None
+
+
+def test_no_gpu(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Any:
+        raise UnfitError("CUDA finds no usable GPU")
+
+    monkeypatch.setitem(trt_runtime.BACKENDS, "cuda-bindings", none)
+    with pytest.raises(UnfitError, match="CUDA finds no usable GPU"):
+        benchmark(engine, options=QUICK)
+
+
+def test_the_cuda_backend_is_the_one_asked_for(
+    engine: Path, cuda: HostCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(trt_runtime.BACKENDS, "cuda-bindings", pytest.fail)
+    monkeypatch.setitem(trt_runtime.BACKENDS, "pycuda", lambda: cuda)
+    options = Options(settings=TINY, cuda_backend="pycuda")
+    assert benchmark(engine, options=options).rows[0].error is None
+
+
+@pytest.mark.parametrize(
+    ("name", "yes"), [("a.engine", True), ("a.ENGINE", True), ("a.onnx", False)]
+)
+def test_engines_are_known_by_their_ending(name: str, yes: bool) -> None:
+    assert is_engine(name) is yes
+
+
+def test_the_recipe_comes_from_the_table_of_its_model(
+    model: Path, manifests: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = manifests["m.engine"]
+    monkeypatch.chdir(tmp_path)
+    assert engine_table(said, None) is None
+    table = graphs.table_of(load(model))
+    assert engine_table(said, table) is table
+    (tmp_path / "calibration").mkdir()
+    table.save(tmp_path / "calibration" / "m.json")
+    found = engine_table(said, None)
+    assert found is not None
+    assert found.header == table.header
+    said.model.sha256 = "of another file"
+    assert engine_table(said, table) is None
+
+
+def test_an_engine_whose_model_is_gone(model: Path, manifests: dict[str, Any]) -> None:
+    assert manifests
+    found = engine_source(Path("m.engine"))
+    assert found is not None
+    assert found.path == model
+    model.unlink()
+    assert engine_source(Path("m.engine")) is None
+    assert engine_source(Path("other.engine")) is None
+
+
+def test_a_flavour_of_the_future(manifests: dict[str, Any], tmp_path: Path) -> None:
+    manifests["m.engine"].flavour = "tensorrt_next"
+    (tmp_path / "m.engine").write_bytes(b"")
+    variant, _ = engine_variant(tmp_path / "m.engine")
+    assert variant.provider == "tensorrt_next"
+    assert "flavour 'tensorrt_next'; qbench runs tensorrt and tensorrt_rtx" in str(variant.problem)

@@ -1,0 +1,465 @@
+"""The runner of engines, on a TensorRT that computes with ONNX Runtime in host memory."""
+
+import logging
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import graphs
+import ml_dtypes
+import numpy as np
+import onnx
+import pytest
+import trt_runtime
+from host_cuda import TICK, HostCuda, HostStream
+from trt_runtime import VERSION, write_engine
+
+from qbench.errors import DataError, EngineError
+from qbench.model.spec import TensorSpec
+from qbench.runtimes.cuda.choose import BACKENDS
+from qbench.runtimes.flavour import Flavour, find_flavour
+from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.tensorrt import Phases, TensorRtRunner
+
+FLAVOUR = Flavour("tensorrt", VERSION)
+SMALL = {"x": ((1, 4), (1, 4), (2, 4))}
+LARGE = {"x": ((2, 4), (8, 4), (8, 4))}
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> HostCuda:
+    return trt_runtime.install(monkeypatch)
+
+
+def doubled() -> onnx.ModelProto:
+    """Twice the input, of any batch."""
+    b = graphs.Builder(("N", 4))
+    return b.model(b.node("Add", "y", b.x, b.x))
+
+
+def found_positions() -> onnx.ModelProto:
+    """Where the input is not zero: as many columns as there are such values."""
+    b = graphs.Builder((2, 4))
+    model = b.model(b.node("NonZero", "y", b.x))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    return model
+
+
+def reshaped() -> onnx.ModelProto:
+    """The input in the shape that another input holds."""
+    b = graphs.Builder((2, 4))
+    b.inputs.append(onnx.helper.make_tensor_value_info("to", onnx.TensorProto.INT64, (2,)))
+    return b.model(b.node("Reshape", "y", b.x, "to"))
+
+
+def rows(count: int, start: float = 0) -> np.ndarray[Any, Any]:
+    return np.arange(start, start + 4 * count, dtype=np.float32).reshape(count, 4)
+
+
+def on_device(array: np.ndarray[Any, Any], **more: Any) -> Any:
+    interface = {
+        "shape": array.shape,
+        "typestr": array.dtype.str,
+        "data": (array.ctypes.data, False),
+        "version": 3,
+        **more,
+    }
+    return SimpleNamespace(__cuda_array_interface__=interface, kept=array)
+
+
+def contexts(runner: TensorRtRunner) -> list[Any]:
+    engine = runner._engine
+    assert engine is not None
+    return list(engine.engine.contexts)
+
+
+def test_it_computes_what_onnx_runtime_does(cuda: HostCuda, tmp_path: Path) -> None:
+    proto = graphs.conv_bn_relu()
+    feeds = graphs.feeds_of(graphs.model_of(proto))
+    with TensorRtRunner(write_engine(tmp_path / "m.engine", proto), FLAVOUR) as runner:
+        assert runner.inputs == (TensorSpec("x", graphs.IMAGE, np.dtype(np.float32)),)
+        assert [spec.name for spec in runner.outputs] == ["head"]
+        assert runner.provider == "tensorrt engine"
+        assert runner.load_seconds > 0
+        found = runner.run(feeds)["head"]
+    reference = OrtRunner(proto.SerializeToString(), threads=1).run(feeds)["head"]
+    assert np.allclose(found, reference, atol=1e-5)
+    assert cuda.closed == 1
+
+
+def test_results_are_new_arrays(cuda: HostCuda, tmp_path: Path) -> None:
+    with TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR) as r:
+        first = r.run({"x": rows(1)})["y"]
+        r.run({"x": rows(1, start=100)})
+        assert np.array_equal(first, 2 * rows(1))
+        assert cuda.copies == [("in", 16), ("out", 16)] * 2
+
+
+def test_buffers_are_allocated_once_and_grow_with_the_shapes(
+    cuda: HostCuda, tmp_path: Path
+) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), ({"x": ((1, 4), (1, 4), (8, 4))},))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        counts = []
+        for batch in (2, 2, 1, 8, 3):
+            assert np.array_equal(runner.run({"x": rows(batch)})["y"], 2 * rows(batch))
+            counts.append(cuda.allocations)
+        assert counts == [2, 2, 2, 4, 4]
+
+
+def test_everything_is_given_back(cuda: HostCuda, tmp_path: Path) -> None:
+    runner = TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR)
+    runner.run({"x": rows(1)})
+    runner.bind({"x": rows(1)}, graph=True, streams=2)()
+    runner.phases({"x": rows(1)}, runs=1)
+    assert cuda.live
+    runner.close()
+    runner.close()
+    assert (cuda.live, cuda.open, cuda.closed) == ({}, [], 1)
+    with pytest.raises(EngineError, match="the engine is closed; open it again"):
+        runner.run({"x": rows(1)})
+    with pytest.raises(EngineError, match="the engine is closed; open it again"):
+        runner.typical_inputs()
+
+
+def test_what_cannot_be_freed_is_said_aloud(
+    cuda: HostCuda,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runner = TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR)
+    runner.run({"x": rows(1)})
+
+    def fail(_: HostStream) -> None:
+        raise EngineError("the device is lost")
+
+    monkeypatch.setattr(HostStream, "synchronize", fail)
+    runner.close()
+    assert caplog.messages == ["a context was not freed: the device is lost"]
+    assert cuda.closed == 1
+
+
+def test_profiles_are_switched_by_the_shapes(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL, LARGE))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        for batch in (1, 8, 2, 4, 1):  # 2 fits both, and stays in the current one
+            assert np.array_equal(runner.run({"x": rows(batch)})["y"], 2 * rows(batch))
+        assert contexts(runner)[0].switches == [1, 0]
+        assert cuda.allocations == 4
+
+
+def test_a_profile_made_for_the_shapes_is_preferred(cuda: HostCuda, tmp_path: Path) -> None:
+    wide = {"x": ((1, 4), (4, 4), (8, 4))}
+    engine = write_engine(tmp_path / "m.engine", doubled(), (wide, LARGE))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        runner.run({"x": rows(8)})
+        assert contexts(runner)[0].switches == [1]
+    assert cuda.live == {}
+
+
+@pytest.mark.usefixtures("cuda")
+def test_shapes_of_no_profile(tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL, LARGE))
+    with (
+        TensorRtRunner(engine, FLAVOUR) as runner,
+        pytest.raises(
+            DataError,
+            match=r"^the data \(x 9x4\) fits no optimization profile of .*m.engine "
+            r"\(x 1x4\.\.2x4 or x 2x4\.\.8x4\); build the engine for it",
+        ),
+    ):
+        runner.run({"x": rows(9)})
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({}, r"the data \(nothing\) does not fit the engine's inputs \(x\)"),
+        ({"z": rows(1)}, r"the data \(z\) does not fit the engine's inputs \(x\)"),
+        ({"x": rows(1).astype(np.float64)}, "input 'x' is float64, the engine takes float32; conv"),
+        ({"x": np.zeros((4,), np.float32)}, r"the data \(x 4\) fits no optimization profile"),
+    ],
+)
+def test_feeds_that_do_not_fit(feeds: dict[str, Any], message: str, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner, pytest.raises(DataError, match=message):
+        runner.run(feeds)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_dimensions_that_no_profile_leaves_open_are_fixed(tmp_path: Path) -> None:
+    b = graphs.Builder(("N", "M"))
+    engine = write_engine(tmp_path / "m.engine", b.model(b.node("Relu", "y", b.x)), (SMALL, LARGE))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        assert runner.inputs[0].shape == (None, 4)
+        assert runner.typical_inputs()[0].shape == (None, 4)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_batch_that_cannot_be_1_is_the_usual_one(tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (LARGE, SMALL))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        assert runner.typical_inputs()[0].shape == (8, 4)
+
+
+def test_outputs_of_a_size_that_the_data_decides(cuda: HostCuda, tmp_path: Path) -> None:
+    with TensorRtRunner(write_engine(tmp_path / "m.engine", found_positions()), FLAVOUR) as runner:
+        for data in (np.eye(2, 4), np.ones((2, 4)), np.zeros((2, 4)), np.eye(2, 4)):
+            found = runner.run({"x": data.astype(np.float32)})["y"]
+            assert np.array_equal(found, np.array(np.nonzero(data)))
+        assert cuda.allocations == 3  # the input, two positions, and then eight
+
+
+def test_no_memory_for_an_output_of_unknown_size(cuda: HostCuda, tmp_path: Path) -> None:
+    cuda.capacity = 64
+    with (
+        TensorRtRunner(write_engine(tmp_path / "m.engine", found_positions()), FLAVOUR) as runner,
+        pytest.raises(EngineError, match=r"^cudaMalloc failed: out of memory \(128 bytes\)$"),
+    ):
+        runner.run({"x": np.ones((2, 4), np.float32)})
+
+
+def test_inputs_that_hold_shapes_stay_on_the_host(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", reshaped(), host=("to",))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        for shape in ((1, 8), (4, 2), (8, 1)):
+            found = runner.run({"x": rows(2), "to": np.array(shape)})["y"]
+            assert np.array_equal(found, rows(2).reshape(shape))
+        assert {size for way, size in cuda.copies if way == "in"} == {32}
+        with pytest.raises(DataError, match="input 'to' holds shapes; feed it from the host"):
+            runner.run({"x": rows(2), "to": on_device(np.array((1, 8)))})
+
+
+def test_arrays_on_the_device_are_not_copied(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        data = on_device(rows(2), stream=5, strides=(16, 4))
+        assert np.array_equal(runner.run({"x": data})["y"], 2 * rows(2))
+        assert cuda.copies == [("out", 32)]
+        assert cuda.waited_for == [5]
+        assert contexts(runner)[0].addresses["x"] == data.kept.ctypes.data
+        # and back to the host
+        assert np.array_equal(runner.run({"x": rows(1)})["y"], 2 * rows(1))
+
+
+@pytest.mark.usefixtures("cuda")
+def test_strided_arrays_on_the_device(tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with (
+        TensorRtRunner(engine, FLAVOUR) as runner,
+        pytest.raises(DataError, match="input 'x' is strided on the device; make it contiguous"),
+    ):
+        runner.run({"x": on_device(rows(2), strides=(4, 8))})
+
+
+def test_types_that_the_array_protocol_cannot_name(cuda: HostCuda, tmp_path: Path) -> None:
+    b = graphs.Builder((2, 4))
+    proto = b.model(b.node("Identity", "y", b.x))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    said = {("dtype", "x"): "BF16", ("dtype", "y"): "BF16"}
+    engine = write_engine(tmp_path / "m.engine", proto, overrides=said)
+    data = rows(2).astype(ml_dtypes.bfloat16)
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        found = runner.run({"x": on_device(data)})["y"]
+        assert found.dtype == data.dtype
+        assert np.array_equal(found, data)
+        assert cuda.copies == [("out", 16)]
+        assert np.array_equal(runner.run({"x": data})["y"], data)
+        with pytest.raises(DataError, match="input 'x' is float16, the engine takes bfloat16"):
+            runner.run({"x": rows(2).astype(np.float16)})
+
+
+def test_a_bound_call_copies_nothing(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        call = runner.bind({"x": rows(1)})
+        cuda.copies.clear()
+        call()
+        call()
+        context = contexts(runner)[0]
+        assert len(context.runs) == 2
+        assert set(context.runs) == {cuda.open[0].handle}
+        assert cuda.copies == []
+
+
+def test_a_bound_call_keeps_its_data_whatever_runs_between(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        call = runner.bind({"x": rows(1)})
+        runner.run({"x": rows(2, start=100)})
+        call()
+        bound = contexts(runner)[0]
+        output = cuda.live[bound.addresses["y"]].view(np.float32)
+        assert np.array_equal(output, 2 * rows(1)[0])
+
+
+@pytest.mark.usefixtures("cuda")
+def test_a_bound_call_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        monkeypatch.setattr(trt_runtime.IExecutionContext, "execute_async_v3", lambda *_: False)
+        call = runner.bind({"x": rows(1)})
+        with pytest.raises(EngineError, match=r"m\.engine does not run$"):
+            call()
+
+
+def test_several_streams_run_at_once(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        runner.bind({"x": rows(1)}, streams=3)()
+        runs = [context.runs for context in contexts(runner)]
+        assert [len(one) for one in runs] == [1, 1, 1]
+        assert len({one[0] for one in runs}) == 3
+        assert [stream.waits for stream in cuda.open] == [2, 2, 2]  # for the upload, and the call
+
+
+def test_the_bare_call_is_the_same_work(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        runner.bind_bare({"x": rows(1)})()
+        assert len(contexts(runner)[0].runs) == 1
+        assert cuda.open[0].waits == 2
+
+
+def test_a_graph_is_launched_in_place_of_the_engine(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        call = runner.bind({"x": rows(1)}, graph=True)
+        assert cuda.launches == 0
+        call()
+        call()
+        assert cuda.launches == 2
+
+
+def test_a_graph_that_cannot_be_captured_is_said_aloud(
+    cuda: HostCuda, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuda.refuses_capture = "operation not permitted when stream is capturing"
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        runner.bind({"x": rows(1)}, graph=True)()
+        assert len(contexts(runner)[0].runs) == 2  # once before the capture
+    assert caplog.messages == [
+        "without a CUDA graph: operation not permitted when stream is capturing"
+    ]
+
+
+def test_phases_are_taken_apart(cuda: HostCuda, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        phases = runner.phases({"x": rows(1)}, runs=3)
+        assert phases == Phases(*[pytest.approx(TICK)] * 3)
+        assert len(cuda.open) == 1  # the stream: events are gone
+        assert len(contexts(runner)[0].runs) == 4
+
+
+def test_an_engine_of_another_version(cuda: HostCuda, tmp_path: Path) -> None:
+    (tmp_path / "m.engine").write_bytes(b"hello")
+    with pytest.raises(
+        EngineError,
+        match=r"^TensorRT 9\.8\.7 does not load .*m\.engine: magic tag does not match; it may be "
+        "of another flavour or version of TensorRT, or for another GPU: build it here",
+    ):
+        TensorRtRunner(tmp_path / "m.engine", FLAVOUR)
+    assert cuda.closed == 1
+
+
+@pytest.mark.usefixtures("cuda")
+def test_no_engine_there(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"cannot read engine .*m\.engine \(No such file"):
+        TensorRtRunner(tmp_path / "m.engine", FLAVOUR)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({("format", "x"): "CHW32"}, "wants 'x' in the format CHW32; qbench runs engines with li"),
+        ({("dtype", "y"): "INT4"}, "has 'y' of type INT4; qbench feeds FLOAT, HALF"),
+    ],
+)
+def test_tensors_that_cannot_be_fed(
+    said: dict[tuple[str, str], str], message: str, tmp_path: Path
+) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,), overrides=said)
+    with pytest.raises(EngineError, match=message):
+        TensorRtRunner(engine, FLAVOUR)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_no_memory_for_a_context(tmp_path: Path) -> None:
+    said = {"no memory": True}
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,), overrides=said)
+    with (
+        TensorRtRunner(engine, FLAVOUR) as runner,
+        pytest.raises(EngineError, match=r"m\.engine has no memory to run; free the GPU or build"),
+    ):
+        runner.run({"x": rows(1)})
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("set_optimization_profile_async", "does not switch to its optimization profile 1"),
+        ("set_input_shape", "refuses the shape of 'x'"),
+        ("set_tensor_address", "refuses the memory of 'x'"),
+    ],
+)
+def test_refusals_of_tensorrt_are_errors(
+    method: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL, LARGE))
+    with TensorRtRunner(engine, FLAVOUR) as runner:
+        with monkeypatch.context() as patch:
+            patch.setattr(trt_runtime.IExecutionContext, method, lambda *_: False)
+            with pytest.raises(EngineError, match=rf"m\.engine {message}"):
+                runner.run({"x": rows(8)})
+        # A refusal is no state: the next run sets everything again.
+        assert np.array_equal(runner.run({"x": rows(8)})["y"], 2 * rows(8))
+
+
+@pytest.mark.usefixtures("cuda")
+def test_shapes_that_tensorrt_still_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trt_runtime.IExecutionContext, "infer_shapes", lambda _: ["a", "b"])
+    with (
+        TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR) as runner,
+        pytest.raises(DataError, match=r"m\.engine needs the shapes of a, b$"),
+    ):
+        runner.run({"x": rows(1)})
+
+
+def test_the_gpu_is_asked_for_before_tensorrt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> Any:
+        raise EngineError("no GPU")
+
+    monkeypatch.setitem(BACKENDS, "cuda-bindings", none)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(EngineError, match="no GPU"):
+        TensorRtRunner(tmp_path / "m.engine", FLAVOUR)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_plugins_are_registered_and_warnings_passed_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR):
+        assert sys.modules["tensorrt"].plugins == [""]
+    assert "tensorrt: the runtime is a stand-in" in caplog.messages
+
+
+def test_a_file_that_is_no_engine_in_tensorrt_for_rtx(cuda: HostCuda, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    (tmp_path / "m.engine").write_bytes(b"hello")
+    with pytest.raises(
+        EngineError, match=r"^TensorRT for RTX .* does not load .*m\.engine: [^\n]+$"
+    ):
+        TensorRtRunner(tmp_path / "m.engine", find_flavour("rtx"))
+    assert cuda.closed == 1
