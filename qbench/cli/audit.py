@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import PathType, json_option, packed
+from qbench.cli.options import PathType, ShareType, json_option, packed
 
 if TYPE_CHECKING:
+    from qbench.engines.audit import NodeFinding
     from qbench.engines.audit_model import ModelAudit
 
 _MOST_NODES = 12
-
-
-class _ShareType(click.ParamType[float]):
-    """A share in percent: `95%`."""
-
-    name = "percent"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the share of 1."""
-        text = str(value).removesuffix("%")
-        try:
-            share = float(text) / 100
-        except ValueError:
-            share = -1.0
-        if not (str(value).endswith("%") and 0 <= share <= 1):
-            self.fail(f"{value!r} is no share; write percent, as in 95%", param, ctx)
-        return share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +35,7 @@ class _Arguments:
 @click.option("--shapes", multiple=True, metavar="NAME=SHAPE", help="Of dynamic inputs (tensorrt).")
 @click.option(
     "--require-int8",
-    type=_ShareType(),
+    type=ShareType(),
     metavar="PERCENT",
     help="Fail where fewer Conv, Gemm and MatMul run in INT8: 95%.",
 )
@@ -83,31 +65,27 @@ def audit(arguments: _Arguments) -> None:
 
 
 def _print_text(audit: ModelAudit) -> None:
-    from qbench.cli.render import percent, print_field
+    from qbench.cli.render import percent, print_field, print_findings
 
     by = f" by {audit.runtime}" if audit.runtime else ""
     print_field("audited", f"{audit.model} for {audit.target}{by}")
     for note in audit.notes:
         print_field("note", note)
-    _print_rules(audit)
+    print_findings(audit.findings)
     for op_type, counts in audit.nodes_by_dtype.items():
         print_field(op_type, ", ".join(f"{count} {dtype}" for dtype, count in counts.items()))
     if audit.int8_fraction is not None:
         print_field("INT8", f"{percent(audit.int8_fraction)} of the compute nodes")
     for node in audit.not_int8[:_MOST_NODES]:
         print_field(f"  {node.dtype}", f"{node.node} ({node.op_type}): {node.reason}")
-    if len(audit.not_int8) > _MOST_NODES:
-        print_field("", f"{len(audit.not_int8) - _MOST_NODES} more; --json lists them")
+    _print_rest(audit.not_int8)
+    for node in audit.own_qdq[:_MOST_NODES]:
+        print_field("  by itself", f"{node.node}: {node.reason}")
+    _print_rest(audit.own_qdq)
 
 
-def _print_rules(audit: ModelAudit) -> None:
-    """Print a line for each rule that is broken: how often, and the first place."""
+def _print_rest(nodes: Sequence[NodeFinding]) -> None:
     from qbench.cli.render import print_field
 
-    if not audit.findings:
-        print_field("rules", "all kept")
-    for _, group in groupby(audit.findings, key=lambda finding: (finding.rule, finding.fix)):
-        first, *others = group
-        more = f" (and {len(others)} more)" if others else ""
-        print_field(first.severity, f"{first.rule}: {first.node}: {first.reason}{more}")
-        print_field("  fix", first.fix)
+    if len(nodes) > _MOST_NODES:
+        print_field("", f"{len(nodes) - _MOST_NODES} more; --json lists them")

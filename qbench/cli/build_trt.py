@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qbench.cli.engine_options import SECTIONS, EngineArguments, engine_options
 from qbench.cli.options import (
     PathType,
     data_options,
@@ -17,11 +18,12 @@ from qbench.cli.options import (
     packed,
     table_option,
 )
-from qbench.cli.precisions import PrecisionArguments, precision_options
+from qbench.cli.precisions import precision_options
+from qbench.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from qbench.engines.audit import EngineAudit
-    from qbench.engines.build import Engine, EngineOptions
+    from qbench.engines.build import Engine
 
 _MOST_NODES = 8
 _CODES = {"int8": "Int8", "fp8": "FP8"}
@@ -29,47 +31,17 @@ _CODES = {"int8": "Int8", "fp8": "FP8"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Arguments(PrecisionArguments):
-    backend: str
-    shapes: tuple[str, ...]
-    target_gpu: str
-    memory: int | None
-    builder_level: int | None
-    output: Path
+class _Arguments(EngineArguments):
     as_json: bool
 
-    def options(self) -> EngineOptions:
-        """Return how and where to build."""
-        from qbench.engines.build import EngineOptions
-        from qbench.engines.protocol import BuildOptions
 
-        return EngineOptions(
-            backend=self.backend,
-            shapes=self.shapes,
-            image_size=self.size or self.project.image_size,
-            folder=self.output,
-            build=BuildOptions(
-                workspace_bytes=self.memory << 20 if self.memory else None,
-                builder_level=self.builder_level,
-                target_gpus=tuple(part for part in self.target_gpu.split(",") if part),
-            ),
-            quantization=self.quantization(),
-        )
-
-
-@click.command("build-trt")
+@click.command("build-trt", cls=SectionedCommand, sections=SECTIONS)
 @model_argument
 @precision_options("int8", "fp16", "bf16", "fp8", "int4", "fp32")
-@click.option("--backend", default="auto", show_default=True, help="auto, tensorrt or rtx.")
-@click.option(
-    "--shapes", multiple=True, metavar="NAME=SHAPE", help="x=1x3x640x640 or x=MIN/OPT/MAX."
-)
-@click.option("--target-gpu", default="", metavar="GPUS", help="Ahead of time (rtx): sm86,sm89.")
-@click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help="Workspace limit in MiB.")
-@click.option("--builder-level", type=click.IntRange(0, 5), help="Effort of the builder.")
 @data_options
 @table_option
 @effort_option
+@engine_options
 @click.option(
     "-o", "--output", type=PathType, default=Path("engines"), show_default=True, help="Folder."
 )
@@ -83,27 +55,36 @@ def build_trt(arguments: _Arguments) -> None:
     on the way. Precision is written into the ONNX file, so the same command works on TensorRT 10,
     11 and TensorRT for RTX.
     """
-    from qbench.engines.build import build_engine
-    from qbench.engines.profiles import check_shapes, parse_shapes
-    from qbench.engines.targets import check_targets
-    from qbench.model.load import load
-    from qbench.runtimes.flavour import find_flavour
+    from qbench.engines.requirement import check_int8_share
 
-    find_flavour(arguments.backend)  # before any work: without TensorRT there is nothing to do
-    options = arguments.options()
-    check_targets(arguments.precision, options.build.target_gpus)
-    model = load(arguments.path())
-    check_shapes(model.inputs, parse_shapes(arguments.shapes))  # likewise before calibrating
-    engine = build_engine(
-        model,
-        precision=arguments.precision,
-        table=arguments.table_for(model),
-        options=options,
-    )
+    engine = _build(arguments)
     if arguments.as_json:
         _print_json(engine)
     else:
         _print_text(engine)
+    if arguments.require_int8 is not None:
+        check_int8_share(engine.path, engine.audit, arguments.require_int8)
+
+
+def _build(arguments: _Arguments) -> Engine:
+    """Build, once it is sure before any work that this TensorRT can do what is asked."""
+    from qbench.cli.build_bar import shown_build
+    from qbench.engines.build import build_engine, check_model, check_options_of
+    from qbench.model.load import load
+
+    options = arguments.options()
+    flavour = check_options_of(arguments.precision, options)
+    model = load(arguments.path())
+    check_model(model, options, flavour)
+    table = arguments.table_for(model)
+    with shown_build(arguments.verbose) as on_progress:
+        return build_engine(
+            model,
+            precision=arguments.precision,
+            table=table,
+            options=options,
+            on_progress=on_progress,
+        )
 
 
 def _print_json(engine: Engine) -> None:

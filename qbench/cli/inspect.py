@@ -3,42 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import SizeType, json_option, model_argument
+from qbench.cli.options import SizeType, json_option, model_argument, packed
 from qbench.cli.project import find_model, load_project
 
 if TYPE_CHECKING:
+    from qbench.model.load import Model
     from qbench.quantization.encodings import Encoding
     from qbench.quantization.inspect import Inspection, TargetInspection
+    from qbench.quantization.linting.finding import Finding
 
 _MOST_OPS = 12
 _MOST_NODES = 10
 _MOST_ENCODINGS = 12
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    model: Path | None
+    size: tuple[int, int] | None
+    target: str | None
+    backend: str
+    shapes: tuple[str, ...]
+    as_json: bool
+
+    def findings(self, model: Model) -> tuple[Finding, ...]:
+        """Return what stands against running `model` on the target; nothing without a target.
+
+        Raises:
+            UsageError: A shape is malformed.
+        """
+        from qbench.engines.preflight.check import judged_flavour, preflight
+        from qbench.engines.profiles import parse_shapes
+        from qbench.quantization.linting.lint import lint
+
+        if self.target == "tensorrt":
+            flavour, shapes = judged_flavour(self.backend), parse_shapes(self.shapes)
+            return preflight(model, flavour, shapes, self.size)
+        return lint(model.ir, self.target) if self.target else ()
+
+
 @click.command()
 @model_argument
 @click.option("--size", type=SizeType(), help="Image size where the model is dynamic: 640 or HxW.")
+@click.option(
+    "--target", type=click.Choice(["cpu", "tensorrt"]), help="Show what stands against this target."
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "tensorrt", "rtx"]),
+    default="auto",
+    show_default=True,
+    help="Which TensorRT; auto takes the one installed, else rtx.",
+)
+@click.option("--shapes", multiple=True, metavar="NAME=SHAPE", help="Of dynamic inputs (tensorrt).")
 @json_option
-def inspect(model: Path | None, size: tuple[int, int] | None, as_json: bool) -> None:
+@packed(_Arguments)
+def inspect(arguments: _Arguments) -> None:
     """Show what is in MODEL and what targets make of it.
 
     Names the nodes that each target leaves in float, and why. Of a quantized model, shows the
-    scale, zero-point and type of each tensor.
+    scale, zero-point and type of each tensor. With --target, shows what the target will not build
+    or run: node, reason and fix. Nothing is built, and TensorRT need not be installed.
     """
-    from qbench.cli.render import print_json
+    from msgspec.structs import replace
+
     from qbench.model.load import load
     from qbench.quantization.inspect import inspect as run
 
-    inspection = run(load(find_model(model, load_project())), size)
-    if as_json:
-        print_json(inspection)
-    else:
-        _print_text(inspection)
+    model = load(find_model(arguments.model, load_project()))
+    inspection, findings = run(model, arguments.size), arguments.findings(model)
+    if arguments.target:
+        targets = tuple(t for t in inspection.targets if t.target == arguments.target)
+        inspection = replace(inspection, targets=targets)
+    if arguments.as_json:
+        _print_json(inspection, findings)
+        return
+    _print_text(inspection)
+    if arguments.target:
+        _print_findings(arguments, findings)
+
+
+def _print_json(inspection: Inspection, findings: tuple[Finding, ...]) -> None:
+    from msgspec import to_builtins
+
+    from qbench.cli.render import print_json
+
+    print_json(to_builtins(inspection) | {"findings": to_builtins(findings)})
+
+
+def _print_findings(arguments: _Arguments, findings: tuple[Finding, ...]) -> None:
+    from qbench.cli.render import print_field, print_findings
+    from qbench.engines.preflight.check import judged_flavour
+
+    where = arguments.target or ""
+    if where == "tensorrt":
+        where = f"{where}, judged as {judged_flavour(arguments.backend)}"
+    print_field("checked for", where)
+    print_findings(findings)
 
 
 def _print_text(inspection: Inspection) -> None:

@@ -13,6 +13,7 @@ from qbench.cli.build_trt import build_trt
 from qbench.cli.calibrate import calibrate
 from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
+from qbench.cli.engines import engines
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
 from qbench.cli.tune import tune
@@ -50,7 +51,7 @@ def qbench(verbose: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-for command in (demo, doctor, inspect, calibrate, quantize, audit, build_trt, bench, tune):
+for command in (demo, doctor, inspect, calibrate, quantize, audit, build_trt, engines, bench, tune):
     qbench.add_command(command)
 
 

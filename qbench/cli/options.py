@@ -36,6 +36,25 @@ class SizeType(click.ParamType[tuple[int, int]]):
         return int(parts[0]), int(parts[-1])
 
 
+class ShareType(click.ParamType[float]):
+    """A share in percent: `95%`."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the share of 1."""
+        text = str(value).removesuffix("%")
+        try:
+            share = float(text) / 100
+        except ValueError:
+            share = -1.0
+        if not (str(value).endswith("%") and 0 <= share <= 1):
+            self.fail(f"{value!r} is no share; write percent, as in 95%", param, ctx)
+        return share
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataArguments:
     """The options of `data_options`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import click
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from qbench.quantization.linting.finding import Finding
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -37,6 +40,17 @@ def print_field(label: str, text: str) -> None:
 
     width = max(40, get_terminal_size((80, 24)).columns)
     click.echo(fill(f"{label:<11} {text}", width, subsequent_indent=" " * 12))
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print a line for each rule that is broken: how often, the first place, and the fix."""
+    if not findings:
+        print_field("rules", "all kept")
+    for _, group in groupby(findings, key=lambda finding: (finding.rule, finding.fix)):
+        first, *others = group
+        more = f" (and {len(others)} more)" if others else ""
+        print_field(first.severity, f"{first.rule}: {first.node}: {first.reason}{more}")
+        print_field("  fix", first.fix)
 
 
 def size_text(size: float) -> str:

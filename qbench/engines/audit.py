@@ -11,14 +11,17 @@ from types import MappingProxyType
 
 import msgspec
 
+from qbench.engines.audit_qdq import Neighbours, likely_reason
+
 INT8 = "Int8"
 COMPUTE_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with weights or products, where INT8 pays."""
 
+_UNKNOWN = "unknown"
 _QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _NARROW = frozenset({INT8, "FP8", "FP4", "Int4"})
-# Generated element-wise kernels: the prologues and epilogues around the layer that computes.
-_POINTWISE = "kgen"
+# Generated element-wise kernels and copies: what stands around the layer that computes.
+_AROUND = frozenset({"kgen", "NoOp", "PointWise", "PointWiseV2", "Reformat"})
 
 _LAYER = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "
@@ -63,14 +66,14 @@ class EngineLayer(msgspec.Struct, frozen=True):
         """The type that it computes in: a narrow one only where both operands enter in it."""
         operands = {tensor.dtype for tensor in (*self.constants, *self.inputs[1:2])}
         first = self.inputs[0].dtype if self.inputs else ""
-        if self.kind != _POINTWISE and first in _NARROW and first in operands:
+        if self.kind not in _AROUND and first in _NARROW and first in operands:
             return first
         wide = [tensor.dtype for tensor in (*self.inputs, *self.outputs)]
         return next((dtype for dtype in wide if dtype not in _NARROW), first)
 
 
 class NodeFinding(msgspec.Struct, frozen=True):
-    """An ONNX node that does not compute in INT8: in which type it does, and why if known."""
+    """An ONNX node that is not in INT8 or not absorbed: its layer's type, and why if known."""
 
     node: str
     op_type: str
@@ -85,13 +88,14 @@ class EngineAudit(msgspec.Struct, frozen=True):
         layers_by_dtype: Number of engine layers that compute in each type.
         nodes_by_dtype: For each operator of `COMPUTE_OPS`, the number of nodes in each type.
         not_int8: The nodes among them that are not in INT8.
-        own_qdq: Q/DQ nodes in layers of their own, which do nothing but quantize or dequantize.
+        own_qdq: Q/DQ nodes in layers of their own, which do nothing but quantize or dequantize,
+            with the likely reason.
     """
 
     layers_by_dtype: dict[str, int]
     nodes_by_dtype: dict[str, dict[str, int]]
     not_int8: tuple[NodeFinding, ...]
-    own_qdq: tuple[str, ...]
+    own_qdq: tuple[NodeFinding, ...]
 
     def fraction(self, op_type: str, dtype: str = INT8) -> float | None:
         """Return the share of `op_type` nodes that run in `dtype`; None where there are none."""
@@ -107,15 +111,11 @@ def layers_from_log(text: str) -> tuple[EngineLayer, ...]:
     return tuple(_layer(match) for match in matches if match)
 
 
-def node_name(name: str | None, first_output: str) -> str:
-    """Return the name by which TensorRT's parser knows a node, which may have none of its own."""
-    return name or f"node_of_{first_output}"
-
-
 def audit(
     layers: Sequence[EngineLayer],
     nodes: Mapping[str, str],
     reasons: Mapping[str, str] = MappingProxyType({}),
+    neighbours: Mapping[str, Neighbours] = MappingProxyType({}),
 ) -> EngineAudit:
     """Say which nodes run in which type.
 
@@ -127,6 +127,7 @@ def audit(
         nodes: Operator of each ONNX node, by the name that `node_name` gives.
         reasons: Why nodes cannot be in INT8, as far as it is known from the plan or the graph; of
             the others it is said what the layers prove.
+        neighbours: What stands around Q/DQ nodes, by the same names.
     """
     homes = _homes(layers)
     unpacked = {tensor.name for layer in layers if not layer.inputs for tensor in layer.outputs}
@@ -141,11 +142,19 @@ def audit(
             reason = reasons.get(name) or _reason(layer, unpacked)
             findings.append(NodeFinding(name, op_type, dtype, reason))
     working = (layer for layer in layers if layer.outputs)
+    floats = {f.node: f.dtype for f in findings if f.dtype not in _NARROW | {_UNKNOWN}}
     return EngineAudit(
         layers_by_dtype=dict(Counter(layer.dtype for layer in working)),
         nodes_by_dtype={op_type: dict(counter) for op_type, counter in counts.items()},
         not_int8=tuple(findings),
-        own_qdq=tuple(node for layer in layers if _only_qdq(layer, nodes) for node in layer.nodes),
+        own_qdq=tuple(
+            NodeFinding(
+                name, nodes[name], layer.dtype, likely_reason(neighbours.get(name), nodes, floats)
+            )
+            for layer in layers
+            if _only_qdq(layer, nodes)
+            for name in layer.nodes
+        ),
     )
 
 
@@ -166,18 +175,18 @@ def _tensors(text: str) -> tuple[EngineTensor, ...]:
 
 
 def _homes(layers: Iterable[EngineLayer]) -> dict[str, list[EngineLayer]]:
-    """Return the layers that compute each node; pointwise ones only where it has no others."""
+    """Return the layers that compute each node; those around it only where it has no others."""
     homes: dict[str, list[EngineLayer]] = defaultdict(list)
-    for layer in sorted(layers, key=lambda layer: layer.kind == _POINTWISE):
+    for layer in sorted(layers, key=lambda layer: layer.kind in _AROUND):
         for node in layer.nodes:
-            if layer.kind != _POINTWISE or not homes[node] or homes[node][0].kind == _POINTWISE:
+            if layer.kind not in _AROUND or not homes[node] or homes[node][0].kind in _AROUND:
                 homes[node].append(layer)
     return homes
 
 
 def _verdict(homes: Sequence[EngineLayer]) -> tuple[str, EngineLayer | None]:
     if not homes:
-        return "unknown", None
+        return _UNKNOWN, None
     worst = next((layer for layer in homes if layer.dtype != INT8), homes[0])
     return worst.dtype, worst
 

@@ -9,6 +9,7 @@ import msgspec
 import onnx_ir as ir
 import onnxruntime as ort
 from msgspec.structs import replace
+from onnx_ir.passes.common import ShapeInferencePass
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.engines.audit import (
@@ -17,14 +18,15 @@ from qbench.engines.audit import (
     EngineLayer,
     NodeFinding,
     audit,
-    node_name,
 )
+from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
-from qbench.engines.profiles import parse_shapes, profile_for
+from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
 from qbench.model.load import Model
-from qbench.placement.plan import Plan
+from qbench.placement.plan import FLOAT_REASON, Plan
+from qbench.placement.tensorrt import place
 from qbench.quantization.audit import audit_cpu, is_compute
 from qbench.quantization.encodings import (
     code_type,
@@ -34,7 +36,7 @@ from qbench.quantization.encodings import (
     zero_point_of,
 )
 from qbench.quantization.linting.finding import ERROR, Finding
-from qbench.quantization.linting.lint import blocking_reasons, lint
+from qbench.quantization.linting.lint import blocking_reasons, lint, tidied
 from qbench.runtimes.flavour import find_flavour
 
 _FLOAT = "Float"
@@ -51,6 +53,7 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
             compute in; empty where no runtime could tell.
         int8_fraction: Share of these nodes that compute in INT8; None where that is unknown.
         not_int8: The others, and on `cpu` also unfused nodes of other operators.
+        own_qdq: Q/DQ nodes that TensorRT runs by themselves, with the likely reason.
         findings: Rules of the target that the model breaks.
     """
 
@@ -62,6 +65,7 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
     nodes_by_dtype: dict[str, dict[str, int]] = {}
     int8_fraction: float | None = None
     not_int8: tuple[NodeFinding, ...] = ()
+    own_qdq: tuple[NodeFinding, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
@@ -159,14 +163,14 @@ def audit_tensorrt(
         UsageError: A dynamic input has no shape.
     """
     assert model.path is not None  # the compiler reads files
-    profile, _ = profile_for(model.inputs, parse_shapes(shapes), image_size)
+    profiles, _ = profiles_for(model.inputs, [parse_shapes(shapes)], image_size)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         request = BuildRequest(
             onnx=model.path,
             output=Path(folder) / "model.engine",
             log=Path(folder) / "model.log",
             flavour=find_flavour("rtx"),
-            profile=profile,
+            profiles=profiles,
         )
         try:
             layers = build(request).layers
@@ -177,12 +181,33 @@ def audit_tensorrt(
 
 
 def audit_file(layers: Sequence[EngineLayer], onnx: Path, plan: Plan | None = None) -> EngineAudit:
-    """Say in which type the nodes of the `onnx` file run, which was compiled into `layers`."""
+    """Say in which type the nodes of the `onnx` file run, which was compiled into `layers`.
+
+    Of nodes that are not in INT8, the plan knows best why. Without one, the file says it where this
+    program wrote it; else the rules of the target and of placement tell as much as it shows.
+    """
     model = ir.load(onnx)
     nodes = {node_name(node.name, node.outputs[0].name or ""): node.op_type for node in model.graph}
-    reasons = blocking_reasons(model, "tensorrt")
+    reasons = _placement_reasons(model) | blocking_reasons(model, "tensorrt") | _noted(model)
     reasons |= {node.name: node.reason for node in plan.floats} if plan is not None else {}
-    return audit(layers, nodes, reasons)
+    return audit(layers, nodes, reasons, neighbours_of(model.graph))
+
+
+def _noted(model: ir.Model) -> dict[str, str]:
+    """Return the reasons that the file itself gives, by node name."""
+    noted = ((node.name or "", node.metadata_props.get(FLOAT_REASON)) for node in model.graph)
+    return {name: reason for name, reason in noted if reason}
+
+
+def _placement_reasons(model: ir.Model) -> dict[str, str]:
+    """Return why placement would leave nodes float that read float32."""
+    graph = ShapeInferencePass()(tidied(model)).model.graph
+    wide = {node.name for node in graph if node.inputs and _is_float32(node.inputs[0])}
+    return {n.name: n.reason for n in place(graph, set()).floats if n.name in wide}
+
+
+def _is_float32(value: ir.Value | None) -> bool:
+    return value is not None and value.dtype == ir.DataType.FLOAT
 
 
 def _ask_tensorrt(base: ModelAudit, model: Model, shapes: Sequence[str]) -> ModelAudit:
@@ -198,6 +223,7 @@ def _ask_tensorrt(base: ModelAudit, model: Model, shapes: Sequence[str]) -> Mode
         nodes_by_dtype=found.nodes_by_dtype,
         int8_fraction=_share(found.nodes_by_dtype),
         not_int8=found.not_int8,
+        own_qdq=found.own_qdq,
         notes=("TensorRT itself may fuse otherwise than TensorRT for RTX",),
     )
 
@@ -208,8 +234,10 @@ def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
         found = audit_cpu(path)
     except ModelError as error:
         return replace(base, runtime=runtime, refusal=str(error))
+    model = ir.load(path)
+    noted = _noted(model)
     floats = Counter(node.op_type for node in found.unfused)
-    ops = Counter(node.op_type for node in ir.load(path).graph if is_compute(node))
+    ops = Counter(node.op_type for node in model.graph if is_compute(node))
     counts = {
         op: {dtype: n for dtype, n in ((INT8, total - floats[op]), (_FLOAT, floats[op])) if n}
         for op, total in ops.items()
@@ -219,7 +247,10 @@ def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
         runtime=runtime,
         nodes_by_dtype=counts,
         int8_fraction=_share(counts),
-        not_int8=tuple(NodeFinding(n.name, n.op_type, _FLOAT, n.reason) for n in found.unfused),
+        not_int8=tuple(
+            NodeFinding(n.name, n.op_type, _FLOAT, noted.get(n.name, n.reason))
+            for n in found.unfused
+        ),
     )
 
 

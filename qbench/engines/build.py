@@ -1,30 +1,37 @@
 """`qbench.build_engine`: a float model in, a TensorRT engine with its manifest and audit out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from qbench.artifacts import sha256_files, versions
+from qbench.artifacts import staged
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
-from qbench.engines.builder import BuildResult, OnProgress, build
-from qbench.engines.manifest import EngineManifest, Source, write_manifest
-from qbench.engines.profiles import parse_shapes, profile_for, shapes_of
-from qbench.engines.protocol import BuildOptions, BuildRequest
+from qbench.engines.builder import OnProgress, build
+from qbench.engines.config import check_options, is_default
+from qbench.engines.implicit import check_implicit, implicit_int8
+from qbench.engines.io_formats import check_format_names
+from qbench.engines.limits import Limits, check_limits
+from qbench.engines.manifest import EngineManifest, write_manifest
+from qbench.engines.preflight.check import check_buildable
+from qbench.engines.profiles import check_profiles, parse_profiles, profiles_for
+from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
+from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
-from qbench.errors import UsageError
+from qbench.errors import StorageError, UsageError
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
 from qbench.quantization.quantize import QuantizedModel, quantize, table_for
-from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
+from qbench.runtimes.gpu import current_gpu
 
 PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
 """Precisions of engines; the ONNX file carries them, since the network is strongly typed."""
@@ -38,11 +45,14 @@ class EngineOptions:
 
     Attributes:
         backend: `tensorrt`, `rtx`, or `auto` for the first that is installed.
-        shapes: Shapes of dynamic inputs as `profiles.parse_shapes` reads them.
+        shapes: Shapes of dynamic inputs as `profiles.parse_profiles` reads them.
         image_size: Height and width for a dynamic input without a shape; None takes the table's.
         folder: Where the engine, its model, its log and its manifest go.
         build: Everything that the compiler is told.
+        limits: What the compiler may take.
         quantization: How to write the precision; None for its defaults.
+        calibrator: Let TensorRT 10 place INT8 by itself, with this key of `implicit.CALIBRATORS`;
+            None writes it into the model.
     """
 
     backend: str = "auto"
@@ -50,7 +60,9 @@ class EngineOptions:
     image_size: tuple[int, int] | None = None
     folder: Path = Path("engines")
     build: BuildOptions = field(default_factory=BuildOptions)
+    limits: Limits = field(default_factory=Limits)
     quantization: Options | None = None
+    calibrator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,37 +105,102 @@ def build_engine(
         QuantizationError: It has no weights that the precision could hold.
         CalibrationError: There is no table, or it was made from another model.
         UsageError: Shapes or precision do not fit, or a GPU does not know the precision.
-        EngineError: TensorRT refuses the model, or its compiler died.
+        EngineError: TensorRT refuses the model, or is known to, or its compiler died.
         StorageError: A file cannot be written.
     """
     options = options or EngineOptions()
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-    check_targets(precision, options.build.target_gpus)
-    flavour = find_flavour(options.backend)
-    given = parse_shapes(options.shapes)
+    flavour = check_options_of(precision, options)
+    given = parse_profiles(options.shapes)
     model = model if isinstance(model, Model) else load(model)
     model.check_float()
+    check_model(model, options, flavour)
     used_table = table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
-    profile, notes = profile_for(model.inputs, given, size)
-    stem = options.folder / f"{model.path.stem if model.path else 'model'}.{precision}"
-    request = BuildRequest(
-        onnx=stem.with_name(f"{stem.name}.onnx"),
-        output=stem.with_name(f"{stem.name}.engine"),
-        log=stem.with_name(f"{stem.name}.log"),
-        flavour=flavour,
-        profile=profile,
-        options=replace(options.build, least_gpu=LEAST_GPU.get(precision, 0)),
-    )
-    typed = _write_typed(model, precision, used_table, options, request.onnx)
-    result = build(request, on_progress)
-    plan = typed.plan if typed else None
-    findings = audit_file(result.layers, request.onnx, plan) if result.layers else None
-    manifest = _manifest(request, result, model, precision, used_table, findings)
-    write_manifest(manifest, options.folder)
+    profiles, notes = profiles_for(model.inputs, given, size)
+    label = f"{precision}-implicit" if options.calibrator else precision
+    stem = options.folder / f"{model.path.stem if model.path else 'model'}.{label}"
+    with _staged_together(stem) as place:
+        request = BuildRequest(
+            onnx=place.with_name(f"{stem.name}.onnx"),
+            output=place.with_name(f"{stem.name}.engine"),
+            log=place.with_name(f"{stem.name}.log"),
+            flavour=flavour,
+            profiles=profiles,
+            options=replace(options.build, least_gpu=LEAST_GPU.get(precision, 0)),
+            implicit=_implicit(used_table, options.calibrator),
+            title=f"{model.path or 'the model'} in {label}",
+            failed_log=_failed_log(stem),
+        )
+        typed = _write_typed(model, precision, used_table, options, request.onnx)
+        result = build(request, on_progress, options.limits)
+        plan = typed.plan if typed else None
+        findings = audit_file(result.layers, request.onnx, plan) if result.layers else None
+        manifest = record(request, result, model, label, used_table, findings)
+        write_manifest(manifest, place.parent)
+    _failed_log(stem).unlink(missing_ok=True)
     notes += typed.notes if typed else subgraph_notes(model.ir)
-    return Engine(request.output, manifest, findings, notes)
+    return Engine(stem.with_name(request.output.name), manifest, findings, notes)
+
+
+def check_options_of(precision: str, options: EngineOptions) -> Flavour:
+    """Make sure, before any work, that an engine can be built so; return what builds it.
+
+    Raises:
+        UnfitError: No TensorRT is installed, or it cannot be loaded.
+        UsageError: Options contradict each other, or the TensorRT at hand lacks one.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    flavour = find_flavour(options.backend)
+    check_targets(precision, options.build.target_gpus)
+    check_limits(options.limits)
+    if options.calibrator is not None and precision != "int8":
+        raise UsageError(f"--legacy-implicit has an effect with --int8 only, not --{precision}")
+    if options.calibrator is None and is_default(options.build):
+        return flavour  # The heavy module need not be loaded here.
+    module = import_flavour(flavour)
+    check_options(module, options.build, current_gpu())
+    if options.calibrator is not None:
+        check_implicit(module, options.build)
+    return flavour
+
+
+def check_model(model: Model, options: EngineOptions, flavour: Flavour) -> None:
+    """Make sure, before any work, that `model` can be built, with these shapes and layouts.
+
+    Raises:
+        UsageError: A shape or layout fits no input or output.
+        EngineError: TensorRT is known not to build it.
+    """
+    check_profiles(model.inputs, parse_profiles(options.shapes))
+    names = [spec.name for spec in (*model.inputs, *model.outputs)]
+    check_format_names(options.build.io_formats, names)
+    check_buildable(model, flavour)
+
+
+@contextmanager
+def _staged_together(stem: Path) -> Iterator[Path]:
+    """Yield the manifest's place in a folder whose files appear together, the manifest last.
+
+    So an engine never lies beside the model, log or manifest of another build. Errors name the
+    folder that the user knows.
+    """
+    with staged(stem.with_name(f"{stem.name}.json")) as place:
+        try:
+            yield place
+        except StorageError as error:
+            known = str(error).replace(str(place.parent), str(stem.parent))
+            raise StorageError(known) from error
+
+
+def _failed_log(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.failed.log")
+
+
+def _implicit(
+    table: CalibrationTable | GivenRanges | None, calibrator: str | None
+) -> ImplicitInt8 | None:
+    return implicit_int8(table, calibrator) if calibrator and table else None
 
 
 def _write_typed(
@@ -133,8 +210,8 @@ def _write_typed(
     options: EngineOptions,
     output: Path,
 ) -> QuantizedModel | None:
-    """Write the ONNX file that carries the precision; return what it was made by, if not FP32."""
-    if precision == "fp32":
+    """Write the ONNX file that carries the precision; return how it was quantized, if it was."""
+    if precision == "fp32" or options.calibrator is not None:
         save(prepare(model).ir, output)
         return None
     return quantize(
@@ -144,32 +221,4 @@ def _write_typed(
         table=table,
         output=output,
         options=options.quantization,
-    )
-
-
-def _manifest(
-    request: BuildRequest,
-    result: BuildResult,
-    model: Model,
-    precision: str,
-    table: CalibrationTable | GivenRanges | None,
-    findings: EngineAudit | None,
-) -> EngineManifest:
-    return EngineManifest(
-        engine=request.output.name,
-        sha256=sha256_files([request.output]),
-        flavour=request.flavour.name,
-        flavour_version=request.flavour.version,
-        targets=result.targets,
-        precision=precision,
-        shapes=shapes_of(model.inputs, request.profile),
-        model=Source(str(model.path), model.sha256),
-        quantized_sha256=sha256_files([request.onnx]),
-        table_sha256=table.sha256 if table else None,
-        seconds=result.seconds,
-        size_bytes=result.size_bytes,
-        layers_by_dtype=findings.layers_by_dtype if findings else {},
-        int8_conv_fraction=findings.fraction("Conv") if findings else None,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions(),
     )

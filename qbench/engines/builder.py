@@ -1,11 +1,13 @@
 """Compile an ONNX file into a TensorRT engine, in a child process that may fail in any way."""
 
 import logging
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -13,10 +15,20 @@ import msgspec
 
 from qbench import artifacts, errors
 from qbench.engines.audit import EngineLayer, layers_from_log
-from qbench.engines.protocol import BuildRequest, Built, Failed, Progress, decode_event, encode
+from qbench.engines.limits import Limits, Watchdog, check_limits
+from qbench.engines.protocol import (
+    BuildRequest,
+    Built,
+    Failed,
+    Notice,
+    Progress,
+    decode_event,
+    encode,
+)
 from qbench.engines.targets import FLOAT_TARGETS
 
 _LOGGER = logging.getLogger(__name__)
+_COMPILER = logging.getLogger("qbench.engines.compiler")
 # -P keeps the working directory off the module path: a user's folder may hold an `onnx.py`.
 _WORKER = (sys.executable, "-P", "-X", "utf8", "-m", "qbench.engines.worker")
 
@@ -39,46 +51,82 @@ class BuildResult(msgspec.Struct, frozen=True):
     layers: tuple[EngineLayer, ...]
 
 
-def build(request: BuildRequest, on_progress: OnProgress | None = None) -> BuildResult:
+def build(
+    request: BuildRequest,
+    on_progress: OnProgress | None = None,
+    limits: Limits | None = None,
+) -> BuildResult:
     """Build one engine; it appears under its name whole or not at all, the log in any case.
 
+    Args:
+        request: What to build.
+        on_progress: Called as the phases of the build advance.
+        limits: What the compiler may take; None for all it wants.
+
     Raises:
-        EngineError: The model cannot be parsed or built, or the compiler died.
+        EngineError: The model cannot be parsed or built, or the compiler died or was ended.
         UnfitError: TensorRT cannot be loaded.
-        UsageError: An option does not suit this TensorRT.
+        UsageError: An option does not suit this TensorRT, or a limit this system.
         StorageError: The engine or its log cannot be written.
     """
+    limits = limits or Limits()
+    check_limits(limits)
     with artifacts.staged(request.output) as staged:
-        built = _compile(request, staged, on_progress or (lambda _: None))
+        try:
+            built = _compile(request, staged, on_progress or (lambda _: None), limits)
+        except errors.EngineError as error:
+            raise errors.EngineError(f"{error}; see {_keep_log(request)}") from error
         size = staged.stat().st_size
     _warn_of_float_targets(request, built.targets)
     layers = layers_from_log(request.log.read_text("utf-8", errors="replace"))
     return BuildResult(built.seconds, size, built.targets, layers)
 
 
-def _compile(request: BuildRequest, staged: Path, on_progress: OnProgress) -> Built:
-    with _open_log(request.log) as log:
-        worker = subprocess.Popen(
-            [*_WORKER, str(staged)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
-        with worker:
-            try:
+def _compile(request: BuildRequest, staged: Path, on_progress: OnProgress, limits: Limits) -> Built:
+    with _open_log(request.log) as log, _worker(staged, log) as worker:
+        try:
+            with Watchdog(worker, limits) as watchdog:
                 outcome = _converse(worker, request, on_progress)
                 returncode = worker.wait()
-            finally:
-                # An interrupt must not leave the compiler running; after an orderly end this does
-                # nothing.
-                worker.kill()
+        finally:
+            # An interrupt must not leave the compiler running; after an orderly end this does
+            # nothing.
+            worker.kill()
     if isinstance(outcome, Built) and returncode == 0:
         return outcome
     if isinstance(outcome, Failed):
         raise _raised(outcome)
-    raise errors.EngineError(
-        f"the compiler of {request.onnx} {_death(returncode)}; see {request.log}"
-    )
+    death = watchdog.verdict or _death(returncode)
+    raise errors.EngineError(f"the compiler of {request.subject} {death}")
+
+
+@contextmanager
+def _worker(staged: Path, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the child; show its log besides, where somebody wants to see it."""
+    is_shown = _COMPILER.isEnabledFor(logging.DEBUG)
+    with subprocess.Popen(
+        [*_WORKER, str(staged)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if is_shown else log,
+    ) as worker:
+        if not is_shown:
+            yield worker
+            return
+        shower = threading.Thread(target=_show, args=(worker.stderr, log), daemon=True)
+        shower.start()
+        try:
+            yield worker
+        finally:
+            shower.join()
+
+
+def _show(stream: IO[bytes], log: IO[bytes]) -> None:
+    for line in stream:
+        # As in the worker, a full disk costs the log and not the build.
+        with suppress(OSError):
+            log.write(line)
+        _COMPILER.debug("%s", line.decode("utf-8", errors="replace").rstrip("\n"))
 
 
 def _converse(
@@ -88,13 +136,26 @@ def _converse(
     stdin, stdout = cast(IO[bytes], worker.stdin), cast(IO[bytes], worker.stdout)
     with suppress(BrokenPipeError), stdin:
         stdin.write(encode(request))
-    outcome = None
+    outcome: Built | Failed | None = None
     for event in map(decode_event, stdout):
         if isinstance(event, Progress):
             on_progress(event)
+        elif isinstance(event, Notice):
+            _LOGGER.warning("%s", event.message)
         else:
             outcome = event
     return outcome
+
+
+def _keep_log(request: BuildRequest) -> Path:
+    """Move the log of a failed build to where it is kept; return that place."""
+    if request.failed_log is None:
+        return request.log
+    try:
+        shutil.move(request.log, request.failed_log)
+    except OSError as error:
+        raise artifacts.storage_error(request.failed_log, error) from error
+    return request.failed_log
 
 
 def _open_log(path: Path) -> IO[bytes]:

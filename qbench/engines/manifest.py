@@ -1,12 +1,21 @@
 """The manifest beside an engine: what it was made from, for what, and what is in it."""
 
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePath
+from typing import Annotated, Any
 
 import msgspec
 
-from qbench.artifacts import SCHEMA_VERSION, write_json
+from qbench.artifacts import write_json
+from qbench.engines.machine import Machine
 from qbench.engines.profiles import ShapeRange
 from qbench.errors import EngineError
+
+MANIFEST_VERSION = 2
+"""Version of the manifest, raised when a reader would have to change.
+
+1 knew neither the machine nor the options of the build, and one profile only.
+"""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -25,14 +34,18 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
         flavour: `tensorrt` or `tensorrt_rtx`; an engine loads only in the flavour that built it.
         targets: GPUs that it was built for; empty where it was built for the GPU at hand.
         precision: What was asked for (`int8`, `fp16`, ...).
-        shapes: Shapes of every input that it accepts.
+        profiles: Shapes of every input that it accepts, one mapping for each profile.
         model: The FP32 model.
-        quantized_sha256: SHA-256 of the ONNX file that was compiled.
+        onnx: File name of the ONNX file that was compiled, which lies beside the manifest.
+        quantized_sha256: SHA-256 of that file.
+        log: File name of the compiler's log, which lies beside the manifest.
         table_sha256: SHA-256 of the calibration table; None where the precision needs none.
+        options: Everything that the compiler was told, by the names of `BuildOptions`.
+        built_on: The machine that built it; without a GPU where it was built ahead of time.
         seconds: Build time.
         layers_by_dtype: Number of engine layers that compute in each type.
         int8_conv_fraction: Share of the convolutions that run in INT8; None without convolutions.
-        created: UTC time in ISO 8601.
+        created: When, with its time zone.
         versions: Versions of the packages that made it.
     """
 
@@ -42,17 +55,46 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
     flavour_version: str
     targets: tuple[str, ...]
     precision: str
-    shapes: dict[str, ShapeRange]
+    profiles: tuple[dict[str, ShapeRange], ...]
     model: Source
+    onnx: str
     quantized_sha256: str
+    log: str
     table_sha256: str | None
+    options: dict[str, Any]
+    built_on: Machine
     seconds: float
     size_bytes: int
     layers_by_dtype: dict[str, int]
     int8_conv_fraction: float | None
-    created: str
+    created: Annotated[datetime, msgspec.Meta(tz=True)]
     versions: dict[str, str]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = MANIFEST_VERSION
+
+    @property
+    def shapes(self) -> dict[str, ShapeRange]:
+        """Shapes of every input in the first profile."""
+        return self.profiles[0]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that belong to the engine, itself first, without the manifest."""
+        return (self.engine, self.onnx, f"{self.onnx}.data", self.log)
+
+
+class ManifestHeader(msgspec.Struct, frozen=True):
+    """What every version of the manifest says."""
+
+    engine: str
+    schema_version: int
+
+
+def read_header(path: Path) -> ManifestHeader | None:
+    """Return what the manifest at `path` says in any version, None where it is no manifest."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ManifestHeader)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def manifest_path(engine: Path) -> Path:
@@ -85,14 +127,25 @@ def read_manifest(engine: Path) -> EngineManifest:
             f"no manifest {path} ({error.strerror}); build the engine with `qbench build-trt`"
         ) from error
     try:
-        manifest = msgspec.json.decode(data, type=EngineManifest)
+        return _decode(data, path)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EngineError(
             f"{path} is not an engine manifest ({error}); build the engine again"
         ) from error
-    if manifest.schema_version != SCHEMA_VERSION:
+
+
+def _decode(data: bytes, path: Path) -> EngineManifest:
+    version = msgspec.json.decode(data, type=ManifestHeader).schema_version
+    if version != MANIFEST_VERSION:
         raise EngineError(
-            f"{path} has schema version {manifest.schema_version}, this qbench reads "
-            f"{SCHEMA_VERSION}; build the engine again"
+            f"{path} has schema version {version}, this qbench reads {MANIFEST_VERSION}; "
+            "build the engine again"
         )
+    manifest = msgspec.json.decode(data, type=EngineManifest)
+    for name in manifest.files:
+        # A file elsewhere is not this engine's, and must not be read or removed as if it were.
+        if PurePath(name).name != name or name in {"", ".."}:
+            raise msgspec.ValidationError(f"{name!r} is not the name of a file beside it")
+    if not manifest.profiles:
+        raise msgspec.ValidationError("it has no profile")
     return manifest

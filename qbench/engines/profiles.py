@@ -53,6 +53,25 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, ShapeRange]:
     return ranges
 
 
+def parse_profiles(texts: Sequence[str]) -> tuple[dict[str, ShapeRange], ...]:
+    """Read the shapes of one or several optimization profiles as a user writes them.
+
+    Each text is read as by `parse_shapes`. One that names an input again begins the next profile;
+    otherwise it adds its inputs to the profile before it. An input that a further profile leaves
+    out keeps its range from the first one.
+
+    Raises:
+        UsageError: A text is malformed, or names an input twice.
+    """
+    profiles: list[dict[str, ShapeRange]] = [{}]
+    for text in texts:
+        ranges = parse_shapes([text])
+        if profiles[-1].keys() & ranges.keys():
+            profiles.append({})
+        profiles[-1].update(ranges)
+    return tuple(profiles[0] | ranges for ranges in profiles)
+
+
 def profile_for(
     specs: Sequence[TensorSpec],
     given: Mapping[str, ShapeRange],
@@ -85,6 +104,38 @@ def profile_for(
         _note(spec, chosen[spec.name], image_size) for spec in dynamic if spec.name in chosen
     )
     return (ShapeProfile(ranges) if ranges else None), notes
+
+
+def profiles_for(
+    specs: Sequence[TensorSpec],
+    given: Sequence[Mapping[str, ShapeRange]],
+    image_size: tuple[int, int] | None,
+) -> tuple[tuple[ShapeProfile, ...], tuple[str, ...]]:
+    """Return the profiles to build with, and what has to be said aloud about them.
+
+    Arguments, notes and errors are those of `profile_for`, for each of `given`.
+
+    Raises:
+        UsageError: As in `profile_for` and `check_profiles`.
+    """
+    check_profiles(specs, given)
+    made = [profile_for(specs, ranges, image_size) for ranges in given]
+    return tuple(profile for profile, _ in made if profile is not None), made[0][1]
+
+
+def check_profiles(specs: Sequence[TensorSpec], given: Sequence[Mapping[str, ShapeRange]]) -> None:
+    """Make sure that the shapes of every profile fit the inputs `specs`.
+
+    Raises:
+        UsageError: Those of one do not, or several profiles are given for a static model.
+    """
+    for ranges in given:
+        check_shapes(specs, ranges)
+    if len(given) > 1 and all(_is_static(spec) for spec in specs):
+        raise UsageError(
+            f"{len(given)} profiles are given, but every input of the model is static; "
+            "give --shapes once, or none"
+        )
 
 
 def check_shapes(specs: Sequence[TensorSpec], given: Mapping[str, ShapeRange]) -> None:

@@ -12,17 +12,51 @@ from qbench.runtimes.flavour import Flavour
 class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be chosen about a build; precision is not, it is written in the ONNX file.
 
+    What each option does to the compiler, and which TensorRT has it, stands in `config.OPTIONS`.
+
     Attributes:
         workspace_bytes: Most memory that one layer's kernel may use; None leaves the default.
         builder_level: Builder optimization level, 0 to 5; None leaves the default.
         target_gpus: GPUs to build for ahead of time (`sm86`, `sm89`); only TensorRT for RTX can.
         least_gpu: Least compute capability (89) that knows the types of the model; 0 for all.
+        sparsity: Use kernels for weights of which two in four are zero.
+        tf32: Whether FP32 layers may compute in TF32; None leaves the default.
+        refit: Let weights be exchanged in the built engine.
+        strip_weights: Leave out the weights, which a refit puts back.
+        weight_streaming: Let weights stay on the host and stream to the GPU.
+        version_compatible: Let newer versions of TensorRT run the engine.
+        hardware_compatibility: A key of `config.COMPATIBILITIES`; `none` is the GPU at hand only.
+        max_aux_streams: Most streams beside the main one; None leaves it to the compiler.
+        io_formats: Memory layouts (`hwc8`) allowed for inputs and outputs, by tensor name.
+        timing_cache: File in which kernel timings are kept from build to build.
     """
 
     workspace_bytes: int | None = None
     builder_level: int | None = None
     target_gpus: tuple[str, ...] = ()
     least_gpu: int = 0
+    sparsity: bool = False
+    tf32: bool | None = None
+    refit: bool = False
+    strip_weights: bool = False
+    weight_streaming: bool = False
+    version_compatible: bool = False
+    hardware_compatibility: str = "none"
+    max_aux_streams: int | None = None
+    io_formats: dict[str, tuple[str, ...]] = {}
+    timing_cache: Path | None = None
+
+
+class ImplicitInt8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """INT8 that the compiler places by itself, from ranges alone; only TensorRT 10 still can.
+
+    Attributes:
+        calibrator: A key of `implicit.CALIBRATORS`.
+        cache: Text of a calibration cache with the range of every tensor.
+    """
+
+    calibrator: str
+    cache: str
 
 
 class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,16 +67,32 @@ class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         output: The engine file.
         log: Where the compiler's log goes.
         flavour: The installed TensorRT to build with.
-        profile: Shapes of the dynamic inputs; None where all are static.
+        profiles: Shapes of the dynamic inputs, once for each profile; none where all are static.
         options: Everything else.
+        implicit: How to place INT8 in a float model; None for a model that states its precision.
+        title: What errors call the model, where `onnx` is a passing copy of it; empty for `onnx`.
+        failed_log: Where the log moves when the build fails; None leaves it where it is.
     """
 
     onnx: Path
     output: Path
     log: Path
     flavour: Flavour
-    profile: ShapeProfile | None = None
+    profiles: tuple[ShapeProfile, ...] = ()
     options: BuildOptions = BuildOptions()
+    implicit: ImplicitInt8 | None = None
+    title: str = ""
+    failed_log: Path | None = None
+
+    @property
+    def subject(self) -> str:
+        """What errors call the model."""
+        return self.title or str(self.onnx)
+
+    @property
+    def profile(self) -> ShapeProfile | None:
+        """The first profile; None where there is none."""
+        return self.profiles[0] if self.profiles else None
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
@@ -59,6 +109,12 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     parent: str | None
     step: int
     steps: int
+
+
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """Something that the user has to know, although the build goes on."""
+
+    message: str
 
 
 class Built(msgspec.Struct, frozen=True, tag="built"):
@@ -80,7 +136,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
 
 
-Event = Progress | Built | Failed
+Event = Progress | Notice | Built | Failed
 
 
 def encode(message: Any) -> bytes:

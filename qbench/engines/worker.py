@@ -9,26 +9,31 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from qbench.artifacts import storage_error
+from qbench.engines.config import apply_options, check_options
+from qbench.engines.features import Compilation
+from qbench.engines.implicit import check_implicit, set_implicit
+from qbench.engines.listeners import logger_of, monitor_of
 from qbench.engines.protocol import (
     BuildRequest,
     Built,
     Event,
     Failed,
-    Progress,
+    Notice,
     decode_request,
     encode,
 )
 from qbench.engines.targets import choose_targets
-from qbench.errors import EngineError, QbenchError, UsageError
+from qbench.engines.timing_cache import CacheKey, TimingCache
+from qbench.errors import EngineError, QbenchError
 from qbench.runtimes.flavour import import_flavour, strongly_typed_network
-from qbench.runtimes.gpu import current_gpu
+from qbench.runtimes.gpu import current_gpu, gpu_summary
 
 _SOURCE = re.compile(r"\.? In \S+ at \S+:\d+")
 _LONGEST = 300
@@ -50,7 +55,7 @@ def main() -> None:
 
 
 def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], None]) -> Built:
-    """Build the engine of `request` and write it to `staged`.
+    """Build the engine of `request` and write it to `staged`, what belongs to it beside it.
 
     Raises:
         EngineError: The model cannot be parsed or built.
@@ -59,21 +64,24 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
         StorageError: The engine cannot be written.
     """
     module = import_flavour(request.flavour)
-    options = request.options
-    targets = choose_targets(module, options.target_gpus, current_gpu(), options.least_gpu)
+    options, gpu = request.options, current_gpu()
+    check_options(module, options, gpu)
+    if request.implicit is not None:
+        check_implicit(module, options)
+    targets = choose_targets(module, options.target_gpus, gpu, options.least_gpu)
     start = time.perf_counter()
-    logger = _logger(module)
+    logger = logger_of(module)
     builder = module.Builder(logger)
-    network = strongly_typed_network(module, builder)
-    parser = module.OnnxParser(network, logger)
-    # From the file and not from bytes, so that external data beside it is found.
-    if not parser.parse_from_file(str(request.onnx)):
-        raise _parse_error(request, parser)
-    config = _config(module, builder, request, targets)
-    _add_profile(builder, network, config, request)
-    config.progress_monitor = monitor = _monitor(module, send)
-    engine = builder.build_serialized_network(network, config)
-    del monitor  # The compiler does not own it; it had to live until here.
+    network, parser = _parse(module, builder, logger, request)
+    config = _config(module, builder, targets)
+    apply_options(Compilation(module, network, config), options)
+    _add_profiles(builder, network, config, request)
+    # The compiler owns neither of these; they have to live until it is done.
+    config.progress_monitor = monitor = monitor_of(module, send)
+    calibrator = _place_int8(module, config, request, staged)
+    with _timing_cache(config, request, send):
+        engine = builder.build_serialized_network(network, config)
+    del monitor, calibrator, parser
     if engine is None:
         raise _build_error(request, logger.errors)
     seconds = time.perf_counter() - start
@@ -91,16 +99,22 @@ def _claim_stdout() -> BinaryIO:
     return events
 
 
-def _config(module: ModuleType, builder: Any, request: BuildRequest, targets: Sequence[str]) -> Any:
-    config, options = builder.create_builder_config(), request.options
+def _parse(module: ModuleType, builder: Any, logger: Any, request: BuildRequest) -> tuple[Any, Any]:
+    """Return the network, and the parser that owns its weights."""
+    if request.implicit is None:
+        network = strongly_typed_network(module, builder)
+    else:
+        network = builder.create_network(0)
+    parser = module.OnnxParser(network, logger)
+    # From the file and not from bytes, so that external data beside it is found.
+    if not parser.parse_from_file(str(request.onnx)):
+        raise _parse_error(request, parser)
+    return network, parser
+
+
+def _config(module: ModuleType, builder: Any, targets: Sequence[str]) -> Any:
+    config = builder.create_builder_config()
     config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
-    if options.workspace_bytes is not None:
-        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace_bytes)
-    if options.builder_level is not None:
-        config.builder_optimization_level = options.builder_level
-        # An impossible level is logged and otherwise ignored.
-        if config.builder_optimization_level != options.builder_level:
-            raise UsageError(f"unknown builder level {options.builder_level}; choose from 0 to 5")
     if targets:
         config.num_compute_capabilities = len(targets)
         for index, target in enumerate(targets):
@@ -109,66 +123,47 @@ def _config(module: ModuleType, builder: Any, request: BuildRequest, targets: Se
     return config
 
 
-def _add_profile(builder: Any, network: Any, config: Any, request: BuildRequest) -> None:
-    if request.profile is None:
-        return
-    profile = builder.create_optimization_profile()
+def _add_profiles(builder: Any, network: Any, config: Any, request: BuildRequest) -> None:
     names = [network.get_input(index).name for index in range(network.num_inputs)]
-    for name, shapes in request.profile.inputs.items():
-        if name not in names:
-            raise EngineError(
-                f"{request.onnx} has no input {name!r}; its inputs are {', '.join(names)}"
-            )
-        profile.set_shape(name, shapes.min, shapes.opt, shapes.max)
-    config.add_optimization_profile(profile)
+    for shapes_of_inputs in request.profiles:
+        profile = builder.create_optimization_profile()
+        for name, shapes in shapes_of_inputs.inputs.items():
+            if name not in names:
+                raise EngineError(
+                    f"{request.subject} has no input {name!r}; its inputs are {', '.join(names)}"
+                )
+            profile.set_shape(name, shapes.min, shapes.opt, shapes.max)
+        config.add_optimization_profile(profile)
+        if request.implicit is not None and shapes_of_inputs is request.profile:
+            config.set_calibration_profile(profile)
 
 
-def _logger(module: ModuleType) -> Any:
-    """Return a logger that writes every message to stderr and keeps the errors."""
-    severities = module.ILogger.Severity
-
-    class Logger(module.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity in (severities.ERROR, severities.INTERNAL_ERROR):
-                self.errors.append(msg)
-            # A full disk costs the log, not the build; the engine's own write reports it.
-            with suppress(OSError):
-                sys.stderr.write(f"[{severity.name}] {msg}\n")
-
-    return Logger()
+def _place_int8(module: ModuleType, config: Any, request: BuildRequest, staged: Path) -> Any:
+    """Let the compiler place INT8 where that is asked; return what has to outlive the build."""
+    if request.implicit is None:
+        return None
+    try:
+        return set_implicit(module, config, request.implicit, staged.with_suffix(".cache"))
+    except OSError as error:
+        raise storage_error(request.output.with_suffix(".cache"), error) from error
 
 
-def _monitor(module: ModuleType, send: Callable[[Event], None]) -> Any:
-    """Return a progress monitor that sends events; the build stops once nobody reads them."""
-
-    class Monitor(module.IProgressMonitor):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.phases: dict[str, tuple[str | None, int]] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self.phases[phase_name] = (parent_phase, num_steps)
-            self._report(phase_name, 0)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            return self._report(phase_name, step + 1)
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._report(phase_name, self.phases[phase_name][1])
-
-        def _report(self, phase: str, step: int) -> bool:
-            parent, steps = self.phases[phase]
-            try:
-                send(Progress(phase, parent, step, steps))
-            except OSError:
-                return False
-            return True
-
-    return Monitor()
+@contextmanager
+def _timing_cache(
+    config: Any, request: BuildRequest, send: Callable[[Event], None]
+) -> Iterator[None]:
+    """Use the timing cache, where one is named, for what is built meanwhile."""
+    path = request.options.timing_cache
+    if path is None:
+        yield
+        return
+    gpus = gpu_summary()
+    gpu = gpus[0].name if gpus else current_gpu() or "no GPU"
+    key = CacheKey(request.flavour.name, request.flavour.version, gpu)
+    cache = TimingCache(path, key, lambda message: send(Notice(message)))
+    cache.attach(config)
+    yield
+    cache.store(config)
 
 
 def _parse_error(request: BuildRequest, parser: Any) -> EngineError:
@@ -177,9 +172,7 @@ def _parse_error(request: BuildRequest, parser: Any) -> EngineError:
     sys.stderr.write("".join(f"[PARSER] {line}\n" for line in lines))
     count = "1 error" if len(lines) == 1 else f"{len(lines)} errors, first"
     reason = f"{count}: {lines[0]}" if lines else "the parser gave no reason"
-    return EngineError(
-        f"{request.flavour} cannot parse {request.onnx}: {reason}; see {request.log}"
-    )
+    return EngineError(f"{request.flavour} cannot parse {request.subject}: {reason}")
 
 
 def _parser_line(error: Any) -> str:
@@ -193,9 +186,7 @@ def _parser_line(error: Any) -> str:
 
 def _build_error(request: BuildRequest, errors: Sequence[str]) -> EngineError:
     reason = _one_line(errors[0]) if errors else "the compiler gave no reason"
-    return EngineError(
-        f"{request.flavour} cannot build {request.onnx}: {reason}; see {request.log}"
-    )
+    return EngineError(f"{request.flavour} cannot build {request.subject}: {reason}")
 
 
 def _one_line(text: str) -> str:

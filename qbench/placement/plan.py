@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+FLOAT_REASON = "qbench.float"
+"""Key of the metadata in which a quantized file says of a node why it stays float."""
+
 
 class Reader(NamedTuple):
     """One input of one node."""

@@ -10,7 +10,7 @@ from onnx_ir.passes.common import NameFixPass
 
 from qbench.errors import QuantizationError
 from qbench.model.graph import add_initializer, constant, drop_unused_initializers
-from qbench.placement.plan import Activation, Bias, Plan, Weight
+from qbench.placement.plan import FLOAT_REASON, Activation, Bias, Plan, Weight
 from qbench.quantization.float_weights import keep_weights_float
 from qbench.quantization.numerics import QuantizationParameters
 from qbench.quantization.weights import WeightCoding
@@ -63,9 +63,16 @@ class _Writer:
             self._replace_bias(bias, parameters[bias.data].scale)
         if not self._plan.symmetric:
             keep_weights_float(self._graph, self._plan.floats)
+        self._note_reasons()
         drop_unused_initializers(self._graph)
         NameFixPass()(self._model)  # a tensor of the model may be called like one of a new pair
         return self._model
+
+    def _note_reasons(self) -> None:
+        """Leave with each node why it stays float, for whoever audits the file."""
+        for node in self._plan.floats:
+            if node.name in self._nodes:
+                self._nodes[node.name].metadata_props[FLOAT_REASON] = node.reason
 
     def shift_bias(self, name: str, shift: NDArray[Any]) -> None:
         """Add `shift` to the bias of a node, which gets one if it has none."""

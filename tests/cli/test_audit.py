@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 import qdq
 
+from qbench.engines import audit_model
+from qbench.engines.audit import NodeFinding
+from qbench.engines.audit_model import ModelAudit
+
 from .conftest import Qbench, SaveModel, classifier, refused
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -118,3 +122,14 @@ def test_inspect_shows_a_dozen_encodings(qbench: Qbench, save: SaveModel) -> Non
     assert text.endswith("2 more; --json lists them\n")
     assert max(map(len, text.splitlines())) <= 80
     assert len(qbench("inspect", path, "--json").json["encodings"]) == 14
+
+
+def test_pairs_that_nothing_takes_in(
+    qbench: Qbench, save: SaveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = tuple(NodeFinding(f"q{n}", "QuantizeLinear", "Float", "why") for n in range(14))
+    found = ModelAudit(model="m", sha256="", target="tensorrt", runtime="RTX", own_qdq=nodes)
+    monkeypatch.setattr(audit_model, "audit_model", lambda *_: found)
+    text = qbench("audit", save(qdq.conv(np.int8(0))), "--target", "tensorrt").out
+    assert text.count("by itself") == 12
+    assert text.endswith("  by itself q11: why\n            2 more; --json lists them\n")

@@ -30,6 +30,7 @@ from qbench.errors import BudgetError, EngineError, ModelError, UnfitError, Usag
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.placement.targets import place
+from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
 
 
@@ -168,6 +169,25 @@ def test_a_rule_knows_why_a_node_is_float(saved: Any) -> None:
     )
 
 
+def test_a_file_says_itself_why_nodes_are_float(saved: Any, tmp_path: Path) -> None:
+    model = saved(graphs.residual())
+    table, path = graphs.table_of(model), tmp_path / "q.onnx"
+    options = Int8Options(exclude=("after",), effort="fast")
+    for target in ("cpu", "tensorrt"):
+        quantize(model, target=target, table=table, output=path, options=options)
+        found = audit_file((), path)
+        assert {f.reason for f in found.not_int8 if f.node == "after"} == {"excluded by name"}
+    cpu = audit_model(load(path), "cpu")
+    assert {f.reason for f in cpu.not_int8 if f.node == "after"} == {"excluded by name"}
+
+
+def test_placement_knows_why_nodes_of_any_file_are_float(saved: Any) -> None:
+    found = audit_file((), saved(graphs.detector()).path)
+    reasons = {finding.node: finding.reason for finding in found.not_int8}
+    assert reasons["dfl"] == "decodes a Softmax into coordinates"
+    assert "folded or merged" in reasons["box"]
+
+
 class TestTensorRTForRTX:
     """Real builds, which need no GPU."""
 
@@ -195,6 +215,18 @@ class TestTensorRTForRTX:
         with pytest.raises(UsageError, match=r"input 'x' is dynamic .*--shapes"):
             audit_model(model, "tensorrt")
         assert audit_model(model, "tensorrt", ["x=1x8x16x16"]).int8_fraction == 1.0
+
+    def test_pairs_that_stay_by_themselves(self, saved: Any) -> None:
+        b = qdq.QdqBuilder()
+        stem = b.node("Relu", "act", b.qconv("stem", b.qdq(b.x, "x", code=qdq.S8)))
+        source, weights = b.qdq(stem, "mid", code=qdq.S8), b.qweight("up.w", (8, 8, 2, 2), axis=1)
+        found = audit_model(
+            saved(b.model(b.node("ConvTranspose", "up", source, weights))), "tensorrt"
+        )
+        assert {f.node: f.reason for f in found.own_qdq} == {
+            "x.q": "it works on an input of the model, which no layer makes",
+            "up.w.dq": "its weights are for up (ConvTranspose), which runs in Float",
+        }
 
     def test_of_a_plan(self, tmp_path: Path) -> None:
         model = graphs.model_of(graphs.conv_transpose())

@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import graphs
+import msgspec
 import onnx
 import pytest
+import standins
 
 from qbench.engines import build as module
 from qbench.engines.build import EngineOptions, build_engine
 from qbench.engines.builder import BuildResult
+from qbench.engines.implicit import implicit_int8
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildOptions, BuildRequest
-from qbench.errors import CalibrationError, EngineError, ModelError, UsageError
+from qbench.errors import CalibrationError, EngineError, ModelError, StorageError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.precision import HalfOptions
@@ -27,9 +30,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
     """A compiler that writes a few bytes; the list holds what it was asked for."""
     seen: Requests = []
 
-    def compile_it(request: BuildRequest, _: Any) -> BuildResult:
+    def compile_it(request: BuildRequest, *_: Any) -> BuildResult:
         seen.append(request)
         request.output.write_bytes(b"engine")
+        request.log.write_bytes(b"log")
         return BuildResult(seconds=1.5, size_bytes=6, targets=("sm86",), layers=())
 
     monkeypatch.setattr(module, "build", compile_it)
@@ -59,9 +63,10 @@ def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
     assert (manifest.model.sha256, manifest.table_sha256) == (model.sha256, table.sha256)
     assert manifest.quantized_sha256 == load("out/m.int8.onnx").sha256
     assert (manifest.precision, manifest.targets, manifest.seconds) == ("int8", ("sm86",), 1.5)
+    assert manifest.files == ("m.int8.engine", "m.int8.onnx", "m.int8.onnx.data", "m.int8.log")
     assert engine.audit is None  # the log of this compiler lists no layers
-    assert requests[0].onnx == Path("out/m.int8.onnx")
-    assert requests[0].profile is None
+    assert requests[0].onnx.name == "m.int8.onnx"
+    assert requests[0].profiles == ()
 
 
 @pytest.mark.parametrize(
@@ -73,16 +78,31 @@ def test_precisions_without_a_table(
 ) -> None:
     engine = build_engine(model, precision=precision, options=EngineOptions(folder=Path("out")))
     assert engine.manifest.table_sha256 is None
-    types = {value.dtype.name for value in load(requests[0].onnx).ir.graph.initializers.values()}
+    types = {
+        value.dtype.name for value in load(f"out/m.{precision}.onnx").ir.graph.initializers.values()
+    }
     assert types == {dtype}
     assert requests[0].options.least_gpu == least
     assert any("FP16's range" in note for note in engine.notes) == (precision == "fp16")
 
 
-def test_inputs_and_outputs_may_become_fp16(model: Model, requests: Requests) -> None:
+@pytest.mark.usefixtures("requests")
+def test_the_manifest_keeps_every_option_of_the_build(model: Model) -> None:
+    build = BuildOptions(builder_level=2, workspace_bytes=1 << 20, target_gpus=("sm86",))
+    options = EngineOptions(folder=Path("out"), build=build)
+    manifest = build_engine(model, precision="bf16", options=options).manifest
+    assert manifest.options == {
+        **msgspec.to_builtins(build),
+        "target_gpus": ["sm86"],
+        "least_gpu": 80,
+    }
+
+
+@pytest.mark.usefixtures("requests")
+def test_inputs_and_outputs_may_become_fp16(model: Model) -> None:
     options = EngineOptions(folder=Path("out"), quantization=HalfOptions(keep_io=False))
     build_engine(model, precision="fp16", options=options)
-    graph = load(requests[0].onnx).ir.graph
+    graph = load("out/m.fp16.onnx").ir.graph
     assert {value.dtype.name for value in (*graph.inputs, *graph.outputs)} == {"FLOAT16"}
 
 
@@ -150,15 +170,101 @@ def test_a_model_that_is_quantized_already(
     assert not Path("out").exists()
 
 
+def left_over() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path("out").iterdir())}
+
+
 @pytest.mark.usefixtures("requests")
-def test_a_compiler_that_fails_leaves_no_engine(
+@pytest.mark.parametrize("error", [EngineError("cannot build"), KeyboardInterrupt("stop")])
+def test_a_build_that_fails_changes_nothing(
+    error: BaseException, model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(request: BuildRequest, *_: Any) -> BuildResult:
+        request.output.write_bytes(b"half")
+        raise error
+
+    build_engine(model, precision="fp32", options=options)
+    before = left_over()
+    assert before.keys() == {"m.fp32.engine", "m.fp32.json", "m.fp32.log", "m.fp32.onnx"}
+    onnx.save(graphs.with_if(), "m.onnx")
+    monkeypatch.setattr(module, "build", fail)
+    with pytest.raises(type(error), match=str(error)):
+        build_engine("m.onnx", precision="fp32", options=options)
+    assert left_over() == before
+
+
+def test_a_success_removes_the_log_of_the_failure_before(
+    model: Model, requests: Requests, options: EngineOptions
+) -> None:
+    Path("out").mkdir()
+    Path("out/m.fp32.failed.log").write_text("why")
+    build_engine(model, precision="fp32", options=options)
+    assert requests[0].failed_log == Path("out/m.fp32.failed.log")
+    assert not Path("out/m.fp32.failed.log").exists()
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_full_disk_is_told_of_the_folder_that_the_user_knows(
     model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> BuildResult:
-        raise EngineError("cannot build")
+    def fail(_: object, path: Path) -> None:
+        raise StorageError(f"cannot write {path}: the disk is full; free space or choose -o")
 
-    monkeypatch.setattr(module, "build", fail)
-    with pytest.raises(EngineError, match="cannot build"):
+    monkeypatch.setattr(module, "save", fail)
+    with pytest.raises(StorageError, match=r"^cannot write out/m\.fp32\.onnx: the disk is full"):
         build_engine(model, precision="fp32", options=options)
-    # The model that could not be compiled stays, to look at; there is no manifest of it.
-    assert [path.name for path in Path("out").iterdir()] == ["m.fp32.onnx"]
+    assert left_over() == {}
+
+
+def test_several_profiles(requests: Requests, tmp_path: Path) -> None:
+    b = graphs.Builder(("N", graphs.CHANNELS, 8, 8))
+    onnx.save(b.model(b.conv("head", b.conv("stem", b.x))), tmp_path / "m.onnx")
+    shapes = ("x=1x8x8x8", "x=2x8x8x8/4x8x8x8/8x8x8x8")
+    options = EngineOptions(folder=tmp_path / "out", shapes=shapes)
+    build_engine(tmp_path / "m.onnx", precision="fp32", options=options)
+    assert [profile.inputs["x"].max[0] for profile in requests[0].profiles] == [1, 8]
+    manifest = read_manifest(tmp_path / "out" / "m.fp32.engine")
+    assert [profile["x"].max[0] for profile in manifest.profiles] == [1, 8]
+
+
+@pytest.mark.usefixtures("requests")
+def test_layouts_of_tensors_that_are_not_there(model: Model) -> None:
+    build = BuildOptions(io_formats={"z": ("hwc8",)})
+    with pytest.raises(UsageError, match="the model has no input or output 'z'; it has x, "):
+        build_engine(
+            model, precision="fp32", options=EngineOptions(build=build, folder=Path("out"))
+        )
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("calibrator", ["entropy", "minmax"])
+def test_int8_that_tensorrt_10_places(
+    calibrator: str, model: Model, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_10())
+    table = graphs.table_of(model)
+    options = EngineOptions(folder=Path("out"), calibrator=calibrator)
+    engine = build_engine(model, table=table, options=options)
+    assert engine.path == Path("out/m.int8-implicit.engine")
+    assert not load("out/m.int8-implicit.onnx").is_quantized
+    assert requests[0].implicit == implicit_int8(table, calibrator)
+    assert read_manifest(engine.path).table_sha256 == table.sha256
+
+
+@pytest.mark.usefixtures("requests")
+def test_what_tensorrt_cannot_do_is_said_before_the_model_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_11())
+    with pytest.raises(UsageError, match="has no calibrators"):
+        build_engine("no.onnx", options=EngineOptions(calibrator="entropy"))
+    with pytest.raises(
+        UsageError, match="--legacy-implicit has an effect with --int8 only, not --"
+    ):
+        build_engine("no.onnx", precision="fp16", options=EngineOptions(calibrator="entropy"))
+    with pytest.raises(
+        UsageError, match="unknown hardware compatibility 'x'; choose from none, am"
+    ):
+        build_engine(
+            "no.onnx", options=EngineOptions(build=BuildOptions(hardware_compatibility="x"))
+        )

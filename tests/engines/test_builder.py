@@ -9,8 +9,9 @@ import pytest
 
 from qbench.engines import builder
 from qbench.engines.builder import build
+from qbench.engines.limits import Limits
 from qbench.engines.profiles import ShapeProfile, ShapeRange
-from qbench.engines.protocol import BuildOptions, Progress, decode_request, encode
+from qbench.engines.protocol import BuildOptions, ImplicitInt8, Progress, decode_request, encode
 from qbench.errors import EngineError, StorageError, UnfitError
 
 BUILT = """
@@ -40,12 +41,19 @@ def left_over(job):
     return sorted(path.name for path in job.output.parent.iterdir())
 
 
-def test_request_survives_the_pipe(job):
+def test_request_survives_the_pipe(job, tmp_path):
     shapes = ShapeRange((1, 3), (2, 3), (4, 3))
     full = msgspec.structs.replace(
         job,
-        profile=ShapeProfile({"x": shapes}),
-        options=BuildOptions(workspace_bytes=1, builder_level=2, target_gpus=("sm86",)),
+        profiles=(ShapeProfile({"x": shapes}),),
+        options=BuildOptions(
+            workspace_bytes=1,
+            target_gpus=("sm86",),
+            io_formats={"x": ("hwc8",)},
+            timing_cache=tmp_path / "t.cache",
+        ),
+        implicit=ImplicitInt8("minmax", "x: 3c010a14"),
+        failed_log=tmp_path / "failed.log",
     )
     assert decode_request(encode(full)) == full
 
@@ -111,6 +119,69 @@ def test_a_compiler_that_never_listens_is_an_error(monkeypatch, job):
     big = msgspec.structs.replace(job, options=BuildOptions(target_gpus=("sm86",) * 50_000))
     with pytest.raises(EngineError, match="exit code 1"):
         build(big)
+
+
+def test_notices_are_warnings(worker, job, caplog):
+    worker("send(Notice('the cache is old')); Path(sys.argv[1]).touch(); send(Built(0.0, ()))")
+    build(job)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "the cache is old")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(seconds=0.5), r"took longer than the 0\.5 s of --timeout; allow more; see .*\.log"),
+        (Limits(memory_bytes=1 << 20), "held more than the 1 MiB of --memory-limit; allow more"),
+    ],
+)
+def test_a_compiler_beyond_its_limits_is_ended(worker, job, limits, message):
+    worker("import time; Path(sys.argv[1]).write_bytes(b'half'); time.sleep(600)")
+    with pytest.raises(EngineError, match=rf"the compiler of .*model\.onnx {message}"):
+        build(job, limits=limits)
+    assert left_over(job) == ["model.log"]
+
+
+def test_the_log_of_a_failure_is_kept_under_its_own_name(worker, job, tmp_path):
+    worker("os.write(2, b'why'); send(Failed('EngineError', 'cannot build'))")
+    kept = tmp_path / "model.failed.log"
+    staged = msgspec.structs.replace(job, failed_log=kept, title="m.onnx in int8")
+    with pytest.raises(EngineError, match=rf"^cannot build; see {kept}$"):
+        build(staged)
+    assert (kept.read_bytes(), left_over(job)) == (b"why", [])
+    worker("os.abort()")
+    with pytest.raises(
+        EngineError, match=r"^the compiler of m\.onnx in int8 was ended by signal 6"
+    ):
+        build(staged)
+
+
+def test_a_place_for_the_failed_log_that_cannot_be_written(worker, job, tmp_path):
+    worker("send(Failed('EngineError', 'cannot build'))")
+    (tmp_path / "file").touch()
+    lost = msgspec.structs.replace(job, failed_log=tmp_path / "file" / "x.log")
+    with pytest.raises(StorageError, match=r"cannot write .*x\.log: Not a directory"):
+        build(lost)
+
+
+def test_the_log_is_shown_to_those_who_ask(worker, job, caplog):
+    worker("os.write(2, b'one\\ntwo\\n'); Path(sys.argv[1]).touch(); send(Built(0.0, ()))")
+    caplog.set_level("DEBUG", "qbench.engines.compiler")
+    build(job)
+    assert [record.message for record in caplog.records] == ["one", "two"]
+    assert job.log.read_bytes() == b"one\ntwo\n"
+
+
+def test_an_interrupt_ends_what_is_shown(worker, job, caplog):
+    worker("send(Progress('parse', None, 0, 1)); import time; time.sleep(600)")
+    caplog.set_level("DEBUG", "qbench.engines.compiler")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(job, interrupt)
 
 
 def test_interrupt_kills_the_compiler(worker, job):

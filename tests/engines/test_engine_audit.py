@@ -2,7 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from qbench.engines.audit import EngineLayer, EngineTensor, audit, layers_from_log, node_name
+from qbench.engines.audit import (
+    EngineLayer,
+    EngineTensor,
+    NodeFinding,
+    audit,
+    layers_from_log,
+)
+from qbench.engines.audit_qdq import Neighbours
 
 LOG = (Path(__file__).parent / "rtx-verbose.log").read_text()
 # The operators of the model that the log is from.
@@ -78,13 +85,14 @@ def test_audit_of_the_log():
         "up": "this TensorRT has no Int8 kernel for transposed convolutions",
         "plain": "its weights are not quantized",
     }
-    assert found.own_qdq == (
+    assert [finding.node for finding in found.own_qdq] == [
         "QuantizeLinear_3",
         "DequantizeLinear_26",
         "QuantizeLinear_32",
         "DequantizeLinear_33",
         "DequantizeLinear_37",
-    )
+    ]
+    assert {finding.reason for finding in found.own_qdq} == {"unknown"}  # without the graph
     assert found.layers_by_dtype == {"Float": 10, "Int8": 2}
 
 
@@ -135,18 +143,36 @@ def test_a_node_without_a_layer_is_not_int8():
     assert "folded or merged" in found.not_int8[0].reason
 
 
+def test_pairs_that_stay_by_themselves_have_a_reason():
+    around = {
+        "q": Neighbours("relu", False, ("conv",), False),
+        "dq": Neighbours("relu", False, ("wide",), False),
+    }
+    layers = [
+        layer(["Int8"], ["Int8"]),
+        layer(["Half"], ["Half"], ["Half"], nodes=("wide",)),
+        layer(["Float"], outputs=["Int8"], kind="kgen", nodes=("q",)),
+        layer(["Int8"], outputs=["Half"], kind="kgen", nodes=("dq",)),
+    ]
+    ops = {"relu": "Relu", "q": "QuantizeLinear", "dq": "DequantizeLinear"}
+    ops |= {"conv": "Conv", "wide": "Conv"}
+    assert audit(layers, ops, {}, around).own_qdq == (
+        NodeFinding(
+            "q",
+            "QuantizeLinear",
+            "Float",
+            "neither relu (Relu) nor what reads it takes it in",
+        ),
+        NodeFinding("dq", "DequantizeLinear", "Half", "it feeds wide (Conv), which runs in Half"),
+    )
+
+
 def test_layers_without_tensors_do_not_count():
     assert audit([layer([], outputs=[], kind="signal")], {}).layers_by_dtype == {}
 
 
 def test_no_convolutions_no_fraction():
     assert audit([], {"a": "Relu"}).fraction("Conv") is None
-
-
-def test_node_name():
-    assert node_name("conv", "y") == "conv"
-    assert node_name("", "y") == "node_of_y"
-    assert node_name(None, "y") == "node_of_y"
 
 
 def test_the_last_list_of_a_log_counts():

@@ -6,9 +6,12 @@ from hypothesis import strategies as st
 from qbench.engines.profiles import (
     ShapeProfile,
     ShapeRange,
+    check_profiles,
     format_shape,
+    parse_profiles,
     parse_shapes,
     profile_for,
+    profiles_for,
     shapes_of,
 )
 from qbench.errors import UsageError
@@ -150,3 +153,46 @@ def test_shapes_of_covers_static_inputs():
     specs = [spec("N", 3), spec(5, name="y")]
     profile, _ = profile_for(specs, {}, None)
     assert shapes_of(specs, profile) == {"x": same(1, 3), "y": same(5)}
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], [{}]),
+        (["a=1", "b=2"], [{"a": same(1), "b": same(2)}]),
+        (["a=1,b=2"], [{"a": same(1), "b": same(2)}]),
+        (["a=1", "a=3"], [{"a": same(1)}, {"a": same(3)}]),
+        (["a=1,b=2", "b=4"], [{"a": same(1), "b": same(2)}, {"a": same(1), "b": same(4)}]),
+        (
+            ["a=1", "b=2", "a=3", "b=4"],
+            [{"a": same(1), "b": same(2)}, {"a": same(3), "b": same(4)}],
+        ),
+    ],
+)
+def test_an_input_named_again_begins_the_next_profile(texts, expected):
+    assert list(parse_profiles(texts)) == expected
+
+
+def test_one_text_does_not_name_an_input_twice():
+    with pytest.raises(UsageError, match="input 'x' has two shapes; give one"):
+        parse_profiles(["x=1x3,x=2x3"])
+
+
+def test_profiles_for_each_range():
+    specs = [spec("N", 3), spec("N", name="y")]
+    profiles, notes = profiles_for(specs, parse_profiles(["x=1x3", "x=8x3"]), None)
+    assert profiles == tuple(ShapeProfile({"x": same(batch, 3), "y": same(1)}) for batch in (1, 8))
+    assert len(notes) == 1
+    assert profiles_for([spec(1)], [{}], None) == ((), ())
+
+
+def test_a_static_model_has_one_profile():
+    with pytest.raises(
+        UsageError, match="2 profiles are given, but every input of the model is st"
+    ):
+        profiles_for([spec(1, 3)], parse_profiles(["x=1x3", "x=1x3"]), None)
+
+
+def test_every_profile_has_to_fit():
+    with pytest.raises(UsageError, match="fixed to 3 in the model; give 3 in place of 4"):
+        check_profiles([spec("N", 3)], parse_profiles(["x=1x3", "x=1x4"]))

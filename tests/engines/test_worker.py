@@ -6,7 +6,8 @@ import pytest
 
 pytest.importorskip("tensorrt_rtx")
 
-from qbench.engines.audit import audit, node_name
+from qbench.engines.audit import audit
+from qbench.engines.audit_qdq import node_name
 from qbench.engines.builder import build
 from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.engines.protocol import BuildOptions
@@ -85,8 +86,16 @@ def test_turing_among_the_targets_costs_int8(graph, save, compile_model):
 def test_dynamic_input_with_a_profile(graph, save, compile_model):
     path = save(chain(graph), ("N", 8, "H", 8))
     shapes = ShapeRange((1, 8, 8, 8), (2, 8, 16, 8), (4, 8, 32, 8))
-    result = compile_model(path, profile=ShapeProfile({"x": shapes}))
+    result = compile_model(path, profiles=(ShapeProfile({"x": shapes}),))
     assert audit_of(path, result).fraction("Conv") == 1.0
+
+
+def test_several_profiles(graph, save, compile_model):
+    path = save(chain(graph), ("N", 8, 8, 8))
+    profiles = [ShapeProfile({"x": ShapeRange(*((n, 8, 8, 8),) * 3)}) for n in (1, 4)]
+    one = compile_model(path, profiles=tuple(profiles[:1]))
+    two = compile_model(path, profiles=tuple(profiles))
+    assert two.size_bytes > one.size_bytes
 
 
 def test_dynamic_input_without_a_profile(graph, save, compile_model):
@@ -101,7 +110,7 @@ def test_profile_of_an_unknown_input(graph, save, compile_model):
     path = save(chain(graph))
     profile = ShapeProfile({"image": ShapeRange((1,), (1,), (1,))})
     with pytest.raises(EngineError, match="has no input 'image'; its inputs are x"):
-        compile_model(path, profile=profile)
+        compile_model(path, profiles=(profile,))
 
 
 def test_external_data_is_found(graph, save, compile_model):

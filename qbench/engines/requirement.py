@@ -1,0 +1,43 @@
+"""The least share of INT8 that a user requires of an engine."""
+
+from pathlib import Path
+
+from qbench.engines.audit import INT8, EngineAudit
+from qbench.errors import BudgetError, UnfitError
+
+_MOST_NODES = 3
+
+
+def check_int8_share(engine: Path, audit: EngineAudit | None, least: float) -> None:
+    """Make sure that enough convolutions run in INT8, or compute nodes where there are none.
+
+    Args:
+        engine: The engine file, which is kept whatever the outcome.
+        audit: Which nodes run in which type; None where that is not known.
+        least: Share of 1.
+
+    Raises:
+        BudgetError: Fewer do.
+        UnfitError: It is not known, or the engine computes nothing that could be in INT8.
+    """
+    if audit is None:
+        raise UnfitError(
+            f"how much of {engine} runs in INT8 is unknown: this TensorRT lists no layers here; "
+            "build with --backend rtx, or leave --require-int8 out"
+        )
+    counts = audit.nodes_by_dtype
+    what, op_types = ("convolutions", ["Conv"]) if "Conv" in counts else ("compute nodes", counts)
+    total = sum(sum(counts[op_type].values()) for op_type in op_types)
+    if not total:
+        raise UnfitError(
+            f"{engine} has no Conv, ConvTranspose, Gemm or MatMul that could run in INT8; "
+            "leave --require-int8 out"
+        )
+    share = sum(counts[op_type].get(INT8, 0) for op_type in op_types) / total
+    if share < least:
+        floats = [node.node for node in audit.not_int8 if node.op_type in op_types]
+        more = f" and {len(floats) - _MOST_NODES} more" if len(floats) > _MOST_NODES else ""
+        raise BudgetError(
+            f"{100 * share:.1f} % of the {what} of {engine} run in INT8, fewer than the "
+            f"{100 * least:.1f} % required; not in INT8: {', '.join(floats[:_MOST_NODES])}{more}"
+        )

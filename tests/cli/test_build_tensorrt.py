@@ -1,0 +1,105 @@
+"""`build-trt` where TensorRT 10 or 11 is installed, which stand-ins play."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import standins
+
+from qbench.engines import build
+from qbench.engines.builder import BuildResult
+from qbench.engines.manifest import read_manifest
+from qbench.engines.protocol import BuildRequest
+from qbench.runtimes.flavour import Flavour
+
+from .conftest import Qbench, files, refused
+
+Install = Callable[[ModuleType], list[BuildRequest]]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Play a TensorRT; the list holds what it was asked to build."""
+    seen: list[BuildRequest] = []
+
+    def compile_it(request: BuildRequest, *_: object) -> BuildResult:
+        seen.append(request)
+        request.output.write_bytes(b"engine")
+        request.log.write_bytes(b"log")
+        return BuildResult(1.0, 6, (), ())
+
+    def play(module: ModuleType) -> list[BuildRequest]:
+        flavour = Flavour(module.__name__, module.__version__)
+        monkeypatch.setattr(build, "find_flavour", lambda _: flavour)
+        monkeypatch.setattr(build, "import_flavour", lambda _: module)
+        monkeypatch.setattr(build, "build", compile_it)
+        return seen
+
+    return play
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_int8_placed_by_tensorrt_10(qbench: Qbench, install: Install) -> None:
+    seen = install(standins.tensorrt_10())
+    outcome = qbench("build-trt", "--legacy-implicit", "--calibrator", "minmax")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "wrote engines/m.int8-implicit.engine" in outcome.out
+    assert seen[0].implicit is not None
+    assert seen[0].implicit.calibrator == "minmax"
+    assert read_manifest(Path("engines/m.int8-implicit.engine")).precision == "int8-implicit"
+
+
+@pytest.mark.usefixtures("project")
+def test_int8_placed_by_the_cache_of_another_tool(qbench: Qbench, install: Install) -> None:
+    Path("old.cache").write_text("TRT-8601-EntropyCalibration2\nx: 3c010a14\n")
+    seen = install(standins.tensorrt_10())
+    assert qbench("build-trt", "--legacy-implicit", "--ranges", "old.cache").code == 0
+    assert seen[0].implicit is not None
+    assert seen[0].implicit.cache.splitlines()[1:] == ["x: 3c010a14"]
+
+
+def test_tensorrt_11_places_none(calibrated: Path, qbench: Qbench, install: Install) -> None:
+    install(standins.tensorrt_11())
+    before = files(calibrated)
+    message = refused(qbench("build-trt", "--legacy-implicit"), 2)
+    assert "tensorrt 11.4.0 has no calibrators: --legacy-implicit is of TensorRT 10 only" in message
+    assert "--int8 alone writes INT8 into the model" in message
+    assert files(calibrated) == before
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_share_that_nobody_knows(qbench: Qbench, install: Install) -> None:
+    install(standins.tensorrt_11())
+    outcome = qbench("build-trt", "--effort", "fast", "--require-int8", "95%")
+    assert outcome.code == 5
+    assert "how much of engines/m.int8.engine runs in INT8 is unknown" in outcome.err
+    assert Path("engines/m.int8.engine").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_everything_at_once(qbench: Qbench, install: Install) -> None:
+    seen = install(standins.tensorrt_11())
+    flags = "--sparsity --tf32 --refit --strip-weights --weight-streaming --version-compatible"
+    values = "--hardware-compatibility same-compute-capability --timing-cache t --max-aux-streams 0"
+    assert qbench("build-trt", "--fp16", *flags.split(), *values.split()).code == 0
+    options = seen[0].options
+    assert all(
+        (
+            options.sparsity,
+            options.tf32,
+            options.refit,
+            options.strip_weights,
+            options.weight_streaming,
+            options.version_compatible,
+        )
+    )
+    assert options.hardware_compatibility == "same-compute-capability"
+    assert (options.timing_cache, options.max_aux_streams) == (Path("t"), 0)
+
+
+def test_a_timing_cache_that_is_a_folder(project: Path, qbench: Qbench, install: Install) -> None:
+    install(standins.tensorrt_11())
+    message = refused(qbench("build-trt", "--fp16", "--timing-cache", "imgs"), 2)
+    assert "File 'imgs' is a directory" in message
+    assert not (project / "engines").exists()
