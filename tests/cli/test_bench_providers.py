@@ -87,3 +87,21 @@ def test_an_engine_without_a_manifest(qbench: Qbench) -> None:
 def test_an_unknown_cuda_backend(qbench: Qbench) -> None:
     message = refused(qbench("bench", "m.onnx", "--cuda-backend", "cupy"), code=2)
     assert "'cupy' is not one of 'cuda-bindings', 'pycuda'" in message
+
+
+@pytest.mark.parametrize("version", ["10.12", "11.4", "rtx-1.7"])
+def test_an_engine_from_its_build_to_its_row(
+    version: str, qbench: Qbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gpu = trt_runtime.install(monkeypatch, tmp_path, version)
+    backend = "rtx" if version.startswith("rtx") else "tensorrt"
+    built = qbench("build-trt", "m.onnx", "--fp32", "--backend", backend)
+    assert built.code == 0, built.err
+    data = ("--data", "imgs", "--recipe", "raw", "--task", "classify", "--quick")
+    asked = ("bench", "m.onnx", "engines/m.fp32.engine", *data)
+    first, second = qbench(*asked, "--json").json["rows"]
+    assert second["error"] is None
+    assert second["accuracy"]["value"] == first["accuracy"]["value"]
+    assert second["accuracy"]["difference"]["value"] == 0
+    assert f"{backend} engine" in qbench(*asked).out
+    assert gpu.cuda.live == {}

@@ -60,7 +60,8 @@ class Builder:
 
 def _plan(network: Any, config: Any, calibration: str) -> Plan:
     module = network._module
-    layouts = module.TensorFormat.__members__.items()
+    # Of all formats that are allowed, as they are at first, the linear one is the first.
+    layouts = sorted(module.TensorFormat.__members__.items(), key=lambda item: int(item[1]))
     tensors = [*network._inputs, *network._outputs]
     return Plan(
         module=module.__name__,
