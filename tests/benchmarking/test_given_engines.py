@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import trt_runtime
-from host_cuda import HostCuda
-from trt_runtime import VERSION, Range, write_engine
+from fake_trt.plan import Range
+from trt_runtime import FakeGpu
 
 from qbench.benchmarking import given_engines
 from qbench.benchmarking.benchmark import Options, benchmark
@@ -22,7 +22,7 @@ from qbench.calibration.calibrate import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import EngineError, UnfitError, UsageError
 from qbench.model.load import load
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.cuda.choose import BACKENDS
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 QUICK = Options(settings=TINY)
@@ -80,21 +80,18 @@ def manifest(model: Path) -> Any:
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> HostCuda:
-    flavour = Flavour("tensorrt", VERSION)
-    monkeypatch.setattr("qbench.benchmarking.candidates.flavour_named", lambda _: flavour)
-    return trt_runtime.install(monkeypatch)
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpu:
+    return trt_runtime.install(monkeypatch, tmp_path)
 
 
 @pytest.fixture
-def engine(tmp_path: Path, manifests: dict[str, Any], cuda: HostCuda) -> Path:
-    assert manifests
-    assert cuda.closed == 0
-    return write_engine(tmp_path / "m.engine", brightest(), (image_range(1, 4, 8),))
+def engine(gpu: FakeGpu, tmp_path: Path, manifests: dict[str, Any]) -> Path:
+    assert "m.engine" in manifests
+    return gpu.write_engine(tmp_path / "m.engine", brightest(), (image_range(1, 4, 8),))
 
 
 def test_an_engine_is_timed_and_judged_as_a_model_is(
-    engine: Path, model: Path, images: Path, cuda: HostCuda
+    engine: Path, model: Path, images: Path, gpu: FakeGpu
 ) -> None:
     data = LabelledData(DataChoice(images, RECIPE))
     result = benchmark([model, engine], precisions=["fp32"], images=data, options=QUICK)
@@ -104,9 +101,9 @@ def test_an_engine_is_timed_and_judged_as_a_model_is(
     assert row.accuracy.value == onnx_row.accuracy.value == pytest.approx(5 / 6)  # type: ignore[union-attr]
     assert row.ratio is not None
     assert row.size_bytes == engine.stat().st_size
-    assert row.notes[0].startswith(f"TensorRT {VERSION}; timed without copies to and from the GPU")
+    assert row.notes[0].startswith(f"{gpu.flavour}; timed without copies to and from the GPU")
     assert row.notes[1] == "by events on the GPU: copies in 1 ms, inference 1 ms, copies out 1 ms"
-    assert (cuda.live, cuda.open, cuda.closed) == ({}, [], 1)
+    assert (gpu.cuda.live, gpu.cuda.open, gpu.cuda.closed) == ({}, [], 1)
 
 
 def test_an_engine_alone_is_timed_on_noise(engine: Path) -> None:
@@ -115,8 +112,8 @@ def test_an_engine_alone_is_timed_on_noise(engine: Path) -> None:
     assert row.throughput_per_s == pytest.approx(1e3 / row.latency_ms.median)  # batch 1 fits
 
 
-def test_an_engine_for_larger_batches_is_filled(engine: Path, images: Path) -> None:
-    write_engine(engine, brightest(), (image_range(2, 4, 8),))
+def test_an_engine_for_larger_batches_is_filled(engine: Path, images: Path, gpu: FakeGpu) -> None:
+    gpu.write_engine(engine, brightest(), (image_range(2, 4, 8),))
     data = LabelledData(DataChoice(images, RECIPE))
     (row,) = benchmark(engine, images=data, options=QUICK).rows
     assert row.accuracy is not None
@@ -148,14 +145,16 @@ def test_an_engine_that_cannot_run_is_a_row_with_the_reason(
     assert errors["m.onnx"] is errors["m.engine"] is None
     assert "build it again with `qbench build-trt`" in str(errors["gone.engine"])
     assert "no manifest of" in str(errors["foreign.engine"])
-    assert "magic tag does not match; it may be of another flavour" in str(errors["broken.engine"])
+    assert "Magic tag does not match; it may be of another flavour" in str(errors["broken.engine"])
     assert (rows[2].precision, rows[3].precision) == ("int8", "unknown")
 
 
-def test_images_of_a_size_that_no_profile_has(engine: Path, model: Path, tmp_path: Path) -> None:
+def test_images_of_a_size_that_no_profile_has(
+    engine: Path, model: Path, tmp_path: Path, gpu: FakeGpu
+) -> None:
     b = graphs.Builder((1, 3, "h", "w"))
     large = {"x": ((1, 3, 16, 16), (1, 3, 16, 16), (1, 3, 32, 32))}
-    write_engine(engine, b.model(b.node("Relu", "y", b.x)), (large,))
+    gpu.write_engine(engine, b.model(b.node("Relu", "y", b.x)), (large,))
     np.savez(tmp_path / "small.npz", x=np.zeros((2, 3, 8, 8), np.float32))
     data = LabelledData(DataChoice(tmp_path / "small.npz"), task="embed")
     rows = benchmark([model, engine], precisions=["fp32"], images=data, options=QUICK).rows
@@ -168,16 +167,16 @@ def test_no_gpu(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> Any:
         raise UnfitError("CUDA finds no usable GPU")
 
-    monkeypatch.setitem(trt_runtime.BACKENDS, "cuda-bindings", none)
+    monkeypatch.setitem(BACKENDS, "cuda-bindings", none)
     with pytest.raises(UnfitError, match="CUDA finds no usable GPU"):
         benchmark(engine, options=QUICK)
 
 
 def test_the_cuda_backend_is_the_one_asked_for(
-    engine: Path, cuda: HostCuda, monkeypatch: pytest.MonkeyPatch
+    engine: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(trt_runtime.BACKENDS, "cuda-bindings", pytest.fail)
-    monkeypatch.setitem(trt_runtime.BACKENDS, "pycuda", lambda: cuda)
+    monkeypatch.setitem(BACKENDS, "cuda-bindings", pytest.fail)
+    monkeypatch.setitem(BACKENDS, "pycuda", lambda: gpu.cuda)
     options = Options(settings=TINY, cuda_backend="pycuda")
     assert benchmark(engine, options=options).rows[0].error is None
 

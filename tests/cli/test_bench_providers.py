@@ -12,7 +12,8 @@ import trt_runtime
 from qbench.benchmarking import given_engines
 from qbench.cli.bench import CUDA_BACKENDS
 from qbench.runtimes.cuda.choose import BACKENDS, DEFAULT_BACKEND
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.cuda.cuda_bindings import CudaBindings
+from qbench.runtimes.cuda.pycuda_backend import PyCuda
 
 from .conftest import Qbench, refused
 
@@ -25,15 +26,13 @@ def only_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Path:
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An engine of `m.onnx`, whose TensorRT is installed."""
     source = SimpleNamespace(path="m.onnx", sha256="")
     manifest = SimpleNamespace(flavour="tensorrt_rtx", precision="int8", model=source)
     monkeypatch.setattr(given_engines, "read_manifest", lambda _: manifest)
-    monkeypatch.setattr(
-        "qbench.benchmarking.candidates.flavour_named", lambda name: Flavour(name, "1.7")
-    )
-    return trt_runtime.write_engine(Path("m.engine"), onnx.load("m.onnx"))
+    gpu = trt_runtime.install(monkeypatch, tmp_path, "rtx-1.7")
+    return gpu.write_engine(Path("m.engine"), onnx.load("m.onnx"))
 
 
 def test_help_names_the_cuda_backends() -> None:
@@ -57,10 +56,7 @@ def test_a_fallback_that_is_allowed_is_reported(qbench: Qbench) -> None:
     assert "provider 'rtx' did not load, 'cpu' ran the model" in qbench(*asked).out
 
 
-def test_an_engine_beside_its_model(
-    engine: Path, qbench: Qbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trt_runtime.install(monkeypatch, "tensorrt_rtx")
+def test_an_engine_beside_its_model(engine: Path, qbench: Qbench) -> None:
     data = ("--data", "imgs", "--recipe", "raw", "--task", "classify", "--quick")
     document = qbench("bench", "m.onnx", engine, *data, "--json").json
     rows = [(row["precision"], row["provider"], row["error"]) for row in document["rows"]]
@@ -75,6 +71,8 @@ def test_an_engine_beside_its_model(
 def test_a_missing_cuda_package(
     backend: str, module: str, engine: Path, qbench: Qbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opener = {"cuda-bindings": CudaBindings, "pycuda": PyCuda}[backend]
+    monkeypatch.setitem(BACKENDS, backend, opener)
     monkeypatch.setitem(sys.modules, module, None)
     message = refused(qbench("bench", engine, "--quick", "--cuda-backend", backend), code=5)
     assert f"or `pip install {backend}`" in message
@@ -89,3 +87,21 @@ def test_an_engine_without_a_manifest(qbench: Qbench) -> None:
 def test_an_unknown_cuda_backend(qbench: Qbench) -> None:
     message = refused(qbench("bench", "m.onnx", "--cuda-backend", "cupy"), code=2)
     assert "'cupy' is not one of 'cuda-bindings', 'pycuda'" in message
+
+
+@pytest.mark.parametrize("version", ["10.12", "11.4", "rtx-1.7"])
+def test_an_engine_from_its_build_to_its_row(
+    version: str, qbench: Qbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gpu = trt_runtime.install(monkeypatch, tmp_path, version)
+    backend = "rtx" if version.startswith("rtx") else "tensorrt"
+    built = qbench("build-trt", "m.onnx", "--fp32", "--backend", backend)
+    assert built.code == 0, built.err
+    data = ("--data", "imgs", "--recipe", "raw", "--task", "classify", "--quick")
+    asked = ("bench", "m.onnx", "engines/m.fp32.engine", *data)
+    first, second = qbench(*asked, "--json").json["rows"]
+    assert second["error"] is None
+    assert second["accuracy"]["value"] == first["accuracy"]["value"]
+    assert second["accuracy"]["difference"]["value"] == 0
+    assert f"{backend} engine" in qbench(*asked).out
+    assert gpu.cuda.live == {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_trt
 import graphs
 import ml_dtypes
 import numpy as np
@@ -13,23 +14,27 @@ import onnx
 import pytest
 import trt_runtime
 from host_cuda import TICK, HostCuda, HostStream
-from trt_runtime import VERSION, write_engine
+from trt_runtime import FakeGpu
 
 from qbench.errors import DataError, EngineError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.cuda.choose import BACKENDS
-from qbench.runtimes.flavour import Flavour, find_flavour
+from qbench.runtimes.flavour import find_flavour
 from qbench.runtimes.ort import OrtRunner
 from qbench.runtimes.tensorrt import Phases, TensorRtRunner
 
-FLAVOUR = Flavour("tensorrt", VERSION)
 SMALL = {"x": ((1, 4), (1, 4), (2, 4))}
 LARGE = {"x": ((2, 4), (8, 4), (8, 4))}
 
 
+@pytest.fixture(params=["10.12"])
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeGpu:
+    return trt_runtime.install(monkeypatch, tmp_path, request.param)
+
+
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> HostCuda:
-    return trt_runtime.install(monkeypatch)
+def cuda(gpu: FakeGpu) -> HostCuda:
+    return gpu.cuda
 
 
 def doubled() -> onnx.ModelProto:
@@ -68,16 +73,10 @@ def on_device(array: np.ndarray[Any, Any], **more: Any) -> Any:
     return SimpleNamespace(__cuda_array_interface__=interface, kept=array)
 
 
-def contexts(runner: TensorRtRunner) -> list[Any]:
-    engine = runner._engine
-    assert engine is not None
-    return list(engine.engine.contexts)
-
-
-def test_it_computes_what_onnx_runtime_does(cuda: HostCuda, tmp_path: Path) -> None:
+def test_it_computes_what_onnx_runtime_does(gpu: FakeGpu) -> None:
     proto = graphs.conv_bn_relu()
     feeds = graphs.feeds_of(graphs.model_of(proto))
-    with TensorRtRunner(write_engine(tmp_path / "m.engine", proto), FLAVOUR) as runner:
+    with gpu.open(proto) as runner:
         assert runner.inputs == (TensorSpec("x", graphs.IMAGE, np.dtype(np.float32)),)
         assert [spec.name for spec in runner.outputs] == ["head"]
         assert runner.provider == "tensorrt engine"
@@ -85,38 +84,49 @@ def test_it_computes_what_onnx_runtime_does(cuda: HostCuda, tmp_path: Path) -> N
         found = runner.run(feeds)["head"]
     reference = OrtRunner(proto.SerializeToString(), threads=1).run(feeds)["head"]
     assert np.allclose(found, reference, atol=1e-5)
-    assert cuda.closed == 1
+    assert gpu.cuda.closed == 1
 
 
-def test_results_are_new_arrays(cuda: HostCuda, tmp_path: Path) -> None:
-    with TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR) as r:
+@pytest.mark.parametrize("gpu", fake_trt.versions(), indirect=True)
+def test_every_version_runs_all_kinds_of_outputs(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL, LARGE)) as runner:
+        for batch in (1, 8):
+            assert np.array_equal(runner.run({"x": rows(batch)})["y"], 2 * rows(batch))
+        runner.bind({"x": rows(1)}, graph=True, streams=2)()
+        runner.phases({"x": rows(1)})
+    with gpu.open(found_positions()) as runner:
+        assert np.array_equal(runner.run({"x": rows(2)})["y"], np.array(np.nonzero(rows(2))))
+    with gpu.open(reshaped()) as runner:
+        assert runner.run({"x": rows(2), "to": np.array([8, 1])})["y"].shape == (8, 1)
+    assert (gpu.cuda.live, gpu.cuda.open) == ({}, [])
+
+
+def test_results_are_new_arrays(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as r:
         first = r.run({"x": rows(1)})["y"]
         r.run({"x": rows(1, start=100)})
         assert np.array_equal(first, 2 * rows(1))
-        assert cuda.copies == [("in", 16), ("out", 16)] * 2
+        assert gpu.cuda.copies == [("in", 16), ("out", 16)] * 2
 
 
-def test_buffers_are_allocated_once_and_grow_with_the_shapes(
-    cuda: HostCuda, tmp_path: Path
-) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), ({"x": ((1, 4), (1, 4), (8, 4))},))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_buffers_are_allocated_once_and_grow_with_the_shapes(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), ({"x": ((1, 4), (1, 4), (8, 4))},)) as runner:
         counts = []
         for batch in (2, 2, 1, 8, 3):
             assert np.array_equal(runner.run({"x": rows(batch)})["y"], 2 * rows(batch))
-            counts.append(cuda.allocations)
+            counts.append(gpu.cuda.allocations)
         assert counts == [2, 2, 2, 4, 4]
 
 
-def test_everything_is_given_back(cuda: HostCuda, tmp_path: Path) -> None:
-    runner = TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR)
+def test_everything_is_given_back(gpu: FakeGpu) -> None:
+    runner = gpu.open(doubled(), (SMALL,))
     runner.run({"x": rows(1)})
     runner.bind({"x": rows(1)}, graph=True, streams=2)()
     runner.phases({"x": rows(1)}, runs=1)
-    assert cuda.live
+    assert gpu.cuda.live
     runner.close()
     runner.close()
-    assert (cuda.live, cuda.open, cuda.closed) == ({}, [], 1)
+    assert (gpu.cuda.live, gpu.cuda.open, gpu.cuda.closed) == ({}, [], 1)
     with pytest.raises(EngineError, match="the engine is closed; open it again"):
         runner.run({"x": rows(1)})
     with pytest.raises(EngineError, match="the engine is closed; open it again"):
@@ -124,12 +134,11 @@ def test_everything_is_given_back(cuda: HostCuda, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_freed_is_said_aloud(
-    cuda: HostCuda,
-    tmp_path: Path,
+    gpu: FakeGpu,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    runner = TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR)
+    runner = gpu.open(doubled(), (SMALL,))
     runner.run({"x": rows(1)})
 
     def fail(_: HostStream) -> None:
@@ -138,32 +147,28 @@ def test_what_cannot_be_freed_is_said_aloud(
     monkeypatch.setattr(HostStream, "synchronize", fail)
     runner.close()
     assert caplog.messages == ["a context was not freed: the device is lost"]
-    assert cuda.closed == 1
+    assert gpu.cuda.closed == 1
 
 
-def test_profiles_are_switched_by_the_shapes(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL, LARGE))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_profiles_are_switched_by_the_shapes(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL, LARGE)) as runner:
         for batch in (1, 8, 2, 4, 1):  # 2 fits both, and stays in the current one
             assert np.array_equal(runner.run({"x": rows(batch)})["y"], 2 * rows(batch))
-        assert contexts(runner)[0].switches == [1, 0]
-        assert cuda.allocations == 4
+        assert gpu.switches == [1, 0]
+        assert gpu.cuda.allocations == 4
 
 
-def test_a_profile_made_for_the_shapes_is_preferred(cuda: HostCuda, tmp_path: Path) -> None:
+def test_a_profile_made_for_the_shapes_is_preferred(gpu: FakeGpu) -> None:
     wide = {"x": ((1, 4), (4, 4), (8, 4))}
-    engine = write_engine(tmp_path / "m.engine", doubled(), (wide, LARGE))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+    with gpu.open(doubled(), (wide, LARGE)) as runner:
         runner.run({"x": rows(8)})
-        assert contexts(runner)[0].switches == [1]
-    assert cuda.live == {}
+        assert gpu.switches == [1]
+    assert gpu.cuda.live == {}
 
 
-@pytest.mark.usefixtures("cuda")
-def test_shapes_of_no_profile(tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL, LARGE))
+def test_shapes_of_no_profile(gpu: FakeGpu) -> None:
     with (
-        TensorRtRunner(engine, FLAVOUR) as runner,
+        gpu.open(doubled(), (SMALL, LARGE)) as runner,
         pytest.raises(
             DataError,
             match=r"^the data \(x 9x4\) fits no optimization profile of .*m.engine "
@@ -173,7 +178,6 @@ def test_shapes_of_no_profile(tmp_path: Path) -> None:
         runner.run({"x": rows(9)})
 
 
-@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
@@ -183,225 +187,211 @@ def test_shapes_of_no_profile(tmp_path: Path) -> None:
         ({"x": np.zeros((4,), np.float32)}, r"the data \(x 4\) fits no optimization profile"),
     ],
 )
-def test_feeds_that_do_not_fit(feeds: dict[str, Any], message: str, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner, pytest.raises(DataError, match=message):
+def test_feeds_that_do_not_fit(feeds: dict[str, Any], message: str, gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner, pytest.raises(DataError, match=message):
         runner.run(feeds)
 
 
-@pytest.mark.usefixtures("cuda")
-def test_dimensions_that_no_profile_leaves_open_are_fixed(tmp_path: Path) -> None:
+def test_dimensions_that_no_profile_leaves_open_are_fixed(gpu: FakeGpu) -> None:
     b = graphs.Builder(("N", "M"))
-    engine = write_engine(tmp_path / "m.engine", b.model(b.node("Relu", "y", b.x)), (SMALL, LARGE))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+    with gpu.open(b.model(b.node("Relu", "y", b.x)), (SMALL, LARGE)) as runner:
         assert runner.inputs[0].shape == (None, 4)
         assert runner.typical_inputs()[0].shape == (None, 4)
 
 
-@pytest.mark.usefixtures("cuda")
-def test_a_batch_that_cannot_be_1_is_the_usual_one(tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (LARGE, SMALL))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_a_batch_that_cannot_be_1_is_the_usual_one(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (LARGE, SMALL)) as runner:
         assert runner.typical_inputs()[0].shape == (8, 4)
 
 
-def test_outputs_of_a_size_that_the_data_decides(cuda: HostCuda, tmp_path: Path) -> None:
-    with TensorRtRunner(write_engine(tmp_path / "m.engine", found_positions()), FLAVOUR) as runner:
+def test_outputs_of_a_size_that_the_data_decides(gpu: FakeGpu) -> None:
+    with gpu.open(found_positions()) as runner:
         for data in (np.eye(2, 4), np.ones((2, 4)), np.zeros((2, 4)), np.eye(2, 4)):
             found = runner.run({"x": data.astype(np.float32)})["y"]
             assert np.array_equal(found, np.array(np.nonzero(data)))
-        assert cuda.allocations == 3  # the input, two positions, and then eight
+        assert gpu.cuda.allocations == 3  # the input, two positions, and then eight
 
 
-def test_no_memory_for_an_output_of_unknown_size(cuda: HostCuda, tmp_path: Path) -> None:
-    cuda.capacity = 64
+def test_no_memory_for_an_output_of_unknown_size(gpu: FakeGpu) -> None:
+    gpu.cuda.capacity = 64
     with (
-        TensorRtRunner(write_engine(tmp_path / "m.engine", found_positions()), FLAVOUR) as runner,
+        gpu.open(found_positions()) as runner,
         pytest.raises(EngineError, match=r"^cudaMalloc failed: out of memory \(128 bytes\)$"),
     ):
         runner.run({"x": np.ones((2, 4), np.float32)})
 
 
-def test_inputs_that_hold_shapes_stay_on_the_host(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", reshaped(), host=("to",))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_inputs_that_hold_shapes_stay_on_the_host(gpu: FakeGpu) -> None:
+    with gpu.open(reshaped()) as runner:
         for shape in ((1, 8), (4, 2), (8, 1)):
             found = runner.run({"x": rows(2), "to": np.array(shape)})["y"]
             assert np.array_equal(found, rows(2).reshape(shape))
-        assert {size for way, size in cuda.copies if way == "in"} == {32}
+        assert {size for way, size in gpu.cuda.copies if way == "in"} == {32}
         with pytest.raises(DataError, match="input 'to' holds shapes; feed it from the host"):
             runner.run({"x": rows(2), "to": on_device(np.array((1, 8)))})
 
 
-def test_arrays_on_the_device_are_not_copied(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_arrays_on_the_device_are_not_copied(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
         data = on_device(rows(2), stream=5, strides=(16, 4))
         assert np.array_equal(runner.run({"x": data})["y"], 2 * rows(2))
-        assert cuda.copies == [("out", 32)]
-        assert cuda.waited_for == [5]
-        assert contexts(runner)[0].addresses["x"] == data.kept.ctypes.data
+        assert gpu.cuda.copies == [("out", 32)]
+        assert gpu.cuda.waited_for == [5]
+        assert gpu.runs[0][0].get_tensor_address("x") == data.kept.ctypes.data
         # and back to the host
         assert np.array_equal(runner.run({"x": rows(1)})["y"], 2 * rows(1))
 
 
-@pytest.mark.usefixtures("cuda")
-def test_strided_arrays_on_the_device(tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
+def test_strided_arrays_on_the_device(gpu: FakeGpu) -> None:
     with (
-        TensorRtRunner(engine, FLAVOUR) as runner,
+        gpu.open(doubled(), (SMALL,)) as runner,
         pytest.raises(DataError, match="input 'x' is strided on the device; make it contiguous"),
     ):
         runner.run({"x": on_device(rows(2), strides=(4, 8))})
 
 
-def test_types_that_the_array_protocol_cannot_name(cuda: HostCuda, tmp_path: Path) -> None:
+def test_types_that_the_array_protocol_cannot_name(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
     b = graphs.Builder((2, 4))
     proto = b.model(b.node("Identity", "y", b.x))
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    said = {("dtype", "x"): "BF16", ("dtype", "y"): "BF16"}
-    engine = write_engine(tmp_path / "m.engine", proto, overrides=said)
+    monkeypatch.setattr(
+        gpu.module.ICudaEngine, "get_tensor_dtype", lambda *_: gpu.module.DataType.BF16
+    )
     data = rows(2).astype(ml_dtypes.bfloat16)
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+    with gpu.open(proto) as runner:
         found = runner.run({"x": on_device(data)})["y"]
         assert found.dtype == data.dtype
         assert np.array_equal(found, data)
-        assert cuda.copies == [("out", 16)]
+        assert gpu.cuda.copies == [("out", 16)]
         assert np.array_equal(runner.run({"x": data})["y"], data)
         with pytest.raises(DataError, match="input 'x' is float16, the engine takes bfloat16"):
             runner.run({"x": rows(2).astype(np.float16)})
 
 
-def test_a_bound_call_copies_nothing(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_a_bound_call_copies_nothing(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
         call = runner.bind({"x": rows(1)})
-        cuda.copies.clear()
+        gpu.cuda.copies.clear()
         call()
         call()
-        context = contexts(runner)[0]
-        assert len(context.runs) == 2
-        assert set(context.runs) == {cuda.open[0].handle}
-        assert cuda.copies == []
+        assert len(gpu.runs) == 2
+        assert {handle for _, handle in gpu.runs} == {gpu.cuda.open[0].handle}
+        assert gpu.cuda.copies == []
 
 
-def test_a_bound_call_keeps_its_data_whatever_runs_between(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_a_bound_call_keeps_its_data_whatever_runs_between(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
         call = runner.bind({"x": rows(1)})
         runner.run({"x": rows(2, start=100)})
         call()
-        bound = contexts(runner)[0]
-        output = cuda.live[bound.addresses["y"]].view(np.float32)
+        context = gpu.runs[-1][0]
+        output = gpu.cuda.live[context.get_tensor_address("y")].view(np.float32)
         assert np.array_equal(output, 2 * rows(1)[0])
 
 
-@pytest.mark.usefixtures("cuda")
-def test_a_bound_call_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
-        monkeypatch.setattr(trt_runtime.IExecutionContext, "execute_async_v3", lambda *_: False)
+def test_a_bound_call_that_fails(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
+        monkeypatch.setattr(gpu.module.IExecutionContext, "execute_async_v3", lambda *_: False)
         call = runner.bind({"x": rows(1)})
         with pytest.raises(EngineError, match=r"m\.engine does not run$"):
             call()
 
 
-def test_several_streams_run_at_once(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_several_streams_run_at_once(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
         runner.bind({"x": rows(1)}, streams=3)()
-        runs = [context.runs for context in contexts(runner)]
-        assert [len(one) for one in runs] == [1, 1, 1]
-        assert len({one[0] for one in runs}) == 3
-        assert [stream.waits for stream in cuda.open] == [2, 2, 2]  # for the upload, and the call
+        assert len({id(context) for context, _ in gpu.runs}) == 3
+        assert len({handle for _, handle in gpu.runs}) == 3
+        waits = [stream.waits for stream in gpu.cuda.open]
+        assert waits == [2, 2, 2]  # for the upload, and for the call
 
 
-def test_the_bare_call_is_the_same_work(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_the_bare_call_is_the_same_work(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
         runner.bind_bare({"x": rows(1)})()
-        assert len(contexts(runner)[0].runs) == 1
-        assert cuda.open[0].waits == 2
+        assert len(gpu.runs) == 1
+        assert gpu.cuda.open[0].waits == 2
 
 
-def test_a_graph_is_launched_in_place_of_the_engine(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_a_graph_is_launched_in_place_of_the_engine(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
         call = runner.bind({"x": rows(1)}, graph=True)
-        assert cuda.launches == 0
+        assert gpu.cuda.launches == 0
         call()
         call()
-        assert cuda.launches == 2
+        assert gpu.cuda.launches == 2
 
 
 def test_a_graph_that_cannot_be_captured_is_said_aloud(
-    cuda: HostCuda, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    gpu: FakeGpu, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cuda.refuses_capture = "operation not permitted when stream is capturing"
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+    gpu.cuda.refuses_capture = "operation not permitted when stream is capturing"
+    with gpu.open(doubled(), (SMALL,)) as runner:
         runner.bind({"x": rows(1)}, graph=True)()
-        assert len(contexts(runner)[0].runs) == 2  # once before the capture
+        assert len(gpu.runs) == 2  # once before the capture
     assert caplog.messages == [
         "without a CUDA graph: operation not permitted when stream is capturing"
     ]
 
 
-def test_phases_are_taken_apart(cuda: HostCuda, tmp_path: Path) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+def test_phases_are_taken_apart(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
         phases = runner.phases({"x": rows(1)}, runs=3)
         assert phases == Phases(*[pytest.approx(TICK)] * 3)
-        assert len(cuda.open) == 1  # the stream: events are gone
-        assert len(contexts(runner)[0].runs) == 4
+        assert len(gpu.cuda.open) == 1  # the stream: events are gone
+        assert len(gpu.runs) == 4
 
 
-def test_an_engine_of_another_version(cuda: HostCuda, tmp_path: Path) -> None:
-    (tmp_path / "m.engine").write_bytes(b"hello")
+@pytest.mark.parametrize("content", [b"hello", b""])
+def test_a_file_that_is_no_engine(content: bytes, gpu: FakeGpu, tmp_path: Path) -> None:
+    (tmp_path / "m.engine").write_bytes(content)
     with pytest.raises(
         EngineError,
-        match=r"^TensorRT 9\.8\.7 does not load .*m\.engine: magic tag does not match; it may be "
-        "of another flavour or version of TensorRT, or for another GPU: build it here",
+        match=r"^TensorRT 10\.12\S* does not load .*m\.engine: .*Magic tag does not match; it may "
+        "be of another flavour or version of TensorRT, or for another GPU: build it here",
     ):
-        TensorRtRunner(tmp_path / "m.engine", FLAVOUR)
-    assert cuda.closed == 1
+        TensorRtRunner(tmp_path / "m.engine", gpu.flavour)
+    assert gpu.cuda.closed == 1
 
 
-@pytest.mark.usefixtures("cuda")
-def test_no_engine_there(tmp_path: Path) -> None:
+def test_an_engine_of_another_version(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu.module, "__version__", "10.0.1")
+        engine = gpu.write_engine(gpu.folder / "old.engine", doubled(), (SMALL,))
+    with pytest.raises(EngineError, match=r"old\.engine: .* is of version 10\.0\.1, expecting"):
+        TensorRtRunner(engine, gpu.flavour)
+
+
+def test_no_engine_there(gpu: FakeGpu, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"cannot read engine .*m\.engine \(No such file"):
-        TensorRtRunner(tmp_path / "m.engine", FLAVOUR)
+        TensorRtRunner(tmp_path / "m.engine", gpu.flavour)
 
 
-@pytest.mark.usefixtures("cuda")
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ({("format", "x"): "CHW32"}, "wants 'x' in the format CHW32; qbench runs engines with li"),
-        ({("dtype", "y"): "INT4"}, "has 'y' of type INT4; qbench feeds FLOAT, HALF"),
-    ],
-)
-def test_tensors_that_cannot_be_fed(
-    said: dict[tuple[str, str], str], message: str, tmp_path: Path
-) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,), overrides=said)
-    with pytest.raises(EngineError, match=message):
-        TensorRtRunner(engine, FLAVOUR)
+def test_a_format_that_is_not_linear(gpu: FakeGpu) -> None:
+    with pytest.raises(EngineError, match="wants 'x' in the format CHW32; qbench runs engines wit"):
+        gpu.open(doubled(), (SMALL,), formats={"x": "CHW32"})
 
 
-@pytest.mark.usefixtures("cuda")
-def test_no_memory_for_a_context(tmp_path: Path) -> None:
-    said = {"no memory": True}
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL,), overrides=said)
+def test_a_type_that_cannot_be_fed(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        gpu.module.ICudaEngine, "get_tensor_dtype", lambda *_: gpu.module.DataType.INT4
+    )
+    with pytest.raises(EngineError, match="has 'x' of type INT4; qbench feeds FLOAT, HALF"):
+        gpu.open(doubled(), (SMALL,))
+
+
+def test_no_memory_for_a_context(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.module.ICudaEngine, "create_execution_context", lambda *_: None)
     with (
-        TensorRtRunner(engine, FLAVOUR) as runner,
+        gpu.open(doubled(), (SMALL,)) as runner,
         pytest.raises(EngineError, match=r"m\.engine has no memory to run; free the GPU or build"),
     ):
         runner.run({"x": rows(1)})
 
 
-@pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize(
     ("method", "message"),
     [
@@ -411,30 +401,28 @@ def test_no_memory_for_a_context(tmp_path: Path) -> None:
     ],
 )
 def test_refusals_of_tensorrt_are_errors(
-    method: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, message: str, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = write_engine(tmp_path / "m.engine", doubled(), (SMALL, LARGE))
-    with TensorRtRunner(engine, FLAVOUR) as runner:
+    with gpu.open(doubled(), (SMALL, LARGE)) as runner:
         with monkeypatch.context() as patch:
-            patch.setattr(trt_runtime.IExecutionContext, method, lambda *_: False)
+            patch.setattr(gpu.module.IExecutionContext, method, lambda *_: False)
             with pytest.raises(EngineError, match=rf"m\.engine {message}"):
                 runner.run({"x": rows(8)})
         # A refusal is no state: the next run sets everything again.
         assert np.array_equal(runner.run({"x": rows(8)})["y"], 2 * rows(8))
 
 
-@pytest.mark.usefixtures("cuda")
-def test_shapes_that_tensorrt_still_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trt_runtime.IExecutionContext, "infer_shapes", lambda _: ["a", "b"])
+def test_shapes_that_tensorrt_still_misses(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.module.IExecutionContext, "infer_shapes", lambda _: ["a", "b"])
     with (
-        TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR) as runner,
+        gpu.open(doubled(), (SMALL,)) as runner,
         pytest.raises(DataError, match=r"m\.engine needs the shapes of a, b$"),
     ):
         runner.run({"x": rows(1)})
 
 
 def test_the_gpu_is_asked_for_before_tensorrt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none() -> Any:
         raise EngineError("no GPU")
@@ -442,24 +430,36 @@ def test_the_gpu_is_asked_for_before_tensorrt(
     monkeypatch.setitem(BACKENDS, "cuda-bindings", none)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(EngineError, match="no GPU"):
-        TensorRtRunner(tmp_path / "m.engine", FLAVOUR)
+        TensorRtRunner(tmp_path / "m.engine", gpu.flavour)
 
 
-@pytest.mark.usefixtures("cuda")
-def test_plugins_are_registered_and_warnings_passed_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_plugins_are_registered(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces: list[str] = []
+    monkeypatch.setattr(
+        gpu.module, "init_libnvinfer_plugins", lambda _, namespace: spaces.append(namespace)
+    )
+    gpu.open(doubled(), (SMALL,)).close()
+    assert spaces == [""]
+
+
+def test_warnings_of_tensorrt_are_passed_on(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def warn(tensorrt_logger: Any, _: str) -> None:
+        tensorrt_logger.log(gpu.module.ILogger.Severity.WARNING, "an old\nplugin")
+        tensorrt_logger.log(gpu.module.ILogger.Severity.INFO, "a new plugin")
+
+    monkeypatch.setattr(gpu.module, "init_libnvinfer_plugins", warn)
     caplog.set_level(logging.INFO)
-    with TensorRtRunner(write_engine(tmp_path / "m.engine", doubled(), (SMALL,)), FLAVOUR):
-        assert sys.modules["tensorrt"].plugins == [""]
-    assert "tensorrt: the runtime is a stand-in" in caplog.messages
+    gpu.open(doubled(), (SMALL,)).close()
+    assert caplog.messages == ["tensorrt: an old plugin"]
 
 
-def test_a_file_that_is_no_engine_in_tensorrt_for_rtx(cuda: HostCuda, tmp_path: Path) -> None:
+def test_a_file_that_is_no_engine_in_tensorrt_for_rtx(gpu: FakeGpu, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     (tmp_path / "m.engine").write_bytes(b"hello")
     with pytest.raises(
         EngineError, match=r"^TensorRT for RTX .* does not load .*m\.engine: [^\n]+$"
     ):
         TensorRtRunner(tmp_path / "m.engine", find_flavour("rtx"))
-    assert cuda.closed == 1
+    assert gpu.cuda.closed == 1

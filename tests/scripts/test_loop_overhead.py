@@ -13,7 +13,6 @@ import pytest
 import trt_runtime
 
 from qbench.benchmarking.settings import MODES, Settings
-from qbench.runtimes.flavour import Flavour
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 
@@ -49,8 +48,6 @@ def test_a_model_of_dynamic_batch(measured: Any, tmp_path: Path) -> None:
 def test_an_engine(measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = importlib.import_module("loop_overhead")
     monkeypatch.setattr(script, "read_manifest", lambda _: SimpleNamespace(flavour="tensorrt"))
-    monkeypatch.setattr(script, "flavour_named", lambda name: Flavour(name, "9.8.7"))
-    cuda = trt_runtime.install(monkeypatch)
-    engine = trt_runtime.write_engine(tmp_path / "m.engine", graphs.conv_bn_relu())
-    check(measured(engine), "m.engine")
-    assert cuda.live == {}
+    gpu = trt_runtime.install(monkeypatch, tmp_path)
+    check(measured(gpu.write_engine(tmp_path / "m.engine", graphs.conv_bn_relu())), "m.engine")
+    assert gpu.cuda.live == {}
