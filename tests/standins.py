@@ -125,6 +125,7 @@ class Compiler:
         module.NetworkDefinitionCreationFlag = IntEnum("Creation", {"STRONGLY_TYPED": 1})
         module.Builder = lambda _: self
         module.OnnxParser = lambda *_: SimpleNamespace(parse_from_file=lambda _: True)
+        module.Runtime = lambda _: SimpleNamespace(deserialize_cuda_engine=lambda _: None)
         self.create_builder_config = lambda: self.config
         self.create_optimization_profile = Profile
         self.build_serialized_network = lambda *_: engine

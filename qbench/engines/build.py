@@ -168,7 +168,6 @@ def check_model(model: Model, options: EngineOptions, flavour: Flavour) -> None:
     """Make sure, before any work, that `model` can be built, with these shapes and layouts.
 
     Raises:
-        ModelError: It is quantized already.
         UsageError: A shape or layout fits no input or output.
         EngineError: TensorRT is known not to build it.
         ModelError: It is quantized already.

@@ -15,6 +15,7 @@ import msgspec
 
 from qbench import artifacts, errors
 from qbench.engines.audit import EngineLayer, layers_from_log
+from qbench.engines.inspector import layers_from_inspector
 from qbench.engines.limits import Limits, Watchdog, check_limits
 from qbench.engines.protocol import (
     BuildRequest,
@@ -42,7 +43,7 @@ class BuildResult(msgspec.Struct, frozen=True):
         seconds: Time of parsing and building, without the start of the process.
         size_bytes: Size of the engine file.
         targets: GPUs that the engine was built for; empty where the compiler chose the one at hand.
-        layers: The layers that the log lists; empty where this TensorRT does not list them.
+        layers: The layers, of the log or of the engine inspector; empty where neither lists them.
     """
 
     seconds: float
@@ -78,8 +79,18 @@ def build(
             raise errors.EngineError(f"{error}; see {_keep_log(request)}") from error
         size = staged.stat().st_size
     _warn_of_float_targets(request, built.targets)
-    layers = layers_from_log(request.log.read_text("utf-8", errors="replace"))
-    return BuildResult(built.seconds, size, built.targets, layers)
+    return BuildResult(built.seconds, size, built.targets, _layers(request, built))
+
+
+def _layers(request: BuildRequest, built: Built) -> tuple[EngineLayer, ...]:
+    """Return the layers of an engine; an inspector that talks nonsense costs the audit alone."""
+    if built.inspection is None:
+        return layers_from_log(request.log.read_text("utf-8", errors="replace"))
+    try:
+        return layers_from_inspector(built.inspection)
+    except errors.EngineError as error:
+        _LOGGER.warning("%s: %s", request.output, error)
+        return ()
 
 
 def _compile(request: BuildRequest, staged: Path, on_progress: OnProgress, limits: Limits) -> Built:

@@ -123,10 +123,12 @@ class Built(msgspec.Struct, frozen=True, tag="built"):
     Attributes:
         seconds: Time of parsing and building, without the start of the process.
         targets: GPUs that the engine was built for; empty where the compiler chose the one at hand.
+        inspection: What the engine inspector says; None where the log lists the layers.
     """
 
     seconds: float
     targets: tuple[str, ...]
+    inspection: str | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

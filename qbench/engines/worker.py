@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 
 from qbench.artifacts import storage_error
 from qbench.engines.config import apply_options, check_options
-from qbench.engines.features import Compilation
+from qbench.engines.features import Compilation, builds_ahead
 from qbench.engines.implicit import check_implicit, set_implicit
+from qbench.engines.inspector import inspect_engine
 from qbench.engines.listeners import logger_of, monitor_of
 from qbench.engines.protocol import (
     BuildRequest,
@@ -89,7 +90,9 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
         staged.write_bytes(engine)
     except OSError as error:
         raise storage_error(request.output, error) from error
-    return Built(seconds, targets)
+    # The log of TensorRT for RTX lists the layers; to look into an engine needs the GPU.
+    inspection = None if builds_ahead(module) else inspect_engine(module, engine, logger)
+    return Built(seconds, targets, inspection)
 
 
 def _claim_stdout() -> BinaryIO:
