@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-import onnxruntime as ort
 from gpu_checks import engines, machine, trtexec, work
 from gpu_checks.rows import Row, Rows, read_rows
 from gpu_checks.work import Work
@@ -151,8 +150,7 @@ def run_apart(name: str, seconds: float, asked: Work, *, options: list[str]) -> 
 
 def run_here(name: str, asked: Work) -> None:
     """Run a check in this process; its rows go to their file."""
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA and cuDNN may lie in Python packages, where nobody else looks
+    machine.preload()
     path = rows_path(asked, name)
     path.unlink(missing_ok=True)
     CHECKS[name].run(asked, Rows(name, path))

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from gpu_checks.rows import Rows
 from gpu_checks.work import PRECISIONS, Work, feeds_for
+from loop_overhead import Call, random_feeds
 
 from qbench.benchmarking.schedule import measure
 from qbench.engines.build import EngineOptions, build_engine
@@ -103,22 +105,31 @@ def streams(work: Work, rows: Rows) -> None:
 
 
 def overhead(work: Work, rows: Rows) -> None:
-    """Compare our call with TensorRT's own and the wait for its stream."""
+    """Compare our calls with the runtime's own on the same data, one at a time."""
+    for provider in ("cpu", "cuda"):
+        name = f"onnxruntime {provider}"
+        with rows.about(name), closing(OrtRunner(work.onnx, provider=provider)) as session:
+            feeds = random_feeds(session.inputs, work.side())
+            run, binding = session.bind_bare(feeds)
+            _add_overhead(work, rows, name, partial(run, binding), session.bind(feeds))
     for name, path in work.engines(rows):
         with rows.about(name), work.open(path) as runner:
             feeds = feeds_for(runner)[0]
-            seen = measure((runner.bind_bare(feeds), runner.bind(feeds)), work.settings)
-            bare, ratio = 1e6 * float(np.median(seen.samples[0])), seen.ratios[1]
-            ends = (bare * (1 / ratio.value - 1), bare * (1 / ratio.high - 1))
-            most = bare * (1 / ratio.low - 1)
-            rows.add(
-                name,
-                f"{ends[0]:+.2f} us a call over {bare:.1f} us ({ends[1]:+.2f} to {most:+.2f})",
-                bare_us=bare,
-                overhead_us=ends[0],
-                interval_us=[ends[1], most],
-                trusted=seen.trusted,
-            )
+            _add_overhead(work, rows, name, runner.bind_bare(feeds), runner.bind(feeds))
+
+
+def _add_overhead(work: Work, rows: Rows, name: str, bare: Call, ours: Call) -> None:
+    seen = measure((bare, ours), work.settings)
+    micros, ratio = 1e6 * float(np.median(seen.samples[0])), seen.ratios[1]
+    value, least, most = (micros * (1 / r - 1) for r in (ratio.value, ratio.high, ratio.low))
+    rows.add(
+        name,
+        f"{value:+.2f} us a call over {micros:.1f} us ({least:+.2f} to {most:+.2f})",
+        bare_us=micros,
+        overhead_us=value,
+        interval_us=[least, most],
+        trusted=seen.trusted,
+    )
 
 
 def phases(work: Work, rows: Rows) -> None:

@@ -1,5 +1,10 @@
 """What is on this machine, and what ONNX Runtime makes of it."""
 
+import contextlib
+import io
+from pathlib import Path
+
+import onnxruntime as ort
 from gpu_checks.rows import Rows
 from gpu_checks.work import PRECISIONS, Work
 
@@ -9,6 +14,15 @@ from qbench.benchmarking.result import Row
 from qbench.runtimes.cuda.choose import BACKENDS, open_cuda
 from qbench.runtimes.flavour import find_flavour
 from qbench.runtimes.providers import probe_providers
+
+
+def preload() -> list[str]:
+    """Load CUDA and cuDNN out of Python packages, where nobody else looks; return what failed."""
+    said = io.StringIO()
+    if hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(said):
+            ort.preload_dlls()
+    return [line for line in said.getvalue().splitlines() if line.startswith("Failed")]
 
 
 def doctor(work: Work, rows: Rows) -> None:
@@ -27,6 +41,8 @@ def doctor(work: Work, rows: Rows) -> None:
             cuda.close()
             text = f"{device.name}, {device.compute_capability}"
             rows.add(name, text, free_bytes=device.free_bytes, total_bytes=device.total_bytes)
+    for problem in preload():
+        rows.fail("CUDA libraries", problem)
     for name, problem in probe_providers().items():
         if problem is None:
             rows.add(f"provider {name}", "loads")
@@ -45,13 +61,13 @@ def onnxruntime(work: Work, rows: Rows) -> None:
 
 def engines(work: Work, rows: Rows) -> None:
     """Compare accuracy and latency of the engines with FP32 on the CPU."""
-    paths = [path for _, path in work.engines(rows)]
+    paths: list[Path] = [path for _, path in work.engines(rows)]
     if paths:
         with rows.about("engines"):
             _compare(work, rows, [work.onnx, *paths], ("fp32",))
 
 
-def _compare(work: Work, rows: Rows, models: list, precisions: tuple[str, ...]) -> None:
+def _compare(work: Work, rows: Rows, models: list[Path], precisions: tuple[str, ...]) -> None:
     has_table = work.table_path.exists()
     result = benchmark(
         models,

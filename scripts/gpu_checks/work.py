@@ -15,15 +15,14 @@ from qbench.calibration.calibrate import DataChoice, calibrate
 from qbench.calibration.table import CalibrationTable, load_table
 from qbench.demo.workflow import write_project
 from qbench.engines.manifest import read_manifest
-from qbench.model.load import load
-from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
+from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
 from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.tensorrt import TensorRtRunner
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
-_SAMPLES = 32
 _CALIBRATION_IMAGES = 100
+_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,11 @@ class Work:
         """
         return load_table(self.table_path)
 
+    def side(self) -> int:
+        """Return what to make of open dimensions: the height that calibration has used."""
+        size = self.table().image_size if self.table_path.exists() else None
+        return size[0] if size else _SIDE
+
     def images(self) -> LabelledData | None:
         """Return the labelled images."""
         if self.model is None:
@@ -79,12 +83,15 @@ class Work:
         return LabelledData(DataChoice(self.val, self.recipe), labels=self.labels, task=self.task)
 
     def engines(self, rows: Rows) -> Iterator[tuple[str, Path]]:
-        """Yield name and path of every engine that was built; where there is none, say so."""
+        """Yield name and path of every engine; say so where there is none, or no GPU."""
         found = sorted(self.folder.glob("engines/*/*.engine"))
         if not found:
-            rows.fail("engine", "no engine was built; see `build` above")
-        for path in found:
-            yield f"{path.parent.name} {read_manifest(path).precision}", path
+            rows.fail("engines", "no engine was built; see `build` above")
+            return
+        with rows.about("engines"):
+            open_cuda(self.cuda_backend).close()
+            for path in found:
+                yield f"{path.parent.name} {read_manifest(path).precision}", path
 
     def open(self, engine: Path) -> TensorRtRunner:
         """Load an engine with the TensorRT of its manifest."""
@@ -95,17 +102,19 @@ class Work:
 def prepare(work: Work, rows: Rows) -> None:
     """Write the demo's files, unless a model is given, and calibrate."""
     with rows.about("calibration"):
-        choice = DataChoice(work.data, work.recipe, _CALIBRATION_IMAGES) if work.data else None
+        choice = None
+        if work.data is not None:
+            choice = DataChoice(work.data, work.recipe, limit=_CALIBRATION_IMAGES)
         if work.model is None:
             write_project(work.folder)
             recipe = work.folder / "calibration" / "demo.toml"
-            choice = DataChoice(work.folder / "imgs", str(recipe), _CALIBRATION_IMAGES)
+            choice = DataChoice(work.folder / "imgs", str(recipe), limit=_CALIBRATION_IMAGES)
         if choice is None:
             rows.fail("calibration", "INT8 needs --data with the model; the rest goes on")
             return
         table = calibrate(work.onnx, choice)
         table.save(work.table_path)
-        rows.add("calibration", f"{work.onnx.name}, {len(load(work.onnx).ir.graph)} nodes")
+        rows.add("calibration", f"{work.onnx.name}, {table.header.data.images} samples")
 
 
 def feeds_for(runner: TensorRtRunner, count: int = 1) -> list[dict[str, NDArray[Any]]]:
