@@ -203,11 +203,15 @@ class EngineArguments(PrecisionArguments):
             strip_weights=self.strip_weights,
             weight_streaming=self.weight_streaming,
             version_compatible=self.version_compatible,
-            hardware_compatibility=self.hardware_compatibility,
+            hardware_compatibility=self._compatibility(),
             max_aux_streams=self.max_aux_streams,
             io_formats=parse_formats(self.io_formats),
             timing_cache=self.timing_cache,
         )
+
+    def _compatibility(self) -> str | None:
+        word = self.hardware_compatibility
+        return None if word == _COMPATIBILITIES[0] else word
 
     def _check(self) -> None:
         if self.calibrator and not self.legacy_implicit:

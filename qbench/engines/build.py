@@ -112,7 +112,6 @@ def build_engine(
     flavour = check_options_of(precision, options)
     given = parse_profiles(options.shapes)
     model = model if isinstance(model, Model) else load(model)
-    model.check_float()
     check_model(model, options, flavour)
     used_table = table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
@@ -169,9 +168,11 @@ def check_model(model: Model, options: EngineOptions, flavour: Flavour) -> None:
     """Make sure, before any work, that `model` can be built, with these shapes and layouts.
 
     Raises:
+        ModelError: It is quantized already.
         UsageError: A shape or layout fits no input or output.
         EngineError: TensorRT is known not to build it.
     """
+    model.check_float()
     check_profiles(model.inputs, parse_profiles(options.shapes))
     names = [spec.name for spec in (*model.inputs, *model.outputs)]
     check_format_names(options.build.io_formats, names)

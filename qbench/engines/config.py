@@ -15,7 +15,6 @@ from qbench.engines.targets import choose_targets
 from qbench.errors import UsageError
 
 COMPATIBILITIES = {
-    "none": "NONE",
     "ampere-plus": "AMPERE_PLUS",
     "same-compute-capability": "SAME_COMPUTE_CAPABILITY",
 }

@@ -25,7 +25,7 @@ class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         strip_weights: Leave out the weights, which a refit puts back.
         weight_streaming: Let weights stay on the host and stream to the GPU.
         version_compatible: Let newer versions of TensorRT run the engine.
-        hardware_compatibility: A key of `config.COMPATIBILITIES`; `none` is the GPU at hand only.
+        hardware_compatibility: A key of `config.COMPATIBILITIES`; None is the GPU at hand only.
         max_aux_streams: Most streams beside the main one; None leaves it to the compiler.
         io_formats: Memory layouts (`hwc8`) allowed for inputs and outputs, by tensor name.
         timing_cache: File in which kernel timings are kept from build to build.
@@ -41,7 +41,7 @@ class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strip_weights: bool = False
     weight_streaming: bool = False
     version_compatible: bool = False
-    hardware_compatibility: str = "none"
+    hardware_compatibility: str | None = None
     max_aux_streams: int | None = None
     io_formats: dict[str, tuple[str, ...]] = {}
     timing_cache: Path | None = None

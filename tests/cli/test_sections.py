@@ -45,5 +45,5 @@ def test_choices_are_those_of_the_library() -> None:
         for parameter in build_trt.params
         if isinstance(parameter.type, click.Choice)
     }
-    assert choices["hardware_compatibility"] == list(COMPATIBILITIES)
+    assert choices["hardware_compatibility"] == ["none", *COMPATIBILITIES]
     assert choices["calibrator"] == list(CALIBRATORS)

@@ -120,7 +120,7 @@ def test_a_target_that_this_tensorrt_cannot_build_for() -> None:
 
 
 def test_an_unknown_compatibility() -> None:
-    with pytest.raises(UsageError, match="'all'; choose from none, ampere-plus, same-compute-ca"):
+    with pytest.raises(UsageError, match="'all'; choose from ampere-plus, same-compute-capab"):
         check_options(standins.tensorrt_10(), BuildOptions(hardware_compatibility="all"), None)
 
 
