@@ -67,7 +67,7 @@ def run_demo(folder: Path, on_step: Callable[[str], None] = lambda _: None) -> D
         StorageError: The folder cannot be written.
     """
     on_step("drawing labelled images")
-    model = _write_project(folder)
+    model = write_project(folder)
     choice = DataChoice(folder / "imgs", str(folder / "calibration" / "demo.toml"))
     on_step("calibrating")
     table = calibrate(model, choice)
@@ -88,7 +88,7 @@ def run_demo(folder: Path, on_step: Callable[[str], None] = lambda _: None) -> D
     return DemoResult(folder, result, engine, missing)
 
 
-def _write_project(folder: Path) -> Path:
+def write_project(folder: Path) -> Path:
     """Write images, model, recipe and project file; return the path of the model."""
     for images, per_class, seeds in (
         ("imgs", _CALIBRATION_PER_CLASS, CALIBRATION_SEEDS),

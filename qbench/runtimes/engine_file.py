@@ -85,6 +85,9 @@ class EngineFile:
         self.module = import_flavour(flavour)
         self._logger = _logger(self.module)
         self._runtime = self.module.Runtime(self._logger)
+        if hasattr(self._runtime, "engine_host_code_allowed"):
+            # Engines for several versions carry code of their own, and load only where it may run.
+            self._runtime.engine_host_code_allowed = True
         self.engine: Any = self._load()
         ports = self._ports()
         self.inputs = tuple(ports[self.module.TensorIOMode.INPUT])

@@ -13,7 +13,6 @@ import onnx
 
 from fake_trt.basics import holds_shape, log, shape_of
 from qbench.errors import QbenchError
-from qbench.runtimes.ort import OrtRunner
 
 _ALIGNMENT = 256
 
@@ -132,6 +131,9 @@ def profile_range(engine: Any, name: str, index: int) -> Any:
 
 def _run(engine: Any, feeds: dict[str, Any]) -> dict[str, Any]:
     if not hasattr(engine, "_runner"):
+        # Not above: a process that only builds starts three times as fast without.
+        from qbench.runtimes.ort import OrtRunner
+
         # As TensorRT computes: what the Q/DQ nodes say, without kernels that saturate.
         engine._runner = OrtRunner(engine._plan.model, threads=1, simulate=True)
     return dict(engine._runner.run(feeds))
@@ -151,7 +153,8 @@ def _inferred(context: Any) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the outputs for the shapes of the inputs; -1 where data decide them."""
     engine, proto = context._engine, onnx.ModelProto()
     proto.CopyFrom(engine._proto)
-    for info in (*proto.graph.output, *proto.graph.value_info):
+    del proto.graph.value_info[:]
+    for info in proto.graph.output:
         info.type.tensor_type.ClearField("shape")
     for info in proto.graph.input:
         if info.name not in context._shapes:
@@ -163,4 +166,6 @@ def _inferred(context: Any) -> dict[str, tuple[int, ...]]:
             values = onnx.numpy_helper.from_array(context._read(info.name), info.name)
             proto.graph.initializer.append(values)
     found = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    # A shape that is not even known by rank would read like that of a scalar.
+    assert all(info.type.tensor_type.HasField("shape") for info in found.graph.output)
     return {info.name: shape_of(info) for info in found.graph.output}

@@ -95,11 +95,12 @@ def _misfit(plan: Plan | None, module: Any, host_code_allowed: bool) -> str | No
     """Return why a plan does not load."""
     if plan is None or plan.module != module.__name__:
         return "Magic tag does not match"
-    if plan.version == module.__version__:
-        return None
-    if "VERSION_COMPATIBLE" not in plan.flags:
+    if "VERSION_COMPATIBLE" in plan.flags:
+        # Such engines carry a runtime of their own, which is code.
+        return None if host_code_allowed else "engine_host_code_allowed is not set"
+    if plan.version != module.__version__:
         return f"the engine is of version {plan.version}, expecting {module.__version__}"
-    return None if host_code_allowed else "engine_host_code_allowed is not set"
+    return None
 
 
 def _engine_state(plan: Plan) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""What is on this machine, and what ONNX Runtime makes of it."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import onnxruntime as ort
+from gpu_checks.rows import Rows
+from gpu_checks.work import PRECISIONS, Work
+
+from qbench.benchmarking.benchmark import Options, benchmark
+from qbench.benchmarking.environment import capture
+from qbench.benchmarking.result import Row
+from qbench.runtimes.cuda.choose import BACKENDS, open_cuda
+from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.providers import probe_providers
+
+
+def preload() -> list[str]:
+    """Load CUDA and cuDNN out of Python packages, where nobody else looks; return what failed."""
+    said = io.StringIO()
+    if hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(said):
+            ort.preload_dlls()
+    return [line for line in said.getvalue().splitlines() if line.startswith("Failed")]
+
+
+def doctor(work: Work, rows: Rows) -> None:
+    """Say which GPU, providers and TensorRT are here."""
+    del work
+    environment = capture()
+    rows.add("cpu", f"{environment.cpu}, {environment.cores} cores", **environment.versions)
+    for gpu in environment.gpus or ():
+        rows.add("gpu", f"{gpu.name}, driver {gpu.driver}", memory_bytes=gpu.memory_bytes)
+    if not environment.gpus:
+        rows.fail("gpu", "nvidia-smi is missing or finds no GPU")
+    for name in BACKENDS:
+        with rows.about(name):
+            cuda = open_cuda(name)
+            device = cuda.device()
+            cuda.close()
+            text = f"{device.name}, {device.compute_capability}"
+            rows.add(name, text, free_bytes=device.free_bytes, total_bytes=device.total_bytes)
+    for problem in preload():
+        rows.fail("CUDA libraries", problem)
+    for name, problem in probe_providers().items():
+        if problem is None:
+            rows.add(f"provider {name}", "loads")
+        else:
+            rows.fail(f"provider {name}", problem)
+    for backend in ("tensorrt", "rtx"):
+        with rows.about(f"engines {backend}"):
+            rows.add(f"engines {backend}", str(find_flavour(backend)))
+
+
+def onnxruntime(work: Work, rows: Rows) -> None:
+    """Compare accuracy and latency of every precision on the CPU and on the GPU."""
+    with rows.about("onnxruntime"):
+        _compare(work, rows, [work.onnx], PRECISIONS)
+
+
+def engines(work: Work, rows: Rows) -> None:
+    """Compare accuracy and latency of the engines with FP32 on the CPU."""
+    paths: list[Path] = [path for _, path in work.engines(rows)]
+    if paths:
+        with rows.about("engines"):
+            _compare(work, rows, [work.onnx, *paths], ("fp32",))
+
+
+def _compare(work: Work, rows: Rows, models: list[Path], precisions: tuple[str, ...]) -> None:
+    has_table = work.table_path.exists()
+    result = benchmark(
+        models,
+        precisions=[p for p in precisions if p != "int8" or has_table],
+        providers=("cpu", "cuda") if len(models) == 1 else ("cpu",),
+        table=work.table() if has_table else None,
+        images=work.images(),
+        options=Options(settings=work.settings, cuda_backend=work.cuda_backend),
+    )
+    for row in result.rows:
+        subject = f"{row.precision} {row.provider}"
+        if row.error is not None:
+            rows.fail(subject, row.error)
+        else:
+            rows.add(subject, _text(row), **_figures(row))
+
+
+def _text(row: Row) -> str:
+    parts = []
+    if row.accuracy is not None:
+        parts.append(f"{row.accuracy.metric} {row.accuracy.value:.4f} of {row.accuracy.n}")
+    if row.latency_ms is not None:
+        parts.append(f"{row.latency_ms.median:.3f} ms")
+    if row.ratio is not None:
+        parts.append(f"x{row.ratio.value:.2f}")
+    return ", ".join((*parts, *row.notes))
+
+
+def _figures(row: Row) -> dict[str, object]:
+    return {"accuracy": row.accuracy, "latency_ms": row.latency_ms, "ratio": row.ratio}
