@@ -190,7 +190,8 @@ def _step_text(step: Step) -> str:
 
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
-    from qbench.engines.audit import INT8, EngineAudit
+    from qbench.engines.audit import EngineAudit
+    from qbench.engines.layers import INT8
 
     if isinstance(audit, EngineAudit):
         counts = [count for by in audit.nodes_by_dtype.values() for count in by.items()]

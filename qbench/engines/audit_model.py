@@ -12,15 +12,10 @@ from msgspec.structs import replace
 from onnx_ir.passes.common import ShapeInferencePass
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.engines.audit import (
-    INT8,
-    EngineAudit,
-    EngineLayer,
-    NodeFinding,
-    audit,
-)
+from qbench.engines.audit import EngineAudit, NodeFinding, audit
 from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
+from qbench.engines.layers import INT8, EngineLayer
 from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError

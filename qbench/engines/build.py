@@ -14,7 +14,8 @@ from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import OnProgress, build
 from qbench.engines.config import check_options, is_default
-from qbench.engines.implicit import check_implicit, implicit_int8
+from qbench.engines.implicit import check_implicit
+from qbench.engines.implicit_order import implicit_int8
 from qbench.engines.io_formats import check_format_names
 from qbench.engines.limits import Limits, check_limits
 from qbench.engines.manifest import EngineManifest, write_manifest

@@ -14,8 +14,8 @@ from typing import IO, cast
 import msgspec
 
 from qbench import artifacts, errors
-from qbench.engines.audit import EngineLayer, layers_from_log
 from qbench.engines.inspector import layers_from_inspector
+from qbench.engines.layers import EngineLayer, layers_from_log
 from qbench.engines.limits import Limits, Watchdog, check_limits
 from qbench.engines.protocol import (
     BuildRequest,

@@ -8,9 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from qbench.calibration.given import GivenRanges
-from qbench.calibration.interop import tensorrt_cache_from_ranges, tensorrt_cache_from_table
-from qbench.calibration.table import CalibrationTable
 from qbench.engines.features import missing_members
 from qbench.engines.protocol import BuildOptions, ImplicitInt8
 from qbench.errors import UsageError
@@ -22,23 +19,6 @@ CALIBRATORS = {
 """Class of each calibrator, and its name in the first line of a calibration cache."""
 
 _FLAGS = ("INT8", "FP16")
-
-
-def implicit_int8(table: CalibrationTable | GivenRanges, calibrator: str) -> ImplicitInt8:
-    """Return the order to place INT8 by the ranges of `table`.
-
-    Args:
-        table: A calibration table, of which the calibrator's namesake chooses ranges, or ranges.
-        calibrator: A key of `CALIBRATORS`.
-
-    Raises:
-        UsageError: The calibrator is unknown.
-    """
-    if calibrator not in CALIBRATORS:
-        raise UsageError(f"unknown calibrator {calibrator!r}; choose from {', '.join(CALIBRATORS)}")
-    if isinstance(table, GivenRanges):
-        return ImplicitInt8(calibrator, tensorrt_cache_from_ranges(dict(table.ranges)))
-    return ImplicitInt8(calibrator, tensorrt_cache_from_table(table, calibrator))
 
 
 def check_implicit(module: ModuleType, options: BuildOptions) -> None:

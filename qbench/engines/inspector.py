@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from qbench.engines.audit import INT8, EngineLayer, EngineTensor
+from qbench.engines.layers import INT8, EngineLayer, EngineTensor
 from qbench.errors import EngineError
 
 _DTYPES = {

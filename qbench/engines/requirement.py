@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from qbench.engines.audit import INT8, EngineAudit
+from qbench.engines.audit import EngineAudit
+from qbench.engines.layers import INT8
 from qbench.errors import BudgetError, UnfitError
 
 _MOST_NODES = 3

@@ -12,7 +12,7 @@ import standins
 from qbench.engines import build as module
 from qbench.engines.build import EngineOptions, build_engine
 from qbench.engines.builder import BuildResult
-from qbench.engines.implicit import implicit_int8
+from qbench.engines.implicit_order import implicit_int8
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.errors import CalibrationError, EngineError, ModelError, StorageError, UsageError

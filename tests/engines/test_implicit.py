@@ -10,7 +10,8 @@ import standins
 
 from qbench.calibration.given import load_ranges
 from qbench.calibration.interop import DEFAULT_HEADER, ranges_from_tensorrt_cache
-from qbench.engines.implicit import check_implicit, implicit_int8, set_implicit
+from qbench.engines.implicit import check_implicit, set_implicit
+from qbench.engines.implicit_order import implicit_int8
 from qbench.engines.protocol import BuildOptions, ImplicitInt8
 from qbench.errors import UsageError
 from qbench.model.load import load

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from qbench.engines.audit import EngineTensor, audit
+from qbench.engines.audit import audit
 from qbench.engines.inspector import inspect_engine, layers_from_inspector
+from qbench.engines.layers import EngineTensor
 from qbench.errors import EngineError
 
 
