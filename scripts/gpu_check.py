@@ -31,6 +31,7 @@ from rich.table import Table
 from qbench.artifacts import SCHEMA_VERSION, write_json
 from qbench.benchmarking.environment import Environment, capture
 from qbench.benchmarking.settings import Settings
+from qbench.errors import StorageError
 from qbench.runtimes.cuda.choose import BACKENDS, DEFAULT_BACKEND
 
 
@@ -84,9 +85,12 @@ def main() -> None:
         asked.folder.mkdir(parents=True, exist_ok=True)
         rows = run_all(asked, args.seconds, partial(run_apart, options=sys.argv[1:]))
     seconds = time.perf_counter() - started
-    if args.json is not None:
-        write_json(args.json, Report(capture(), seconds, rows))
     print_table(rows, seconds)
+    if args.json is not None:
+        try:
+            write_json(args.json, Report(capture(), seconds, rows))
+        except StorageError as error:
+            sys.exit(f"error: {error}")
 
 
 def parse_args() -> argparse.Namespace:

@@ -156,20 +156,40 @@ def test_the_death_of_a_check_is_explained(script: Any) -> None:
     assert script.death(3, "") == "exit code 3"
 
 
-def test_the_report(
-    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def report(
+    script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Path], str]:
+    """Write a report of rows that are made up, and return what is printed."""
+
     def known(name: str, *_: Any, **__: Any) -> list[Any]:
         return [
             script.Row(name, "x", "fine") if name == "doctor" else script.Row(name, "y", error="no")
         ]
 
     monkeypatch.setattr(script, "run_apart", known)
+
+    def write(document: Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--json", str(document)])
+        script.main()
+        return capsys.readouterr().out
+
+    return write
+
+
+def test_the_report(script: Any, report: Callable[[Path], str], tmp_path: Path) -> None:
     document = tmp_path / "gpu.json"
-    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--json", str(document)])
-    script.main()
-    output = capsys.readouterr().out
+    output = report(document)
     assert f"1 rows of {len(script.CHECKS)} worked" in output
     assert "- no" in output
     rows = json.loads(document.read_text("utf-8"))["rows"]
     assert [row["check"] for row in rows] == list(script.CHECKS)
+
+
+def test_a_report_that_cannot_be_written(
+    report: Callable[[Path], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SystemExit, match=r"error: cannot write .*gpu\.json"):
+        report(tmp_path / "file" / "gpu.json")
+    assert "rows of" in capsys.readouterr().out
