@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,11 +63,14 @@ def covariances(
         return {}
     tensors = dict.fromkeys(node.inputs[0].name or "" for node in small if node.inputs[0])
     runner = open_graph(with_outputs(model, tensors), threads=1)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        each = list(pool.map(lambda sample: _sums(runner, small, sample), samples))
-    return {
-        name: reduce(_Sums.plus, (sums[name] for sums in each)).covariance() for name in each[0]
-    }
+    total: dict[str, _Sums] = {}
+    # A few samples at a time: the sums of each are as large as the covariances.
+    with ThreadPoolExecutor(cores := usable_cores()) as pool:
+        for start in range(0, len(samples), cores):
+            part = samples[start : start + cores]
+            for sums in pool.map(lambda sample: _sums(runner, small, sample), part):
+                total = {n: total[n].plus(one) if n in total else one for n, one in sums.items()}
+    return {name: sums.covariance() for name, sums in total.items()}
 
 
 def _inputs_of(node: ir.Node) -> int:

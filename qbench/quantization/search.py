@@ -63,7 +63,7 @@ class Budget:
     runs: int
 
 
-BUDGETS = MappingProxyType({"balanced": Budget(6, 32, 1200), "thorough": Budget(16, 64, 19200)})
+BUDGETS = MappingProxyType({"balanced": Budget(6, 32, 900), "thorough": Budget(16, 64, 19200)})
 """By effort; `fast` does not search."""
 
 
