@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -13,3 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def regen(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regen"))
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C interrupt, here and in children, even where a shell runs the tests behind `&`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
