@@ -13,6 +13,9 @@ from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_int
 
 Metric = Literal["top1", "map", "miou", "agreement", "cosine"]
 
+Mode = Literal["latency", "throughput", "paced"]
+"""One call after the other; as many as `streams` allows; or started by a clock, done or not."""
+
 
 class Accuracy(msgspec.Struct, frozen=True):
     """A metric over `n` images and its 95 % interval.
@@ -34,12 +37,14 @@ class Accuracy(msgspec.Struct, frozen=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Milliseconds per call. `mad` is unscaled; `p90` is None where samples are too few."""
+    """Milliseconds per call. `mad` is unscaled; percentiles are None where samples are too few."""
 
     median: float
     mad: float
     min: float
     p90: float | None
+    p95: float | None = None
+    p99: float | None = None
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -51,15 +56,38 @@ class Ratio(msgspec.Struct, frozen=True):
     verdict: Verdict
 
 
+class OperatorTime(msgspec.Struct, frozen=True):
+    """What one kind of operator takes of a row's time.
+
+    Attributes:
+        operator: As the runtime names it after its optimization, such as `QLinearConv`.
+        type: What it computes in, such as `int8`; None where the runtime does not tell.
+        share: Of the time of all operators, 0 to 1.
+    """
+
+    operator: str
+    type: str | None
+    share: float
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One model in one precision on one provider. A row that could not run has only an `error`.
 
     Attributes:
-        throughput_per_s: Images per second, one call at a time.
+        batch: Images per call.
+        threads: Intra-op threads; 0 leaves them to the runtime.
+        streams: Calls in flight.
+        mode: How calls follow each other; see `Mode`.
+        throughput_per_s: Images per second, in the row's mode.
         size_bytes: The model's file and its side files.
         peak_rss_bytes: Peak of the whole process when the row was measured.
+        device_memory_bytes: Memory on the GPU, None where there is none or it does not tell.
+        build_seconds: Making the variant or the engine, None where it was given.
         load_seconds: Loading, optimization included.
         first_inference_seconds: The first call after loading.
+        voided_rounds: Rounds that were thrown away because the GPU was disturbed.
+        profile: What takes its time, largest first; empty unless asked for.
+        float_nodes: Nodes that quantization left float, and why.
         error: Why the row could not run, one line.
         notes: What a reader must know beside the figures, such as `unsettled`.
     """
@@ -67,14 +95,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     precision: str
     provider: str
+    batch: int = 1
+    threads: int = 0
+    streams: int = 1
+    mode: Mode = "latency"
     accuracy: Accuracy | None = None
     latency_ms: Latency | None = None
     ratio: Ratio | None = None
     throughput_per_s: float | None = None
     size_bytes: int | None = None
     peak_rss_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    build_seconds: float | None = None
     load_seconds: float | None = None
     first_inference_seconds: float | None = None
+    voided_rounds: int = 0
+    profile: tuple[OperatorTime, ...] = ()
+    float_nodes: dict[str, str] = {}
     error: str | None = None
     notes: tuple[str, ...] = ()
 

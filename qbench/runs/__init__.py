@@ -1,0 +1,1 @@
+"""Benchmarks that were run: kept, compared and exported."""
