@@ -397,7 +397,7 @@ class TestBench:
         assert (second["precision"], second["provider"]) == ("int8", "cpu")
         assert first["accuracy"].keys() >= {"metric", "value", "n"}
         assert (first["accuracy"]["metric"], first["accuracy"]["n"]) == ("top1", 12)
-        assert first["latency_ms"].keys() == {"median", "mad", "min", "p90"}
+        assert first["latency_ms"].keys() >= {"median", "mad", "min", "p90"}
         assert first["ratio"].keys() == {"value", "ci_low", "ci_high", "verdict"}
         assert first["ratio"]["value"] == 1
         assert first["size_bytes"] == Path("m.onnx").stat().st_size
