@@ -59,9 +59,9 @@ def debug(arguments: _Arguments) -> None:
     its dequantized form counts.
 
     The first bad layer is the first, by its distance from the input, whose SQNR is below
-    --threshold; 10 dB is an error of a tenth of the signal's energy. The steepest layer is the one
-    that adds most error, as a share of the signal, to the worst of its inputs: it may spoil a sum
-    that others only fill up. The list is in the order of that share.
+    --threshold; 10 dB is an error of a tenth of the signal's energy. Error also gathers little by
+    little, so the steepest layer is shown beside it: the one whose error, as a share of its signal,
+    exceeds the worst of its inputs by most. The list is in that order.
 
     Exact arithmetic computes what Q/DQ nodes say, as TensorRT does. With --native, ONNX Runtime
     optimizes both, and only dequantized tensors and outputs are compared, since it does not fuse
