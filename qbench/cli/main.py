@@ -11,12 +11,14 @@ from qbench.cli.audit import audit
 from qbench.cli.bench import bench
 from qbench.cli.build_trt import build_trt
 from qbench.cli.calibrate import calibrate
+from qbench.cli.compare import compare
 from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.engines import engines
 from qbench.cli.groups import InOrder
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
+from qbench.cli.runs import runs
 from qbench.cli.tune import tune
 from qbench.errors import QbenchError, UnfitError
 
@@ -43,7 +45,9 @@ def qbench(verbose: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-for command in (demo, doctor, inspect, calibrate, quantize, audit, build_trt, engines, bench, tune):
+_MODELS = (demo, doctor, inspect, calibrate, quantize, audit, build_trt, engines)
+_MEASURES = (bench, compare, runs, tune)
+for command in (*_MODELS, *_MEASURES):
     qbench.add_command(command)
 
 
