@@ -1,10 +1,13 @@
 """What accuracy means for each task, and how much a model's differs from another's."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +22,12 @@ from qbench.data.samples import Source
 from qbench.errors import UsageError
 from qbench.evaluation import agreement, classify, detect, segment
 from qbench.evaluation.agreement import Measure
-from qbench.model.load import Model
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import open_graph
+from qbench.runtimes.ort import OrtRunner, open_graph
+
+if TYPE_CHECKING:
+    from qbench.model.load import Model  # which loads the graph library, and that takes seconds
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +90,7 @@ class Judged:
     names: tuple[str, ...]
     outcomes: NDArray[Any]
 
-    def difference(self, baseline: "Judged") -> Interval | None:
+    def difference(self, baseline: Judged) -> Interval | None:
         """Return how much higher the figure is than the baseline's, bootstrapped over samples.
 
         None where the two were judged on other samples, or by another metric.
@@ -165,8 +170,12 @@ class AgreementJudge:
     def __init__(self, material: Material, metric: Metric, measure: Measure) -> None:
         reference = material.float_model()
         reference.check_float()
-        self._source, self._metric, self._measure = material.source, metric, measure
-        self._reference = open_graph(reference.ir)
+        self._model, self._source = reference.ir, material.source
+        self._metric, self._measure = metric, measure
+
+    @cached_property
+    def _reference(self) -> OrtRunner:
+        return open_graph(self._model)
 
     def judge(self, runner: Runner) -> Judged:
         """Return the mean agreement."""

@@ -86,7 +86,11 @@ def slow_parts(
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
-    shares = time_shares(quantized, feeds, threads=threads)
+    return reasons_of(time_shares(quantized, feeds, threads=threads))
+
+
+def reasons_of(shares: Mapping[str, float]) -> tuple[str, ...]:
+    """Return what `slow_parts` does, from the share of time that each operator takes."""
     spent = {
         cause: sum(shares.get(operator, 0.0) for operator in operators)
         for cause, operators in _CAUSES.items()

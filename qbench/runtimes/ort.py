@@ -1,18 +1,21 @@
-"""ONNX Runtime as a Runner."""
+"""ONNX Runtime as a Runner.
+
+The graph library, whose import takes seconds, is loaded by those functions alone that need graphs.
+"""
+
+from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from qbench.errors import DataError, ModelError
-from qbench.model.save import external_folders, fits_into_bytes, on_disk
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.ort_providers import (
@@ -22,6 +25,9 @@ from qbench.runtimes.ort_providers import (
     watch,
     what_ran,
 )
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -90,7 +96,7 @@ class OrtRunner:
         names = [spec.name for spec in self.outputs]
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
-        except _ORT_ERRORS as error:
+        except ORT_ERRORS as error:
             raise DataError(_feed_message(feeds, self.inputs, error)) from error
 
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
@@ -126,6 +132,10 @@ def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
     """
+    import onnx_ir as ir
+
+    from qbench.model.save import external_folders, fits_into_bytes, on_disk
+
     if not fits_into_bytes(model):
         with on_disk(model) as path:
             return OrtRunner(path, threads=threads, simulate=simulate)
@@ -142,6 +152,8 @@ def optimized_graph(model: Path) -> ir.Graph:
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
+    import onnx_ir as ir
+
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         path = Path(folder) / "optimized.onnx"
         options = session_options()
@@ -188,14 +200,14 @@ def create_session(
         try:
             # Without its own fallback, which prints to stdout and runs another provider than asked.
             return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-        except _ORT_ERRORS as error:
-            problem = _first_line(error)
+        except ORT_ERRORS as error:
+            problem = first_line(error)
     if choice.name == "cpu" or choice.allow_fallback:  # the CPU was the last to refuse
         raise ModelError(f"ONNX Runtime refuses the model: {problem}")
     raise did_not_load(choice.name, problem)
 
 
-_ORT_ERRORS = (
+ORT_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.InvalidGraph,
@@ -206,6 +218,7 @@ _ORT_ERRORS = (
     RuntimeError,
     ValueError,
 )
+"""What ONNX Runtime raises where it refuses a model or an input."""
 
 
 def _spec(arg: Any) -> TensorSpec:
@@ -213,7 +226,8 @@ def _spec(arg: Any) -> TensorSpec:
     return TensorSpec(arg.name, tuple(arg.shape), dtype)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, for a message of one line."""
     return str(error).strip().splitlines()[0]
 
 
@@ -222,4 +236,4 @@ def _feed_message(
 ) -> str:
     given = ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in feeds.items())
     wanted = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in inputs)
-    return f"the data ({given}) does not fit the model's inputs ({wanted}): {_first_line(error)}"
+    return f"the data ({given}) does not fit the model's inputs ({wanted}): {first_line(error)}"

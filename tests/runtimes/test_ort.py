@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.model import save
 from qbench.model.spec import TensorSpec
-from qbench.runtimes import ort as module
 from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
 from qbench.runtimes.ort_providers import PROVIDERS
 from qbench.runtimes.providers import probe_providers
@@ -98,8 +98,8 @@ def test_weights_of_one_folder_are_read_where_they_lie(
         for value, tensor in zip(outside, moved, strict=True):
             value.const_value = tensor
     written: list[ir.Model] = []
-    on_disk = module.on_disk
-    monkeypatch.setattr(module, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
+    on_disk = save.on_disk
+    monkeypatch.setattr(save, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
     found = open_graph(model, threads=1).run(FEEDS)["head"]
     assert np.allclose(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"], atol=1e-6)
     assert len(written) == copies
