@@ -1,5 +1,6 @@
 """Whether INT8 pays on this CPU, and why not where it does not."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
 from qbench.quantization.encodings import INTEGER_PREFIXES
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.profile import time_shares
+from qbench.runtimes.ort import OrtRunner, profile_file
 
 GLANCE = Settings(half_width=0.05, max_seconds=2.0, warmup_seconds=0.3)
 """Enough to tell faster from slower; `qbench bench` measures."""
@@ -101,3 +101,17 @@ def slow_parts(
     if not adds_in_32_bits(read_cpuinfo()):
         lines.append("this CPU has no VNNI, so its integer products are little faster than float")
     return tuple(lines)
+
+
+def time_shares(
+    model: Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0
+) -> dict[str, float]:
+    """Return the share of the CPU provider's time that each operator takes, of whatever type.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+    """
+    found: dict[str, float] = defaultdict(float)
+    for part in profile_file(model, feeds, threads=threads):
+        found[part.operator] += part.share
+    return dict(sorted(found.items(), key=lambda item: -item[1]))

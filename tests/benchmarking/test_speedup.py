@@ -6,8 +6,7 @@ import pytest
 
 from qbench.benchmarking import speedup
 from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.speedup import slow_parts, speedup_of
-from qbench.runtimes.profile import time_shares
+from qbench.benchmarking.speedup import slow_parts, speedup_of, time_shares
 
 SHORT = Settings(min_rounds=6, max_rounds=6, block_seconds=1e-4, warmup_seconds=0.0)
 FEEDS = graphs.feeds_of(graphs.model_of(graphs.residual()))
