@@ -10,6 +10,7 @@ from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_interval
+from qbench.runtimes.base import OperatorTime as OperatorTime
 
 Metric = Literal["top1", "map", "miou", "agreement", "cosine"]
 
@@ -57,20 +58,6 @@ class Ratio(msgspec.Struct, frozen=True):
     ci_low: float
     ci_high: float
     verdict: Verdict
-
-
-class OperatorTime(msgspec.Struct, frozen=True):
-    """What one kind of operator takes of a row's time.
-
-    Attributes:
-        operator: As the runtime names it after its optimization, such as `QLinearConv`.
-        type: What it computes in, such as `int8`; None where the runtime does not tell.
-        share: Of the time of all operators, 0 to 1.
-    """
-
-    operator: str
-    type: str | None
-    share: float
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,13 +9,13 @@ from qbench.benchmarking import environment
 from qbench.benchmarking.clock import Block, BlockTimer, Call
 from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.judges import Judged
+from qbench.benchmarking.speedup import by_operator
 from qbench.benchmarking.workload import Load, bind, timer_of
 from qbench.errors import ModelError
 from qbench.runtimes.base import Runner, Tensors
 from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
 from qbench.runtimes.ort_providers import ProviderChoice
-from qbench.runtimes.profile import time_shares
 from qbench.runtimes.tensorrt import TensorRtRunner
 
 
@@ -120,9 +120,7 @@ class LocalSession:
 
     def shares(self) -> dict[str, float]:
         """Return the share of time that each operator takes, largest first."""
-        if isinstance(self._runner, TensorRtRunner):
-            return {}
-        return time_shares(self._task.path, self._feeds, threads=self._task.load.threads)
+        return by_operator(self._runner.profile(self._feeds))
 
     def close(self, *, at_once: bool = False) -> None:
         """Let go of the model."""
