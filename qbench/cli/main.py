@@ -11,6 +11,7 @@ from qbench.cli.audit import audit
 from qbench.cli.bench import bench
 from qbench.cli.build_trt import build_trt
 from qbench.cli.calibrate import calibrate
+from qbench.cli.debug import debug
 from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.engines import engines
@@ -43,7 +44,11 @@ def qbench(verbose: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-for command in (demo, doctor, inspect, calibrate, quantize, audit, build_trt, engines, bench, tune):
+_START = (demo, doctor, inspect)
+_MAKE = (calibrate, quantize, audit, build_trt, engines)
+_JUDGE = (bench, debug, tune)
+
+for command in (*_START, *_MAKE, *_JUDGE):
     qbench.add_command(command)
 
 
