@@ -162,8 +162,7 @@ class Bench:
         if self._baseline is None:
             self._baseline = judged
             return judged.accuracy
-        change = judged.difference(self._baseline)
-        return replace_fields(judged.accuracy, difference=change)
+        return judged.compared(self._baseline)
 
     def _load(self, variant: Variant) -> Runner:
         assert variant.path is not None  # what cannot be made is not loaded
