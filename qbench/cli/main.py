@@ -12,6 +12,7 @@ from qbench.cli.bench import bench
 from qbench.cli.build_trt import build_trt
 from qbench.cli.calibrate import calibrate
 from qbench.cli.compare import compare
+from qbench.cli.debug import debug
 from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.engines import engines
@@ -45,9 +46,11 @@ def qbench(verbose: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-_MODELS = (demo, doctor, inspect, calibrate, quantize, audit, build_trt, engines)
-_MEASURES = (bench, compare, runs, tune)
-for command in (*_MODELS, *_MEASURES):
+_START = (demo, doctor, inspect)
+_MAKE = (calibrate, quantize, audit, build_trt, engines)
+_JUDGE = (bench, runs, compare, debug, tune)
+
+for command in (*_START, *_MAKE, *_JUDGE):
     qbench.add_command(command)
 
 
