@@ -1,7 +1,7 @@
 """Whether INT8 pays on this CPU, and why not where it does not."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from qbench.benchmarking.schedule import measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
 from qbench.quantization.encodings import INTEGER_PREFIXES
+from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 from qbench.runtimes.ort import OrtRunner, profile_file
 
@@ -86,7 +87,11 @@ def slow_parts(
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
-    shares = time_shares(quantized, feeds, threads=threads)
+    return reasons_of(by_operator(profile_file(quantized, feeds, threads=threads)))
+
+
+def reasons_of(shares: Mapping[str, float]) -> tuple[str, ...]:
+    """Return what `slow_parts` does, from the share of time that each operator takes."""
     spent = {
         cause: sum(shares.get(operator, 0.0) for operator in operators)
         for cause, operators in _CAUSES.items()
@@ -103,15 +108,9 @@ def slow_parts(
     return tuple(lines)
 
 
-def time_shares(
-    model: Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0
-) -> dict[str, float]:
-    """Return the share of the CPU provider's time that each operator takes, of whatever type.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the model.
-    """
+def by_operator(profile: Iterable[OperatorTime]) -> dict[str, float]:
+    """Return the share of time that each operator takes, of whatever type, largest first."""
     found: dict[str, float] = defaultdict(float)
-    for part in profile_file(model, feeds, threads=threads):
+    for part in profile:
         found[part.operator] += part.share
     return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -16,6 +16,7 @@ from qbench.model.save import external_folders, fits_into_bytes, on_disk
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors, misfit
 from qbench.runtimes.nvml import Nvml, open_nvml
+from qbench.runtimes.operator_times import shares, times_from_ort
 from qbench.runtimes.ort_providers import (
     ProviderChoice,
     did_not_load,
@@ -24,7 +25,6 @@ from qbench.runtimes.ort_providers import (
     watch,
     what_ran,
 )
-from qbench.runtimes.profile import shares, times_from_ort
 
 _DTYPES = {
     "tensor(float)": np.float32,
