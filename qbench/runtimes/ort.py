@@ -1,18 +1,21 @@
-"""ONNX Runtime as a Runner."""
+"""ONNX Runtime as a Runner.
+
+The graph library, whose import takes seconds, is loaded by those functions alone that need graphs.
+"""
+
+from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from qbench.errors import ModelError
-from qbench.model.save import external_folders, fits_into_bytes, on_disk
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors, misfit
 from qbench.runtimes.nvml import Nvml, open_nvml
@@ -25,6 +28,9 @@ from qbench.runtimes.ort_providers import (
     watch,
     what_ran,
 )
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -98,8 +104,8 @@ class OrtRunner:
         names = [spec.name for spec in self.outputs]
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
-        except _ORT_ERRORS as error:
-            raise misfit(feeds, self.inputs, _first_line(error)) from error
+        except ORT_ERRORS as error:
+            raise misfit(feeds, self.inputs, first_line(error)) from error
 
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
         """Return a call that runs once on `feeds` through ONNX Runtime's IO binding.
@@ -150,6 +156,10 @@ def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
     """
+    import onnx_ir as ir
+
+    from qbench.model.save import external_folders, fits_into_bytes, on_disk
+
     if not fits_into_bytes(model):
         with on_disk(model) as path:
             return OrtRunner(path, threads=threads, simulate=simulate)
@@ -166,6 +176,8 @@ def optimized_graph(model: Path) -> ir.Graph:
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
+    import onnx_ir as ir
+
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         path = Path(folder) / "optimized.onnx"
         options = session_options()
@@ -234,14 +246,14 @@ def create_session(
         try:
             # Without its own fallback, which prints to stdout and runs another provider than asked.
             return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-        except _ORT_ERRORS as error:
-            problem = _first_line(error)
+        except ORT_ERRORS as error:
+            problem = first_line(error)
     if choice.name == "cpu" or choice.allow_fallback:  # the CPU was the last to refuse
         raise ModelError(f"ONNX Runtime refuses the model: {problem}")
     raise did_not_load(choice.name, problem)
 
 
-_ORT_ERRORS = (
+ORT_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.InvalidGraph,
@@ -252,11 +264,17 @@ _ORT_ERRORS = (
     RuntimeError,
     ValueError,
 )
+"""What ONNX Runtime raises where it refuses a model or an input."""
 
 
 def _spec(arg: Any) -> TensorSpec:
     dtype = np.dtype(_DTYPES.get(arg.type, np.object_))
     return TensorSpec(arg.name, tuple(arg.shape), dtype)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, for a message of one line."""
+    return str(error).strip().splitlines()[0]
 
 
 def _growth(gpu: Nvml | None, before: int | None) -> int | None:
@@ -267,7 +285,3 @@ def _growth(gpu: Nvml | None, before: int | None) -> int | None:
     """
     after = None if gpu is None else gpu.used_bytes()
     return None if before is None or after is None else max(after - before, 0)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

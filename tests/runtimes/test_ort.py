@@ -12,8 +12,9 @@ import qdq
 from at_once import run_at_once
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.model import save
 from qbench.model.spec import TensorSpec
-from qbench.runtimes import ort as module
+from qbench.runtimes import ort as ort_module
 from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
 from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice
 from qbench.runtimes.providers import probe_providers
@@ -104,13 +105,13 @@ def test_a_gpu_has_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_on_the_gpu_is_what_loading_adds(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = fake_nvml.install(monkeypatch)
-    create = module.create_session
+    create = ort_module.create_session
 
     def taking(*arguments: Any) -> Any:
         gpu.used += 5 << 20
         return create(*arguments)
 
-    monkeypatch.setattr(module, "create_session", taking)
+    monkeypatch.setattr(ort_module, "create_session", taking)
     choice = ProviderChoice("cuda", allow_fallback=True)
     assert OrtRunner(MODEL, threads=1, provider=choice).device_memory_bytes == 5 << 20
     assert OrtRunner(MODEL, threads=1).device_memory_bytes is None
@@ -156,8 +157,8 @@ def test_weights_of_one_folder_are_read_where_they_lie(
         for value, tensor in zip(outside, moved, strict=True):
             value.const_value = tensor
     written: list[ir.Model] = []
-    on_disk = module.on_disk
-    monkeypatch.setattr(module, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
+    on_disk = save.on_disk
+    monkeypatch.setattr(save, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
     found = open_graph(model, threads=1).run(FEEDS)["head"]
     assert np.allclose(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"], atol=1e-6)
     assert len(written) == copies
