@@ -8,7 +8,7 @@ from typing import Any
 from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.engine_file import EngineFile
 from qbench.runtimes.execution import Lane
-from qbench.runtimes.operator_times import Times, shares, type_in
+from qbench.runtimes.profile import Times, shares, type_in
 
 _FORMATS = ("Datatype", "DataType", "Format/Datatype")
 """Where versions of the inspector tell the type of a tensor."""

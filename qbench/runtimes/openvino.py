@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qbench.errors import ModelError, UnfitError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors, misfit
-from qbench.runtimes.operator_times import Times, shares, type_in
+from qbench.runtimes.profile import Times, shares, type_in
 
 PROVIDER = "openvino"
 

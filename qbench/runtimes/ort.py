@@ -19,7 +19,6 @@ from qbench.errors import ModelError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors, misfit
 from qbench.runtimes.nvml import Nvml, open_nvml
-from qbench.runtimes.operator_times import shares, times_from_ort
 from qbench.runtimes.ort_providers import (
     ProviderChoice,
     did_not_load,
@@ -28,6 +27,7 @@ from qbench.runtimes.ort_providers import (
     watch,
     what_ran,
 )
+from qbench.runtimes.profile import shares, times_from_ort
 
 if TYPE_CHECKING:
     import onnx_ir as ir

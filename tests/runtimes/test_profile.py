@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from qbench.runtimes.base import OperatorTime
-from qbench.runtimes.operator_times import shares, times_from_ort, type_in
+from qbench.runtimes.profile import shares, times_from_ort, type_in
 
 
 @pytest.mark.parametrize(
