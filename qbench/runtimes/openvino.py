@@ -45,8 +45,9 @@ _TOLD = 2
 class OpenVinoRunner:
     """A model in OpenVINO, on the CPU.
 
-    It computes in the types that the model states. By itself OpenVINO would compute FP32 in BF16
-    wherever the CPU can, and rows would not tell what they say. `run` is for one thread at a time.
+    FP32 is computed in FP32. By itself OpenVINO would take BF16 wherever the CPU can, and rows
+    would not be what they say. FP16 becomes FP32 where the CPU has none; `profile` tells. `run` is
+    for one thread at a time.
 
     Args:
         model: Path of an ONNX file, or its bytes.
@@ -160,7 +161,7 @@ class OpenVinoRunner:
         if not fast:
             return ()
         types = " or ".join(sorted(fast))
-        return (f"computes in the model's types; by itself OpenVINO would take {types} for FP32",)
+        return (f"FP32 is computed in FP32; by itself OpenVINO would take {types} for it",)
 
 
 def import_openvino() -> Any:
