@@ -12,6 +12,7 @@ from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.judging import Accuracies
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.options import GROUP, Options
+from qbench.benchmarking.remote import RemoteSession
 from qbench.benchmarking.result import UNTRUSTED, Accuracy, Row, RunResult
 from qbench.benchmarking.rows import Findings, Timing, row_of
 from qbench.benchmarking.schedule import Measurement, measure_blocks
@@ -19,10 +20,17 @@ from qbench.benchmarking.session import LocalSession, Session, Task
 from qbench.benchmarking.speedup import reasons_of
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.variants import Variant
-from qbench.errors import DataError, EngineError, ModelError, QbenchError, UnfitError
+from qbench.errors import (
+    DataError,
+    EngineError,
+    ModelError,
+    QbenchError,
+    UnfitError,
+    WorkerError,
+)
 from qbench.runtimes.ort_providers import ProviderChoice
 
-_FAILURES = (UnfitError, ModelError, EngineError, DataError)
+_FAILURES = (UnfitError, ModelError, EngineError, WorkerError, DataError)
 """What is wrong with one candidate, and not with what was asked for."""
 
 
@@ -71,6 +79,7 @@ class Bench:
         self._open: list[Candidate] = []
         self._baseline: Candidate | None = None
         self._accuracies = Accuracies(options.ledger)
+        self._heard: set[str] = set()
         self._controls: list[Interval] = []
         self._rows: dict[int, Row] = {}
         self._failures: list[QbenchError] = []
@@ -131,19 +140,22 @@ class Bench:
         if candidate.error is not None:
             return candidate
         try:
-            candidate.session = LocalSession(self._task(candidate))
+            candidate.session = self._session(self._task(candidate))
         except _FAILURES as error:
             candidate.error = error
             return candidate
         try:
             self._judge(candidate, candidate.session)
-        except (UnfitError, ModelError, EngineError) as error:
+        except (UnfitError, ModelError, EngineError, WorkerError) as error:
             candidate.error = error
         except DataError as error:
             if variant.flavour is None:
                 raise
             candidate.error = error  # an engine may have been built for other shapes
         return candidate
+
+    def _session(self, task: Task) -> Session:
+        return RemoteSession(task, self._heard) if self._options.isolate else LocalSession(task)
 
     def _judge(self, candidate: Candidate, session: Session) -> None:
         def judge() -> Judged | None:
@@ -163,12 +175,15 @@ class Bench:
             precision=variant.arithmetic or "fp32",
             cache=options.cache,
         )
+        feeding = candidate.job.feeding
+        if options.isolate:  # candidates that share a process share what reads their boxes, too
+            feeding = feeding.read_by(self._accuracies.decoder(candidate.job.cell))
         return Task(
             variant.path,
             choice,
             variant.flavour,
             variant.simulated,
-            candidate.job.feeding,
+            feeding,
             candidate.job.load,
             options.cuda_backend,
         )

@@ -84,11 +84,14 @@ class Judged:
         names: The samples that were judged.
         outcomes: Whether each sample is right, [n]; or, where the figure is no share of samples,
             its value over sets of samples that were drawn with replacement, [draws].
+        decoder: What read its boxes, and should read those of the same model in other precisions;
+            None but for `detect`.
     """
 
     accuracy: Accuracy
     names: tuple[str, ...]
     outcomes: NDArray[Any]
+    decoder: str | None = None
 
     def difference(self, baseline: Judged) -> Interval | None:
         """Return how much higher the figure is than the baseline's, bootstrapped over samples.
@@ -143,7 +146,8 @@ class DetectJudge:
         """Return mAP; the decoder that fits the first model reads all of them."""
         found = detect.evaluate(runner, self._source, self._labels, self._options, usable_cores())
         self._options = replace(self._options, decoder=found.decoder)
-        return _judged("map", found.map, found.names, found.resampled(_DRAWS, _SEED))
+        judged = _judged("map", found.map, found.names, found.resampled(_DRAWS, _SEED))
+        return replace(judged, decoder=found.decoder)
 
 
 class SegmentJudge:

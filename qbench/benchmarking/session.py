@@ -90,6 +90,10 @@ class Session(Protocol):
 class LocalSession:
     """A candidate in this process.
 
+    Args:
+        task: What to run.
+        is_alone: Whether no other candidate here can use the images and labels that it opens.
+
     Raises:
         UnfitError: This machine cannot run it.
         ModelError: ONNX Runtime refuses it.
@@ -97,8 +101,8 @@ class LocalSession:
         DataError: The feeds do not fit.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, *, is_alone: bool = False) -> None:
+        self._task, self._is_alone = task, is_alone
         self._runner = open_runner(task)
         self._feeds: Tensors = {}
         self._timer: BlockTimer | None = None
@@ -111,7 +115,10 @@ class LocalSession:
     def judge(self) -> Judged | None:
         """Return its accuracy; None where there are no images."""
         judge = self._task.feeding.judge(self._runner)
-        return None if judge is None else judge.judge(self._runner)
+        judged = None if judge is None else judge.judge(self._runner)
+        if self._is_alone:
+            self._task.feeding.forget()
+        return judged
 
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
