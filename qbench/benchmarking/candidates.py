@@ -17,7 +17,7 @@ from qbench.benchmarking.result import UNTRUSTED, Accuracy, Row, RunResult
 from qbench.benchmarking.rows import Findings, Timing, row_of
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.session import LocalSession, Session, Task
-from qbench.benchmarking.speedup import reasons_of
+from qbench.benchmarking.speedup import by_operator, reasons_of
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.variants import Variant
 from qbench.errors import (
@@ -243,13 +243,19 @@ class Bench:
             candidate.close()
 
     def _explained(self, candidate: Candidate, row: Row, timing: Timing | None) -> Row:
-        """Return a row, with what slows INT8 down on a CPU where it is not faster."""
-        is_int8 = (candidate.variant.precision, candidate.variant.provider) == ("int8", "cpu")
-        if timing is None or candidate is self._baseline or candidate.session is None:
+        """Return a row with its profile, where one is asked for or tells why INT8 is slow."""
+        is_slow = timing is not None and _is_slow_int8(candidate, timing)
+        if timing is None or not (is_slow or self._options.profile):
             return row
-        if not is_int8 or timing.ratio.verdict == "faster":
-            return row
-        return replace(row, notes=row.notes + reasons_of(candidate.session.shares()))
+        assert candidate.session is not None  # it was timed
+        try:
+            profile = candidate.session.profile()
+        except _FAILURES as error:  # the figures are there all the same
+            return replace(row, notes=(*row.notes, f"not profiled: {error}"))
+        reasons = reasons_of(by_operator(profile)) if is_slow else ()
+        return replace(
+            row, notes=row.notes + reasons, profile=profile if self._options.profile else ()
+        )
 
     def _result(self) -> RunResult:
         rows = tuple(row for _, row in sorted(self._rows.items(), key=lambda item: item[0]))
@@ -260,3 +266,9 @@ class Bench:
             control=max(self._controls, key=lambda one: abs(math.log(one.value)), default=None),
             trusted=not any(UNTRUSTED in row.notes for row in rows),
         )
+
+
+def _is_slow_int8(candidate: Candidate, timing: Timing) -> bool:
+    """Return whether INT8 is not faster on a CPU than the baseline, which it is not itself."""
+    is_int8 = (candidate.variant.precision, candidate.variant.provider) == ("int8", "cpu")
+    return is_int8 and timing.lane > 0 and timing.ratio.verdict != "faster"

@@ -181,12 +181,7 @@ def _open(images: Images | None, inputs: tuple[TensorSpec, ...]) -> _Opened:
     if images is None:
         return _Opened(None, None)
     source = subset(open_source(images.path, inputs, images.recipe), images.limit, seed=0)
-    reference = None
-    if images.labels is None and images.reference is not None:
-        from qbench.model.load import load  # takes seconds to import, and labels do without
-
-        reference = load(images.reference)
     material = Material(
-        source, images.path, images.recipe, images.labels, images.decoder, reference
+        source, images.path, images.recipe, images.labels, images.decoder, images.reference
     )
     return _Opened(source, TASKS[images.task](material))

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from msgspec.structs import replace
-
 from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.ledger import Cell, Ledger
 from qbench.benchmarking.result import Accuracy
@@ -39,7 +37,7 @@ class Accuracies:
         self._first = self._first or found
         if found is self._first:
             return found.accuracy
-        return replace(found.accuracy, difference=found.difference(self._first))
+        return found.compared(self._first)
 
     def _find(self, cell: Cell) -> Judged | None:
         if cell not in self._known and self._ledger is not None:

@@ -14,6 +14,7 @@ from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.messages import Done, Failed, Reply, Request, Said
 from qbench.benchmarking.session import Facts, Task
 from qbench.errors import WorkerError
+from qbench.runtimes.base import OperatorTime
 
 _WORKER = (sys.executable, "-P", "-X", "utf8", "-m", "qbench.benchmarking.worker")
 _SECONDS_TO_CLOSE = 5.0
@@ -23,7 +24,7 @@ _DOING = {
     "open": "while it was loaded",
     "judge": "while it was judged",
     "time_block": "while it was timed",
-    "shares": "while it was profiled",
+    "profile": "while it was profiled",
 }
 
 
@@ -66,10 +67,10 @@ class RemoteSession:
         block: Block = self._ask("time_block", calls, lead)
         return block
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of time that each operator takes, largest first."""
-        shares: dict[str, float] = self._ask("shares")
-        return shares
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first."""
+        profile: tuple[OperatorTime, ...] = self._ask("profile")
+        return profile
 
     def close(self, *, at_once: bool = False) -> None:
         """End the process; it is given time to free what it holds, unless `at_once`."""

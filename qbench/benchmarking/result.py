@@ -10,8 +10,10 @@ from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_interval
+from qbench.runtimes.base import OperatorTime as OperatorTime
 
-Metric = Literal["top1", "map", "miou", "agreement", "cosine"]
+Metric = Literal["top1", "map", "miou", "agreement", "top1_agreement", "cosine"]
+FurtherMetric = Literal["top5", "cosine", "sqnr_db", "retrieval"]
 
 UNTRUSTED = "untrusted: two identical candidates differed by more than 1 %"
 """The note of rows that were timed while the machine was not steady."""
@@ -20,15 +22,35 @@ Mode = Literal["latency", "throughput", "paced"]
 """One call after the other; as many as `streams` allows; or started by a clock, done or not."""
 
 
+class Figure(msgspec.Struct, frozen=True):
+    """A further figure beside an accuracy, over the same images, and its 95 % interval.
+
+    Attributes:
+        metric: `top5`; and without labels, compared with the float model, `cosine` of the logits,
+            their `sqnr_db`, the signal-to-noise ratio over all images in decibels, left out where
+            there is no noise, and `retrieval`, the share of images whose nearest other image stays
+            the same.
+        difference: As in `Accuracy`.
+    """
+
+    metric: FurtherMetric
+    value: float
+    ci_low: float
+    ci_high: float
+    difference: Interval | None = None
+
+
 class Accuracy(msgspec.Struct, frozen=True):
     """A metric over `n` images and its 95 % interval.
 
-    The interval of `top1` is Wilson's, all others are bootstrapped over images.
+    The interval of a share of images is Wilson's, all others are bootstrapped over images.
 
     Attributes:
         metric: `top1`; `map`, COCO's; `miou`; and without labels, compared with the float model,
-            `agreement`, the share of confident detections in common, and `cosine` of the outputs.
+            `agreement`, the share of confident detections in common, `top1_agreement`, the share of
+            images with the same class first, and `cosine` of the outputs.
         difference: This value minus that of the first row, on the same images; None in that row.
+        others: Further figures.
     """
 
     metric: Metric
@@ -37,6 +59,7 @@ class Accuracy(msgspec.Struct, frozen=True):
     ci_low: float
     ci_high: float
     difference: Interval | None = None
+    others: tuple[Figure, ...] = ()
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -57,20 +80,6 @@ class Ratio(msgspec.Struct, frozen=True):
     ci_low: float
     ci_high: float
     verdict: Verdict
-
-
-class OperatorTime(msgspec.Struct, frozen=True):
-    """What one kind of operator takes of a row's time.
-
-    Attributes:
-        operator: As the runtime names it after its optimization, such as `QLinearConv`.
-        type: What it computes in, such as `int8`; None where the runtime does not tell.
-        share: Of the time of all operators, 0 to 1.
-    """
-
-    operator: str
-    type: str | None
-    share: float
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

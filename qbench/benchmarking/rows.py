@@ -112,6 +112,7 @@ def row_of(found: Findings, timing: Timing | None) -> Row:
         missed_share=timing.missed(found.job) if timing else None,
         size_bytes=variant.size_bytes,
         peak_rss_bytes=facts.peak_rss_bytes if facts else None,
+        device_memory_bytes=facts.device_memory_bytes if facts else None,
         build_seconds=variant.build_seconds,
         load_seconds=facts.load_seconds if facts else None,
         first_inference_seconds=facts.first_inference if facts else None,

@@ -11,11 +11,10 @@ from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.workload import Load, bind, timer_of
 from qbench.errors import ModelError
-from qbench.runtimes.base import Runner, Tensors
+from qbench.runtimes.base import OperatorTime, Runner, Tensors
 from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
 from qbench.runtimes.ort_providers import ProviderChoice
-from qbench.runtimes.profile import time_shares
 from qbench.runtimes.tensorrt import TensorRtRunner
 
 
@@ -53,6 +52,7 @@ class Facts:
         batch: Images per call.
         first_inference: Seconds of the first call; None where it is not timed.
         peak_rss_bytes: Peak of its process up to the first calls.
+        device_memory_bytes: What it holds on the GPU.
     """
 
     provider: str
@@ -61,6 +61,7 @@ class Facts:
     batch: int = 1
     first_inference: float | None = None
     peak_rss_bytes: int | None = None
+    device_memory_bytes: int | None = None
 
 
 class Session(Protocol):
@@ -80,8 +81,8 @@ class Session(Protocol):
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of time that each operator takes, largest first."""
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first; empty where the runtime does not tell."""
 
     def close(self, *, at_once: bool = False) -> None:
         """Free what it holds; `at_once` does not wait for anything."""
@@ -125,11 +126,9 @@ class LocalSession:
         assert self._timer is not None  # simulated candidates are not timed
         return self._timer(calls, lead=lead)
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of time that each operator takes, largest first."""
-        if isinstance(self._runner, TensorRtRunner):
-            return {}
-        return time_shares(self._task.path, self._feeds, threads=self._task.load.threads)
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first."""
+        return self._runner.profile(self._feeds)
 
     def close(self, *, at_once: bool = False) -> None:
         """Let go of the model."""
@@ -152,6 +151,7 @@ class LocalSession:
             sample.batch,
             first,
             environment.peak_rss_bytes(),
+            runner.device_memory_bytes,
         )
 
 

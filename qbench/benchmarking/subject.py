@@ -18,8 +18,9 @@ class LabelledData:
     Attributes:
         choice: Which images; their recipe is the calibration table's unless it names one.
         labels: For `classify` a CSV `file,label`, or None for a folder per class; for `detect` a
-            COCO JSON file or a folder of YOLO text files, or None for the agreement with the first
-            model in FP32; for `segment` a folder of masks; not for `embed`.
+            COCO JSON file or a folder of YOLO text files; for `segment` a folder of masks; not for
+            `embed`. `classify` and `detect` without any labels are about the agreement with the
+            first model in FP32.
         task: A key of `judges.TASKS`.
         decoder: How `detect` reads boxes; see `evaluation.decoders`.
     """

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
+from qbench.benchmarking.result import UNTRUSTED, Figure, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
 
@@ -18,6 +18,15 @@ _RATIO = {
     "throughput": "images per second of the row / those of the first row",
     "paced": "time of the first row / time of the row, from when calls were due",
 }
+
+_WORDS = {
+    "agreement": "detections in common with FP32",
+    "top1_agreement": "the same class first as with FP32",
+    "cosine": "cosine with FP32",
+    "sqnr_db": "SQNR in dB",
+    "retrieval": "the same nearest image as with FP32",
+}
+"""What metrics are called that their names do not tell."""
 
 
 def result_table(result: RunResult) -> Table:
@@ -72,8 +81,9 @@ def footnotes(result: RunResult) -> list[str]:
     if judged:
         first = judged[0]
         half = percent(max(accuracy.ci_high - accuracy.ci_low for accuracy in judged) / 2)
-        lines.append(f"accuracy: {first.metric} on {first.n} images, 95 % interval about +-{half}")
-        lines += _changes(result)
+        metric = _WORDS.get(first.metric, first.metric)
+        lines.append(f"accuracy: {metric} on {first.n} images, 95 % interval about +-{half}")
+        lines += _changes(result) + _others(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")
     lines += _missed(result.rows) + _notes(result.rows, axes)
@@ -125,6 +135,25 @@ def _changes(result: RunResult) -> list[str]:
     ]
     once = ", ".join(dict.fromkeys(changes))
     return [f"accuracy minus that of the first row: {once}"] if changes else []
+
+
+def _others(result: RunResult) -> list[str]:
+    """Return one line for each further figure."""
+    texts: dict[str, list[str]] = {}
+    for row in result.rows:
+        for figure in row.accuracy.others if row.accuracy else ():
+            texts.setdefault(figure.metric, []).append(
+                f"{row.precision} {_provider(row)} {_figure(figure)}"
+            )
+    return [f"{_WORDS.get(metric, metric)}: {', '.join(rows)}" for metric, rows in texts.items()]
+
+
+def _figure(figure: Figure) -> str:
+    if figure.metric == "sqnr_db":
+        return f"{figure.value:.1f}"
+    if figure.metric == "cosine":
+        return f"{figure.value:.4f}"
+    return percent(figure.value)
 
 
 def _points(change: Interval) -> str:

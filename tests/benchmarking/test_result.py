@@ -52,7 +52,7 @@ def test_json_has_the_documented_keys() -> None:
     latency = {"median": 2.0, "mad": 0.1, "min": 1.0, "p90": None, "p95": None, "p99": None}
     assert measured["latency_ms"] == latency
     assert measured["ratio"] == {"value": 1.5, "ci_low": 1.4, "ci_high": 1.6, "verdict": "faster"}
-    keys = {"metric", "value", "n", "ci_low", "ci_high", "difference"}
+    keys = {"metric", "value", "n", "ci_low", "ci_high", "difference", "others"}
     assert measured["accuracy"].keys() == keys
     assert broken["error"] == "no driver"
     figures = ["accuracy", "latency_ms", "ratio", "throughput_per_s", "size_bytes", "load_seconds"]

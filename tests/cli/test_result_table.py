@@ -6,7 +6,15 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from qbench.benchmarking import environment
-from qbench.benchmarking.result import UNTRUSTED, Accuracy, Latency, Ratio, Row, RunResult
+from qbench.benchmarking.result import (
+    UNTRUSTED,
+    Accuracy,
+    Figure,
+    Latency,
+    Ratio,
+    Row,
+    RunResult,
+)
 from qbench.benchmarking.settings import Settings
 from qbench.cli.render import digits
 from qbench.cli.result_table import footnotes, result_table
@@ -114,6 +122,27 @@ def test_distrust_is_told_once() -> None:
     result = replace(result_of(row(notes=(UNTRUSTED,))), trusted=False)
     assert [line for line in footnotes(result) if "differed" in line] == [
         "NOT TRUSTED: two identical candidates differed by more than 1 %; run again"
+    ]
+
+
+def test_every_further_figure_has_a_line() -> None:
+    def row(precision: str, *figures: Figure) -> Row:
+        accuracy = Accuracy("top1_agreement", 1.0, 60, 0.9, 1.0, others=figures)
+        return Row(model="m.onnx", precision=precision, provider="cpu", accuracy=accuracy)
+
+    cosine, sqnr = Figure("cosine", 0.98765, 0.9, 1.0), Figure("sqnr_db", 21.26, 20.0, 22.0)
+    top5 = Figure("top5", 0.875, 0.8, 0.9)
+    rows = (
+        row("fp32", cosine),
+        row("int8", cosine, sqnr, top5),
+        Row(model="m.onnx", precision="fp16", provider="cuda"),
+    )
+    result = RunResult(environment=environment.capture(), settings=Settings(), rows=rows)
+    assert footnotes(result)[1:] == [
+        "accuracy: the same class first as with FP32 on 60 images, 95 % interval about +-5.0 %",
+        "cosine with FP32: fp32 cpu 0.9877, int8 cpu 0.9877",
+        "SQNR in dB: int8 cpu 21.3",
+        "top5: int8 cpu 87.5 %",
     ]
 
 
