@@ -1,7 +1,8 @@
 """One candidate, loaded and ready to be judged and timed."""
 
+import os
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -53,6 +54,7 @@ class Facts:
         first_inference: Seconds of the first call; None where it is not timed.
         peak_rss_bytes: Peak of its process up to the first calls.
         device_memory_bytes: What it holds on the GPU.
+        pid: The process that it runs in.
     """
 
     provider: str
@@ -62,6 +64,7 @@ class Facts:
     first_inference: float | None = None
     peak_rss_bytes: int | None = None
     device_memory_bytes: int | None = None
+    pid: int = field(default_factory=os.getpid)
 
 
 class Session(Protocol):

@@ -18,7 +18,6 @@ import onnx
 import pytest
 from crashing import Crashing
 
-from qbench.benchmarking import candidates
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.feeding import Feeding, Images
 from qbench.benchmarking.remote import RemoteSession, death
@@ -214,7 +213,7 @@ def test_no_worker_outlives_its_benchmark(
         if error is not None:
             raise error
 
-    monkeypatch.setattr(candidates.RemoteSession, "__init__", note)
+    monkeypatch.setattr(RemoteSession, "__init__", note)
     options = Options(settings=TINY, isolate=True, batches=(1, 2), on_round=interrupt)
     if error is None:
         benchmark(model, precisions=["fp32"], options=options)
