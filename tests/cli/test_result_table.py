@@ -100,6 +100,11 @@ def test_notes_name_the_rows_by_what_varies() -> None:
     assert "weight-only cpu batch 16: unsettled" in notes
 
 
+def test_a_note_of_a_whole_precision_names_no_axes() -> None:
+    int8 = [row(precision="int8", batch=batch, notes=("slow",)) for batch in (1, 8)]
+    assert "int8 cpu: slow" in footnotes(result_of(row(), *int8))
+
+
 def test_a_note_of_all_rows_is_told_once() -> None:
     assert "all rows: noisy" in footnotes(
         result_of(*[row(batch=n, notes=("noisy",)) for n in (1, 2, 3)])
