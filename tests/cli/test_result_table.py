@@ -1,13 +1,11 @@
 import io
 
 import msgspec
-import pytest
 from rich.console import Console
 
 from qbench.benchmarking import environment
 from qbench.benchmarking.result import Accuracy, Latency, Ratio, Row, RunResult
 from qbench.benchmarking.settings import Settings
-from qbench.cli.render import digits
 from qbench.cli.result_table import result_table
 
 
@@ -29,11 +27,3 @@ def test_the_widest_rows_fit_80_columns() -> None:
     lines = out.getvalue().splitlines()
     assert max(map(len, (line.rstrip() for line in lines))) <= 80
     assert lines[2].split()[-5:] == ["12.3", "[11.2,", "13.5]", "inconclusive", "987.0"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0312, "0.03"), (1.5, "1.50"), (-9.5, "-9.50"), (12.34, "12.3"), (4321.6, "4322")],
-)
-def test_digits(value: float, text: str) -> None:
-    assert digits(value) == text
