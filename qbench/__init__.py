@@ -6,6 +6,7 @@ The calls of the main job are loaded on first use, so that `import qbench` stays
     quantized = qbench.quantize("model.onnx", target="cpu", table=table)
     engine = qbench.build_engine("model.onnx", precision="int8", table=table)
     result = qbench.benchmark(["model.onnx"], precisions=["fp32", "int8"], table=table)
+    qbench.write_report(result, "report.html")
 """
 
 from importlib import import_module
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from qbench.calibration.calibrate import calibrate as calibrate
     from qbench.engines.build import build_engine as build_engine
     from qbench.quantization.quantize import quantize as quantize
+    from qbench.report.write import write_report as write_report
     from qbench.tuning.tune import tune as tune
 
-__all__ = ["benchmark", "build_engine", "calibrate", "quantize", "tune"]
+__all__ = ["benchmark", "build_engine", "calibrate", "quantize", "tune", "write_report"]
 
 _HOMES = {
     "benchmark": "qbench.benchmarking.benchmark",
@@ -26,6 +28,7 @@ _HOMES = {
     "calibrate": "qbench.calibration.calibrate",
     "quantize": "qbench.quantization.quantize",
     "tune": "qbench.tuning.tune",
+    "write_report": "qbench.report.write",
 }
 
 

@@ -17,6 +17,7 @@ from qbench.cli.engines import engines
 from qbench.cli.groups import InOrder
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
+from qbench.cli.report import report
 from qbench.cli.tune import tune
 from qbench.errors import QbenchError, UnfitError
 
@@ -43,7 +44,20 @@ def qbench(verbose: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-for command in (demo, doctor, inspect, calibrate, quantize, audit, build_trt, engines, bench, tune):
+_COMMANDS = (
+    demo,
+    doctor,
+    inspect,
+    calibrate,
+    quantize,
+    audit,
+    build_trt,
+    engines,
+    bench,
+    tune,
+    report,
+)
+for command in _COMMANDS:
     qbench.add_command(command)
 
 
