@@ -154,7 +154,6 @@ def run_apart(name: str, seconds: float, asked: Work, *, options: list[str]) -> 
 
 def run_here(name: str, asked: Work) -> None:
     """Run a check in this process; its rows go to their file."""
-    machine.preload()
     path = rows_path(asked, name)
     path.unlink(missing_ok=True)
     CHECKS[name].run(asked, Rows(name, path))

@@ -59,7 +59,9 @@ def _verdicts(result: RunResult) -> str:
     if not judged or result.control is None:
         return ""
     limit = percent(margin(result.control))
-    text = f"A row is called faster or slower where its whole interval lies beyond {limit}"
+    text = (
+        f"A row is called faster or slower where its whole interval lies beyond a margin of {limit}"
+    )
     open_ones = sum(ratio.verdict == "inconclusive" for ratio in judged)
     return f"{text}; {open_ones} of {len(judged)} are inconclusive." if open_ones else f"{text}."
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from qbench.benchmarking.naming import is_baseline
+from qbench.benchmarking.naming import is_baseline, metric_name
 from qbench.benchmarking.result import Accuracy, Row
 from qbench.figures import digits, interval_text, percent, points
 
@@ -48,12 +48,32 @@ def columns_for(rows: Sequence[Row]) -> list[Column]:
     """Return the columns that say something about `rows`, in their order."""
     several = len({row.model for row in rows}) > 1
     model = [Column("model", "Its file", lambda row: row.model)] if several else []
-    return model + [column for column in _COLUMNS if column.is_shown(rows)]
+    found = [column for column in _COLUMNS if column.is_shown(rows)]
+    place = next((i for i, column in enumerate(found, 1) if column.title == "change"), len(found))
+    return model + found[:place] + _further(rows) + found[place:]
+
+
+def _further(rows: Sequence[Row]) -> list[Column]:
+    """Return a column for each further figure beside accuracy."""
+    metrics = dict.fromkeys(
+        other.metric for row in rows if row.accuracy for other in row.accuracy.others
+    )
+    return [_further_column(metric) for metric in metrics]
+
+
+def _further_column(metric: str) -> Column:
+    def value(row: Row) -> float | None:
+        others = row.accuracy.others if row.accuracy else ()
+        return next((other.value for other in others if other.metric == metric), None)
+
+    form = _FORMS.get(metric, percent)
+    title = metric.replace("_", " ")
+    return Column(title, f"{metric_name(metric)}, on the same images", value, lambda _, x: form(x))
 
 
 def accuracy_text(accuracy: Accuracy) -> str:
     """Return an accuracy with its interval."""
-    form = _four if accuracy.metric == "cosine" else percent
+    form = _FORMS.get(accuracy.metric, percent)
     ends = interval_text(accuracy.ci_low, accuracy.ci_high, form).replace(" %", "")
     return f"{form(accuracy.value)} {ends}"
 
@@ -96,6 +116,10 @@ def _four(value: float) -> str:
     return f"{value:.4f}"
 
 
+_FORMS: dict[str, Callable[[float], str]] = {"cosine": _four, "sqnr_db": digits}
+"""How metrics are written that are no shares."""
+
+
 def _figure(title: str, about: str, value: Callable[[Row], float | None]) -> Column:
     return Column(title, about, value, lambda _, figure: digits(figure))
 
@@ -125,6 +149,7 @@ _COLUMNS = (
     _count("batch", "Images per call", "batch", 1),
     _count("threads", "Threads within an operator; 0 leaves them to the runtime", "threads", 0),
     _count("streams", "Calls in flight", "streams", 1),
+    _count("calls/s", "Calls that are started per second", "rate", None),
     Column(
         "accuracy",
         "With its 95 % interval over images",
@@ -143,12 +168,18 @@ _COLUMNS = (
     _latency("p99 ms", _TAIL, "p99"),
     Column(
         "speed-up",
-        "Time of the baseline / time of the row, with 95 % interval",
+        "How many times as fast as the baseline, per image, with 95 % interval",
         lambda row: row.ratio.value if row.ratio else None,
         lambda row, _: speedup_text(row),
     ),
     Column("verdict", "What the interval of the speed-up bears", verdict_text),
     _figure("images/s", "Throughput, in the row's mode", lambda row: row.throughput_per_s),
+    Column(
+        "late",
+        "Share of the calls that were not done when the next was due",
+        lambda row: row.missed_share,
+        lambda _, share: percent(share),
+    ),
     _scaled("size MiB", "The model's files", "size_bytes", _MIB),
     _scaled("host MiB", "Peak memory of the process that ran it", "peak_rss_bytes", _MIB),
     _scaled("GPU MiB", "Memory on the GPU", "device_memory_bytes", _MIB),

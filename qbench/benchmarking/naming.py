@@ -10,7 +10,10 @@ METRICS = {
     "map": "mAP",
     "miou": "mean IoU",
     "agreement": "agreement with the float model",
+    "top1_agreement": "top-1 agreement with the float model",
     "cosine": "cosine to the float model's outputs",
+    "sqnr_db": "SQNR in dB",
+    "retrieval": "same nearest image as by the float model",
 }
 
 
@@ -43,4 +46,5 @@ def _name(row: Row, *, with_model: bool) -> str:
     parts += [f"{row.threads} threads"] if row.threads else []
     parts += [f"{row.streams} streams"] if row.streams > 1 else []
     parts += [row.mode] if row.mode != "latency" else []
+    parts += [f"{row.rate:g}/s"] if row.rate else []
     return " ".join(parts)

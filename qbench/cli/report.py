@@ -10,7 +10,7 @@ from qbench.cli.options import PathType, json_option
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", default="latest")
 @click.option(
     "-o",
     "--output",
@@ -27,7 +27,8 @@ def report(
 ) -> None:
     """Write a benchmark as one HTML page that needs no network.
 
-    RUN is a JSON file of `qbench bench --json`. The page holds the table, accuracy against latency,
+    RUN is an id, its first letters, latest, or a .json of `qbench bench --json`, which holds no
+    single timings; the latest run if left out. The page holds the table, accuracy against latency,
     intervals of all differences, how latencies spread, where the time goes, what stayed float and
     why, and what the figures can bear.
     """

@@ -76,8 +76,8 @@ def method_terms(settings: Settings) -> Terms:
         ),
         (
             "speed-up",
-            "Median over rounds of the baseline's block median / the row's; interval by bootstrap "
-            f"over rounds, seed {settings.seed}.",
+            "Median over rounds of the baseline's block median / the row's, per image; interval by "
+            f"bootstrap over rounds, seed {settings.seed}.",
         ),
         ("intervals", "All are of 95 %. No outlier is left out."),
     ]

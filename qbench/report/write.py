@@ -6,8 +6,10 @@ from qbench.artifacts import write_bytes
 from qbench.benchmarking.result import RunResult
 from qbench.errors import UnfitError
 from qbench.report.contents import Contents
-from qbench.report.sources import load_layers, load_run
+from qbench.report.layers_file import load_layers
+from qbench.runs.compare import find_run
 from qbench.runs.run import Run
+from qbench.runs.store import Store
 
 
 def write_report(
@@ -20,7 +22,7 @@ def write_report(
 
     Args:
         run: A run, what `qbench.benchmark` returned, the JSON file of `qbench bench --json`, or the
-            name of a run that is kept.
+            id of a run that is kept, `latest` among them.
         output: Where to write the page.
         debug: The JSON file of `qbench debug --json`, for the chart of layers.
 
@@ -29,7 +31,7 @@ def write_report(
 
     Raises:
         DataError: A file cannot be read.
-        UsageError: No run has that name.
+        UsageError: No run, or more than one, has that id.
         StorageError: The page cannot be written.
         UnfitError: The `report` extra is not installed.
     """
@@ -42,7 +44,7 @@ def read_contents(run: Run | RunResult | Path | str, debug: Path | str | None = 
     """Return what a report shows; arguments and errors are those of `write_report`."""
     if isinstance(run, RunResult):
         run = Run("not kept", run)
-    found = run if isinstance(run, Run) else load_run(str(run))
+    found = run if isinstance(run, Run) else find_run(str(run), Store())
     return Contents(found, load_layers(Path(debug)) if debug else ())
 
 

@@ -4,15 +4,21 @@ ONNX Runtime always adds its CPU provider, and hands it what another one cannot 
 model where the other one does not load. Here that is an error unless it is allowed.
 """
 
+import contextlib
+import io
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
 
 from qbench.errors import UnfitError, UsageError
+
+logger = logging.getLogger(__name__)
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -108,6 +114,23 @@ def providers_for(choice: ProviderChoice) -> list[Providers]:
     if not choice.allow_fallback:
         return [chosen]
     return [*(chosen[first:] for first in range(len(chosen))), [(PROVIDERS["cpu"], {})]]
+
+
+@cache
+def preload_cuda() -> tuple[str, ...]:
+    """Load CUDA and cuDNN where Python packages have them, once; return what did not load.
+
+    The providers look for them nowhere but on the system's path of libraries.
+    """
+    if not hasattr(ort, "preload_dlls"):
+        return ()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        ort.preload_dlls()
+    problems = tuple(line for line in said.getvalue().splitlines() if line.startswith("Failed"))
+    for problem in problems:
+        logger.info("%s", problem)
+    return problems
 
 
 def watch(options: ort.SessionOptions, choice: ProviderChoice) -> None:

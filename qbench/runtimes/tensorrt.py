@@ -12,10 +12,11 @@ import numpy as np
 
 from qbench.errors import EngineError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import Tensors
+from qbench.runtimes.base import OperatorTime, Tensors
 from qbench.runtimes.cuda.base import Cuda
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
 from qbench.runtimes.engine_file import EngineFile, Shape
+from qbench.runtimes.engine_profile import profile_lane
 from qbench.runtimes.execution import Lane
 from qbench.runtimes.flavour import Flavour
 
@@ -44,7 +45,7 @@ class TensorRtRunner:
     """An engine on the first GPU.
 
     Feeds are host arrays or whatever has a `__cuda_array_interface__`; the latter are used where
-    they lie. Not safe for several threads at once.
+    they lie. Calls that `bind` returned may run in a thread each; all else is for one thread.
 
     Args:
         path: The engine file.
@@ -75,6 +76,9 @@ class TensorRtRunner:
             f"{flavour}; timed without copies to and from the GPU, without a CUDA graph, and with "
             "CUDA's own way of waiting",
         )
+        if self._engine.streamed_bytes != 0:
+            self.notes += ("weights that do not fit stay on the host and are streamed",)
+        self.device_memory_bytes = self._engine.device_memory_bytes()
         self.load_seconds = time.perf_counter() - started
         self.inputs = tuple(port.spec for port in self._engine.inputs)
         self.outputs = tuple(port.spec for port in self._engine.outputs)
@@ -128,6 +132,25 @@ class TensorRtRunner:
                 wait()
 
         return call
+
+    def profile(self, feeds: Mapping[str, Any], runs: int = 10) -> tuple[OperatorTime, ...]:
+        """Return what takes the time on `feeds`, largest first.
+
+        An engine that was built to tell only the names of its layers gives each of them, without a
+        type.
+
+        Raises:
+            DataError: The feeds do not fit the engine or any of its profiles.
+            EngineError: TensorRT or CUDA fails.
+        """
+        if self._engine is None:
+            raise _closed()
+        lane = self._bound(feeds)
+        try:
+            return profile_lane(self._engine, lane, runs)
+        finally:
+            self._lanes.remove(lane)
+            lane.close()
 
     def typical_inputs(self) -> tuple[TensorSpec, ...]:
         """Return the inputs with open dimensions as the first profile has them most often.

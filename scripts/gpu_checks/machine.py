@@ -1,10 +1,7 @@
 """What is on this machine, and what ONNX Runtime makes of it."""
 
-import contextlib
-import io
 from pathlib import Path
 
-import onnxruntime as ort
 from gpu_checks.rows import Rows
 from gpu_checks.work import PRECISIONS, Work
 
@@ -13,16 +10,8 @@ from qbench.benchmarking.environment import capture
 from qbench.benchmarking.result import Row
 from qbench.runtimes.cuda.choose import BACKENDS, open_cuda
 from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.ort_providers import preload_cuda
 from qbench.runtimes.providers import probe_providers
-
-
-def preload() -> list[str]:
-    """Load CUDA and cuDNN out of Python packages, where nobody else looks; return what failed."""
-    said = io.StringIO()
-    if hasattr(ort, "preload_dlls"):
-        with contextlib.redirect_stdout(said):
-            ort.preload_dlls()
-    return [line for line in said.getvalue().splitlines() if line.startswith("Failed")]
 
 
 def doctor(work: Work, rows: Rows) -> None:
@@ -41,7 +30,7 @@ def doctor(work: Work, rows: Rows) -> None:
             cuda.close()
             text = f"{device.name}, {device.compute_capability}"
             rows.add(name, text, free_bytes=device.free_bytes, total_bytes=device.total_bytes)
-    for problem in preload():
+    for problem in preload_cuda():
         rows.fail("CUDA libraries", problem)
     for name, problem in probe_providers().items():
         if problem is None:

@@ -22,7 +22,7 @@ def test_all_is_said_of_a_full_run() -> None:
         "(ratio [0.9980, 1.0060]).",
         f"Fastest: int8 tensorrt, 9.80 [9.65, 9.95] times as fast as fp32 cpu, at {MINUS}1.2 "
         f"[{MINUS}2.4, {MINUS}0.3] points of top-1.",
-        "A row is called faster or slower where its whole interval lies beyond 1.0 %; "
+        "A row is called faster or slower where its whole interval lies beyond a margin of 1.0 %; "
         "1 of 6 are inconclusive.",
         "6 of 6 speed-ups have intervals wider than the 1.0 % to each side that were asked for.",
         "Accuracy is top-1 on 500 images; 4 of 7 differences to the first row may be chance: "
@@ -34,7 +34,7 @@ def test_all_is_said_of_a_full_run() -> None:
 def test_an_untrusted_run_says_so_first() -> None:
     text = said(trusted=False, control=Interval(1.05, 1.03, 1.07))
     assert text.startswith("Timings cannot be trusted: two identical candidates differed by 5.0 %")
-    assert "lies beyond 10.0 %" in text
+    assert "lies beyond a margin of 10.0 %" in text
 
 
 def test_the_margin_is_never_below_one_percent() -> None:

@@ -2,7 +2,7 @@ from msgspec.structs import replace
 from runs_to_show import rows
 
 from qbench.benchmarking.columns import accuracy_text, change_text, columns_for
-from qbench.benchmarking.result import Accuracy, Row
+from qbench.benchmarking.result import Accuracy, Figure, Row
 from qbench.benchmarking.stats import Interval
 
 ROW = Row(model="a.onnx", precision="int8", provider="cpu", batch=1)
@@ -48,6 +48,21 @@ def test_a_cosine_has_four_decimals_and_no_percent() -> None:
     cosine = Accuracy("cosine", 0.99871, 64, 0.9981, 0.9991, Interval(-0.0013, -0.002, -0.001))
     assert accuracy_text(cosine) == "0.9987 [0.9981, 0.9991]"
     assert change_text(cosine) == "-0.0013 [-0.0020, -0.0010]"
+
+
+def test_further_figures_stand_behind_accuracy() -> None:
+    accuracy = Accuracy("top1", 0.9, 10, 0.8, 0.95, others=(Figure("top5", 0.99, 0.95, 1.0),))
+    agreement = replace(accuracy, others=(Figure("sqnr_db", 31.234, 30.0, 32.0),))
+    fp32, int8 = replace(ROW, accuracy=accuracy), replace(ROW, accuracy=agreement, batch=2)
+    shown = cells(fp32, int8)
+    assert list(shown)[-3:] == ["accuracy", "top5", "sqnr db"]
+    assert (shown["top5"], shown["sqnr db"]) == ("99.0 %", "\N{EN DASH}")
+    assert cells(int8, fp32)["sqnr db"] == "31.2"
+
+
+def test_a_paced_row_tells_its_rate_and_what_was_late() -> None:
+    paced = replace(ROW, mode="paced", rate=30.0, missed_share=0.012)
+    assert (cells(paced)["calls/s"], cells(paced)["late"]) == ("30.0", "1.2 %")
 
 
 def test_the_first_row_has_no_change() -> None:

@@ -13,6 +13,7 @@ import trt_runtime
 from fake_trt.plan import Range
 from trt_runtime import FakeGpu
 
+from qbench.artifacts import sha256_files
 from qbench.benchmarking import given_engines
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.given_engines import engine_source, engine_table, engine_variant, is_engine
@@ -76,7 +77,7 @@ def manifests(monkeypatch: pytest.MonkeyPatch, model: Path) -> dict[str, Any]:
 
 def manifest(model: Path) -> Any:
     source = SimpleNamespace(path=str(model), sha256=load(model).sha256)
-    return SimpleNamespace(flavour="tensorrt", precision="int8", model=source)
+    return SimpleNamespace(flavour="tensorrt", precision="int8", model=source, seconds=12.0)
 
 
 @pytest.fixture
@@ -101,6 +102,8 @@ def test_an_engine_is_timed_and_judged_as_a_model_is(
     assert row.accuracy.value == onnx_row.accuracy.value == pytest.approx(5 / 6)  # type: ignore[union-attr]
     assert row.ratio is not None
     assert row.size_bytes == engine.stat().st_size
+    assert row.build_seconds == 12
+    assert row.sha256 == sha256_files([engine])
     assert row.notes[0].startswith(f"{gpu.flavour}; timed without copies to and from the GPU")
     assert row.notes[1] == "by events on the GPU: copies in 1 ms, inference 1 ms, copies out 1 ms"
     assert (gpu.cuda.live, gpu.cuda.open, gpu.cuda.closed) == ({}, [], 1)

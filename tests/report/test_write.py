@@ -1,4 +1,5 @@
 import builtins
+from dataclasses import replace as replace_run
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from runs_to_show import contents_to_show, hostile_contents, layers_to_show, res
 
 import qbench
 from qbench.artifacts import write_json
-from qbench.errors import DataError, StorageError, UnfitError
+from qbench.errors import DataError, StorageError, UnfitError, UsageError
 from qbench.report.contents import Contents
 from qbench.report.page import page_html
 from qbench.report.write import read_contents, write_charts, write_page
@@ -73,20 +74,22 @@ def test_the_public_call_writes_the_page(tmp_path: Path) -> None:
     assert "Where accuracy is lost" in path.read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (None, r"cannot read .*x.json \(No such file or directory\); write it with"),
-        (b"{", r"x.json is no document of `qbench bench --json` \(Input data was truncated\)"),
-        (b'{"rows": []}', r"`qbench bench --json` \(Object missing required field"),
-    ],
-)
-def test_what_is_no_run_is_refused(content: bytes | None, reason: str, tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=reason):
-        read_contents(path)
+def test_what_is_no_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"no document at none\.json"):
+        read_contents("none.json")
+    with pytest.raises(UsageError, match="no run 'abc'"):
+        read_contents("abc")
+
+
+def test_a_run_that_was_stopped_says_so() -> None:
+    run = replace_run(contents_to_show().run, finished=False)
+    assert "This run was stopped half-way" in page_html(Contents(run))
+
+
+def test_layers_of_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*x.json \(No such file or directory\)"):
+        read_contents(result_to_show(), tmp_path / "x.json")
 
 
 def test_what_is_no_comparison_of_layers_is_refused(tmp_path: Path) -> None:
