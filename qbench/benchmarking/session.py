@@ -1,7 +1,8 @@
 """One candidate, loaded and ready to be judged and timed."""
 
+import os
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -9,10 +10,9 @@ from qbench.benchmarking import environment
 from qbench.benchmarking.clock import Block, BlockTimer, Call
 from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.judges import Judged
-from qbench.benchmarking.speedup import by_operator
 from qbench.benchmarking.workload import Load, bind, timer_of
 from qbench.errors import ModelError
-from qbench.runtimes.base import Runner, Tensors
+from qbench.runtimes.base import OperatorTime, Runner, Tensors
 from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
 from qbench.runtimes.ort_providers import ProviderChoice
@@ -53,6 +53,8 @@ class Facts:
         batch: Images per call.
         first_inference: Seconds of the first call; None where it is not timed.
         peak_rss_bytes: Peak of its process up to the first calls.
+        device_memory_bytes: What it holds on the GPU.
+        pid: The process that it runs in.
     """
 
     provider: str
@@ -61,6 +63,8 @@ class Facts:
     batch: int = 1
     first_inference: float | None = None
     peak_rss_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    pid: int = field(default_factory=os.getpid)
 
 
 class Session(Protocol):
@@ -80,8 +84,8 @@ class Session(Protocol):
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of time that each operator takes, largest first."""
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first; empty where the runtime does not tell."""
 
     def close(self, *, at_once: bool = False) -> None:
         """Free what it holds; `at_once` does not wait for anything."""
@@ -90,6 +94,10 @@ class Session(Protocol):
 class LocalSession:
     """A candidate in this process.
 
+    Args:
+        task: What to run.
+        is_alone: Whether no other candidate here can use the images and labels that it opens.
+
     Raises:
         UnfitError: This machine cannot run it.
         ModelError: ONNX Runtime refuses it.
@@ -97,8 +105,8 @@ class LocalSession:
         DataError: The feeds do not fit.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, *, is_alone: bool = False) -> None:
+        self._task, self._is_alone = task, is_alone
         self._runner = open_runner(task)
         self._feeds: Tensors = {}
         self._timer: BlockTimer | None = None
@@ -111,16 +119,19 @@ class LocalSession:
     def judge(self) -> Judged | None:
         """Return its accuracy; None where there are no images."""
         judge = self._task.feeding.judge(self._runner)
-        return None if judge is None else judge.judge(self._runner)
+        judged = None if judge is None else judge.judge(self._runner)
+        if self._is_alone:
+            self._task.feeding.forget()
+        return judged
 
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
         assert self._timer is not None  # simulated candidates are not timed
         return self._timer(calls, lead=lead)
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of time that each operator takes, largest first."""
-        return by_operator(self._runner.profile(self._feeds))
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first."""
+        return self._runner.profile(self._feeds)
 
     def close(self, *, at_once: bool = False) -> None:
         """Let go of the model."""
@@ -143,6 +154,7 @@ class LocalSession:
             sample.batch,
             first,
             environment.peak_rss_bytes(),
+            runner.device_memory_bytes,
         )
 
 

@@ -1,7 +1,6 @@
 import io
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -16,7 +15,6 @@ from qbench.benchmarking.result import (
     RunResult,
 )
 from qbench.benchmarking.settings import Settings
-from qbench.cli.render import digits
 from qbench.cli.result_table import footnotes, result_table
 
 
@@ -100,6 +98,11 @@ def test_notes_name_the_rows_by_what_varies() -> None:
     assert "weight-only cpu batch 16: unsettled" in notes
 
 
+def test_a_note_of_a_whole_precision_names_no_axes() -> None:
+    int8 = [row(precision="int8", batch=batch, notes=("slow",)) for batch in (1, 8)]
+    assert "int8 cpu: slow" in footnotes(result_of(row(), *int8))
+
+
 def test_a_note_of_all_rows_is_told_once() -> None:
     assert "all rows: noisy" in footnotes(
         result_of(*[row(batch=n, notes=("noisy",)) for n in (1, 2, 3)])
@@ -139,11 +142,3 @@ def test_every_further_figure_has_a_line() -> None:
         "SQNR in dB: int8 cpu 21.3",
         "top5: int8 cpu 87.5 %",
     ]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0312, "0.03"), (1.5, "1.50"), (-9.5, "-9.50"), (12.34, "12.3"), (4321.6, "4322")],
-)
-def test_digits(value: float, text: str) -> None:
-    assert digits(value) == text
