@@ -19,7 +19,7 @@ from qbench.engines.implicit import check_implicit
 from qbench.engines.implicit_order import implicit_int8, implicit_on_images
 from qbench.engines.io_formats import check_format_names
 from qbench.engines.limits import Limits, check_limits
-from qbench.engines.manifest import EngineManifest, write_manifest
+from qbench.engines.manifest import IMPLICIT, EngineManifest, write_manifest
 from qbench.engines.preflight.check import check_buildable
 from qbench.engines.profiles import (
     ShapeProfile,
@@ -125,7 +125,7 @@ def build_engine(
     used_table = None if options.images else table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, given, size)
-    label = f"{precision}-implicit" if options.calibrator else precision
+    label = f"{precision}{IMPLICIT}" if options.calibrator else precision
     stem = options.folder / f"{model.path.stem if model.path else 'model'}.{label}"
     with _staged_together(stem) as place:
         request = BuildRequest(
