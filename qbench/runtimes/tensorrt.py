@@ -73,8 +73,8 @@ class TensorRtRunner:
             raise
         self.provider = PROVIDERS[flavour.name]
         self.notes: tuple[str, ...] = (
-            f"{flavour}; timed without copies to and from the GPU, without a CUDA graph, and with "
-            "CUDA's own way of waiting",
+            f"{flavour}; timed without copies to and from the GPU, and with CUDA's own way of "
+            "waiting",
         )
         if self._engine.streamed_bytes != 0:
             self.notes += ("weights that do not fit stay on the host and are streamed",)
