@@ -7,8 +7,11 @@ from rich.table import Table
 from qbench.benchmarking.result import UNTRUSTED, Figure, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
+from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"
+_PROFILED = 5
+_WORTH_NAMING = 0.01
 
 _AXES = {"batch": "batch", "threads": "thr.", "streams": "str."}
 """Axes of the matrix that are shown where they vary, and how their columns are called."""
@@ -86,7 +89,7 @@ def footnotes(result: RunResult) -> list[str]:
         lines += _changes(result) + _others(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")
-    lines += _missed(result.rows) + _notes(result.rows, axes)
+    lines += _missed(result.rows) + _notes(result.rows, axes) + _profiles(result.rows, axes)
     if not result.trusted:
         lines.append("NOT TRUSTED: two identical candidates differed by more than 1 %; run again")
     return lines
@@ -114,6 +117,23 @@ def _who(noted: Sequence[Row], rows: Sequence[Row], axes: Sequence[str]) -> str:
         details = [] if is_whole else [f"{axis} {getattr(row, axis)}" for axis in axes]
         labels[" ".join([name, *details])] = None
     return ", ".join(labels)
+
+
+def _profiles(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    """Return what takes most of the time of each row that was profiled."""
+    return [
+        f"time of {_who([row], rows, axes)}: {', '.join(map(_part, _largest(row)))}"
+        for row in rows
+        if row.profile
+    ]
+
+
+def _largest(row: Row) -> list[OperatorTime]:
+    return [part for part in row.profile[:_PROFILED] if part.share >= _WORTH_NAMING]
+
+
+def _part(part: OperatorTime) -> str:
+    return " ".join(filter(None, (part.operator, part.type, percent(part.share))))
 
 
 def _name(row: Row) -> str:

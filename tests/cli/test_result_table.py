@@ -16,6 +16,7 @@ from qbench.benchmarking.result import (
 )
 from qbench.benchmarking.settings import Settings
 from qbench.cli.result_table import footnotes, result_table
+from qbench.runtimes.base import OperatorTime
 
 
 def test_the_widest_rows_fit_80_columns() -> None:
@@ -142,3 +143,10 @@ def test_every_further_figure_has_a_line() -> None:
         "SQNR in dB: int8 cpu 21.3",
         "top5: int8 cpu 87.5 %",
     ]
+
+
+def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
+    parts = [OperatorTime("Conv", "int8", 0.9), OperatorTime("Mul", None, 0.095)]
+    profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
+    notes = footnotes(result_of(row(precision="fp32"), profiled))
+    assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"
