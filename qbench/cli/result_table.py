@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from qbench.benchmarking.result import Figure, Row, RunResult
+from qbench.benchmarking.result import Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
 
@@ -42,7 +42,8 @@ def footnotes(result: RunResult) -> list[str]:
     judged = [row.accuracy for row in result.rows if row.accuracy]
     if judged:
         first = judged[0]
-        half = percent(max(accuracy.ci_high - accuracy.ci_low for accuracy in judged) / 2)
+        widest = max(accuracy.ci_high - accuracy.ci_low for accuracy in judged)
+        half = _text(first.metric, widest / 2)
         metric = _WORDS.get(first.metric, first.metric)
         lines.append(f"accuracy: {metric} on {first.n} images, 95 % interval about +-{half}")
         lines += _changes(result) + _others(result)
@@ -61,7 +62,7 @@ def footnotes(result: RunResult) -> list[str]:
 def _changes(result: RunResult) -> list[str]:
     """Return one line with the differences of accuracy to the first row, if there are any."""
     changes = [
-        f"{row.precision} {_provider(row)} {_points(row.accuracy.difference)}"
+        f"{row.precision} {_provider(row)} {_change(row.accuracy.metric, row.accuracy.difference)}"
         for row in result.rows
         if row.accuracy and row.accuracy.difference
     ]
@@ -74,25 +75,25 @@ def _others(result: RunResult) -> list[str]:
     for row in result.rows:
         for figure in row.accuracy.others if row.accuracy else ():
             texts.setdefault(figure.metric, []).append(
-                f"{row.precision} {_provider(row)} {_figure(figure)}"
+                f"{row.precision} {_provider(row)} {_text(figure.metric, figure.value)}"
             )
     return [f"{_WORDS.get(metric, metric)}: {', '.join(rows)}" for metric, rows in texts.items()]
 
 
-def _figure(figure: Figure) -> str:
-    if figure.metric == "sqnr_db":
-        return f"{figure.value:.1f}"
-    if figure.metric == "cosine":
-        return f"{figure.value:.4f}"
-    return percent(figure.value)
+def _text(metric: str, value: float) -> str:
+    if metric == "sqnr_db":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if metric == "cosine" else percent(value)
 
 
-def _points(change: Interval) -> str:
+def _change(metric: str, change: Interval) -> str:
+    if metric == "cosine":
+        return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
     return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}] %"
 
 
 def _cells(row: Row, *, is_first: bool) -> list[str]:
-    accuracy = percent(row.accuracy.value) if row.accuracy else "-"
+    accuracy = "-" if row.accuracy is None else _text(row.accuracy.metric, row.accuracy.value)
     size = digits(row.size_bytes / (1 << 20)) if row.size_bytes is not None else "-"
     return [row.precision, _provider(row), accuracy, *_timing(row, is_first=is_first), size]
 
