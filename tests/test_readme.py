@@ -27,7 +27,7 @@ SHORT = Settings(half_width=0.5, max_seconds=1.0, block_seconds=0.002, warmup_se
 
 
 def measure_shortly(
-    timers: Sequence[BlockTimer], settings: Settings, on_round: OnRound | None
+    timers: Sequence[BlockTimer], settings: Settings, on_round: OnRound | None, **_: object
 ) -> Measurement:
     del settings
     return measure_blocks(timers, SHORT, on_round)

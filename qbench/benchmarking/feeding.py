@@ -6,7 +6,7 @@ opened.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from qbench.data.samples import Sample, Source, subset
 from qbench.data.sources import open_source
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError
+from qbench.evaluation.detect import AUTO
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Runner
 from qbench.runtimes.tensorrt import TensorRtRunner
@@ -103,6 +104,16 @@ class Feeding:
         if self.inputs is not None:
             self._open(self.inputs)
 
+    def read_by(self, decoder: str | None) -> "Feeding":
+        """Return the same with a decoder of boxes, where one is known and none was asked for."""
+        if decoder is None or self.images is None or self.images.decoder != AUTO:
+            return self
+        return replace(self, images=replace(self.images, decoder=decoder))
+
+    def forget(self) -> None:
+        """Close what is open; it is opened anew where it is needed again."""
+        self._known.clear()
+
     def _opened_for(self, runner: Runner) -> "_Opened":
         return self._open(self.inputs if self.inputs is not None else _typical(runner))
 
@@ -170,12 +181,7 @@ def _open(images: Images | None, inputs: tuple[TensorSpec, ...]) -> _Opened:
     if images is None:
         return _Opened(None, None)
     source = subset(open_source(images.path, inputs, images.recipe), images.limit, seed=0)
-    reference = None
-    if images.labels is None and images.reference is not None:
-        from qbench.model.load import load  # takes seconds to import, and labels do without
-
-        reference = load(images.reference)
     material = Material(
-        source, images.path, images.recipe, images.labels, images.decoder, reference
+        source, images.path, images.recipe, images.labels, images.decoder, images.reference
     )
     return _Opened(source, TASKS[images.task](material))

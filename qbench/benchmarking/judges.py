@@ -53,7 +53,7 @@ class Material:
         recipe: How they were prepared; None for arrays.
         labels: Where their labels are; None where the task needs none, or finds them by itself.
         decoder: How boxes are read; see `evaluation.decoders`.
-        reference: The float model that is agreed with where there are no labels; None where only
+        reference: The float model, or its file, that is agreed with without labels; None where only
             engines are judged and their model is gone.
     """
 
@@ -62,7 +62,7 @@ class Material:
     recipe: Recipe | None
     labels: Path | None
     decoder: str
-    reference: Model | None
+    reference: Model | Path | None
 
     @property
     def names(self) -> list[str]:
@@ -80,6 +80,10 @@ class Material:
                 "without labels an engine is compared with its float model, which is gone or "
                 "changed; name an .onnx file before it, or give --labels"
             )
+        if isinstance(self.reference, Path):
+            from qbench.model.load import load  # takes seconds to import, and labels do without
+
+            return load(self.reference)
         return self.reference
 
 
@@ -119,12 +123,15 @@ class Judged:
         names: The samples that were judged.
         outcome: The accuracy.
         others: Further figures by metric.
+        decoder: What read its boxes, and should read those of the same model in other precisions;
+            None but for `detect`.
     """
 
     metric: Metric
     names: tuple[str, ...]
     outcome: Outcome
     others: Mapping[FurtherMetric, Outcome] = field(default_factory=dict)
+    decoder: str | None = None
 
     @property
     def accuracy(self) -> Accuracy:
@@ -203,7 +210,8 @@ class DetectJudge:
         """Return mAP; the decoder that fits the first model reads all of them."""
         found = detect.evaluate(runner, self._source, self._labels, self._options, usable_cores())
         self._options = replace(self._options, decoder=found.decoder)
-        return Judged("map", found.names, Outcome(found.map, found.resampled(_DRAWS, _SEED)))
+        outcome = Outcome(found.map, found.resampled(_DRAWS, _SEED))
+        return Judged("map", found.names, outcome, decoder=found.decoder)
 
 
 class SegmentJudge:

@@ -21,8 +21,13 @@ class Accuracies:
 
     def recall(self, cell: Cell) -> None:
         """Note a row that the ledger has: the first one is what the others are compared with."""
-        if self._first is None:
-            self._first = self._find(cell.judged)
+        found = self._find(cell.judged)
+        self._first = self._first or found
+
+    def decoder(self, cell: Cell) -> str | None:
+        """Return what read the boxes of a row's model in another precision; None if unknown."""
+        alike = (judged for known, judged in self._known.items() if known.sha256 == cell.sha256)
+        return next((judged.decoder for judged in alike), None)
 
     def of(self, cell: Cell, judge: Callable[[], Judged | None]) -> Accuracy | None:
         """Return the accuracy of a row, by `judge` where it is not known; None without images."""

@@ -56,7 +56,10 @@ class Timing:
         found = []
         if self.measurement.unsettled[self.lane]:
             found.append("unsettled: timings still drifted after warm-up")
-        if not self.measurement.reached:
+        if self.measurement.disturbance is not None:
+            voided = sum(self.measurement.voided)
+            found.append(f"given up after {voided} voided rounds: {self.measurement.disturbance}")
+        elif not self.measurement.reached:
             found.append("stopped at the time limit with intervals wider than asked for")
         if not self.measurement.trusted:
             found.append(UNTRUSTED)
@@ -109,12 +112,15 @@ def row_of(found: Findings, timing: Timing | None) -> Row:
         latency_ms=timing.latency if timing else None,
         ratio=timing.ratio if timing else None,
         throughput_per_s=timing.images_per_second(found.job, batch) if timing else None,
+        voided_rounds=timing.measurement.voided[timing.lane] if timing else 0,
         missed_share=timing.missed(found.job) if timing else None,
         size_bytes=variant.size_bytes,
         peak_rss_bytes=facts.peak_rss_bytes if facts else None,
+        device_memory_bytes=facts.device_memory_bytes if facts else None,
         build_seconds=variant.build_seconds,
         load_seconds=facts.load_seconds if facts else None,
         first_inference_seconds=facts.first_inference if facts else None,
+        provider_options=dict(facts.provider_options) if facts else {},
         float_nodes=dict(variant.float_nodes),
         error=str(found.error) if found.error else None,
         notes=tuple(notes),

@@ -12,7 +12,7 @@ each round draws its order anew. Two more rules keep the neighbours in time from
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.benchmarking.clock import BlockTimer, Call, CallTimer, Clock
+from qbench.benchmarking.rounds import Disturbed, Round, Voids, Watch, run_rounds
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import (
     FEWEST_ROUNDS,
@@ -54,6 +55,10 @@ class Measurement:
         unsettled: For each candidate, whether its warm-up was capped before its timings agreed.
         seconds: Time that the rounds took, warm-up excluded.
         settings: The settings measured with.
+        voided: For each candidate, how many rounds were thrown away because one of its blocks was
+            disturbed.
+        disturbance: What disturbed so many rounds that the measurement was given up; None where it
+            was not.
     """
 
     samples: tuple[NDArray[np.float64], ...]
@@ -63,6 +68,8 @@ class Measurement:
     unsettled: tuple[bool, ...]
     seconds: float
     settings: Settings
+    voided: tuple[int, ...] = ()
+    disturbance: str | None = None
 
     @cached_property
     def ratios(self) -> tuple[Interval, ...]:
@@ -110,6 +117,7 @@ def measure_blocks(
     settings: Settings,
     on_round: OnRound | None = None,
     *,
+    watch: Watch | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> Measurement:
     """Time candidates against the first of them.
@@ -118,22 +126,28 @@ def measure_blocks(
         timers: What runs each candidate, the baseline first.
         settings: When to stop; `MODES` holds the usual ones.
         on_round: Told after each round how far the measurement is.
+        watch: Tells which blocks were disturbed; their rounds are voided, and run again.
         clock: Nanoseconds, monotonic.
 
     Raises:
         UsageError: There is nothing to time.
+        InconclusiveError: So many rounds were disturbed that those left hold no interval.
     """
     if not timers:
         raise UsageError("nothing to measure; name at least one model")
     warmed = [warm_up(timer, settings, clock) for timer in timers]
     block_calls = tuple(warm.block_calls for warm in warmed)
-    stop = _StopRule(settings)
-    rounds: list[_Round] = []
+    stop, voids = _StopRule(settings), Voids(len(timers))
+    rounds: list[Round] = []
     started = clock()
-    for timed in _rounds(timers, block_calls, settings.seed):
+    for timed in run_rounds(timers, block_calls, settings.seed, watch):
+        if isinstance(timed, Disturbed):
+            voids.add(timed)
+            if voids.are_too_many(rounds):
+                break
+            continue
         rounds.append(timed)
-        seconds = (clock() - started) * 1e-9
-        done = stop.is_done(rounds, seconds)
+        done = stop.is_done(rounds, (clock() - started) * 1e-9)
         if on_round is not None:
             on_round(len(rounds), stop.half_width)
         if done:
@@ -144,8 +158,10 @@ def measure_blocks(
         orders=np.array([timed.order for timed in rounds]),
         block_calls=block_calls,
         unsettled=tuple(warm.unsettled for warm in warmed),
-        seconds=seconds,
+        seconds=(clock() - started) * 1e-9,
         settings=settings,
+        voided=tuple(voids.counts),
+        disturbance=voids.given_up,
     )
 
 
@@ -171,33 +187,6 @@ def widest(figures: NDArray[np.float64], seed: int) -> float:
     return max(half_width(ratio) for ratio in ratios)
 
 
-@dataclass(frozen=True)
-class _Round:
-    """Samples and block figures per candidate, and the order of the lanes."""
-
-    samples: tuple[NDArray[np.float64], ...]
-    figures: NDArray[np.float64]
-    order: NDArray[np.int64]
-
-
-def _rounds(
-    timers: Sequence[BlockTimer], block_calls: Sequence[int], seed: int
-) -> Iterator[_Round]:
-    """Yield rounds without end, each with two blocks per candidate in an order of its own."""
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(2 * len(timers))
-        blocks = {
-            lane: timers[lane // 2](block_calls[lane // 2], lead=1) for lane in map(int, order)
-        }
-        pairs = [(blocks[lane], blocks[lane + 1]) for lane in range(0, len(blocks), 2)]
-        yield _Round(
-            tuple(np.concatenate([block.samples for block in pair]) for pair in pairs),
-            np.array([[block.figure for block in pair] for pair in pairs]),
-            order,
-        )
-
-
 class _StopRule:
     """Decides when the intervals are narrow enough.
 
@@ -213,14 +202,14 @@ class _StopRule:
         self._narrow_looks = 0
         self.half_width = math.inf
 
-    def is_done(self, rounds: Sequence[_Round], seconds: float) -> bool:
+    def is_done(self, rounds: Sequence[Round], seconds: float) -> bool:
         """Judge after a round, given all rounds so far and the seconds they took."""
         if len(rounds) == self._next_look:
             self._look(rounds)
         capped = len(rounds) >= self._settings.max_rounds or seconds >= self._settings.max_seconds
         return self._narrow_looks >= _LOOKS_TO_STOP or (capped and len(rounds) >= FEWEST_ROUNDS)
 
-    def _look(self, rounds: Sequence[_Round]) -> None:
+    def _look(self, rounds: Sequence[Round]) -> None:
         figures = np.array([timed.figures for timed in rounds])
         self.half_width = widest(figures, self._settings.seed)
         narrow = self.half_width <= self._settings.half_width

@@ -1,7 +1,9 @@
 """One candidate, loaded and ready to be judged and timed."""
 
+import os
 import time
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -9,13 +11,13 @@ from qbench.benchmarking import environment
 from qbench.benchmarking.clock import Block, BlockTimer, Call
 from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.judges import Judged
-from qbench.benchmarking.speedup import by_operator
 from qbench.benchmarking.workload import Load, bind, timer_of
 from qbench.errors import ModelError
-from qbench.runtimes.base import Runner, Tensors
+from qbench.runtimes import openvino
+from qbench.runtimes.base import OperatorTime, Runner, Tensors
 from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
-from qbench.runtimes.ort_providers import ProviderChoice
+from qbench.runtimes.ort_providers import ProviderChoice, options_of
 from qbench.runtimes.tensorrt import TensorRtRunner
 
 
@@ -53,6 +55,9 @@ class Facts:
         batch: Images per call.
         first_inference: Seconds of the first call; None where it is not timed.
         peak_rss_bytes: Peak of its process up to the first calls.
+        device_memory_bytes: What it holds on the GPU.
+        provider_options: What the provider was told.
+        pid: The process that it runs in.
     """
 
     provider: str
@@ -61,6 +66,9 @@ class Facts:
     batch: int = 1
     first_inference: float | None = None
     peak_rss_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    pid: int = field(default_factory=os.getpid)
 
 
 class Session(Protocol):
@@ -80,8 +88,8 @@ class Session(Protocol):
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of time that each operator takes, largest first."""
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first; empty where the runtime does not tell."""
 
     def close(self, *, at_once: bool = False) -> None:
         """Free what it holds; `at_once` does not wait for anything."""
@@ -90,6 +98,10 @@ class Session(Protocol):
 class LocalSession:
     """A candidate in this process.
 
+    Args:
+        task: What to run.
+        is_alone: Whether no other candidate here can use the images and labels that it opens.
+
     Raises:
         UnfitError: This machine cannot run it.
         ModelError: ONNX Runtime refuses it.
@@ -97,8 +109,8 @@ class LocalSession:
         DataError: The feeds do not fit.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, *, is_alone: bool = False) -> None:
+        self._task, self._is_alone = task, is_alone
         self._runner = open_runner(task)
         self._feeds: Tensors = {}
         self._timer: BlockTimer | None = None
@@ -111,16 +123,19 @@ class LocalSession:
     def judge(self) -> Judged | None:
         """Return its accuracy; None where there are no images."""
         judge = self._task.feeding.judge(self._runner)
-        return None if judge is None else judge.judge(self._runner)
+        judged = None if judge is None else judge.judge(self._runner)
+        if self._is_alone:
+            self._task.feeding.forget()
+        return judged
 
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
         assert self._timer is not None  # simulated candidates are not timed
         return self._timer(calls, lead=lead)
 
-    def shares(self) -> dict[str, float]:
-        """Return the share of time that each operator takes, largest first."""
-        return by_operator(self._runner.profile(self._feeds))
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first."""
+        return self._runner.profile(self._feeds)
 
     def close(self, *, at_once: bool = False) -> None:
         """Let go of the model."""
@@ -143,17 +158,25 @@ class LocalSession:
             sample.batch,
             first,
             environment.peak_rss_bytes(),
+            runner.device_memory_bytes,
+            _provider_options(runner, self._task.choice),
         )
 
 
 def open_runner(task: Task) -> Runner:
     """Load a candidate into its runtime."""
+    threads, streams = task.load.threads, task.load.streams
     if task.flavour is not None:
         flavour = flavour_named(task.flavour)
         return TensorRtRunner(task.path, flavour, cuda_backend=task.cuda_backend)
-    return OrtRunner(
-        task.path, provider=task.choice, threads=task.load.threads, simulate=task.simulated
-    )
+    if task.choice.name == openvino.PROVIDER:
+        return openvino.OpenVinoRunner(task.path, threads=threads, streams=streams)
+    return OrtRunner(task.path, provider=task.choice, threads=threads, simulate=task.simulated)
+
+
+def _provider_options(runner: Runner, choice: ProviderChoice) -> dict[str, str]:
+    """Return what a provider of ONNX Runtime was told; other runtimes' rows tell it in notes."""
+    return options_of(runner.provider, choice) if isinstance(runner, OrtRunner) else {}
 
 
 def _first_inference(call: Call, batch: int) -> float:

@@ -1,14 +1,17 @@
 """The table of a benchmark, for a terminal of 80 columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.table import Table
 
 from qbench.benchmarking.result import UNTRUSTED, Figure, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
+from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"
+_PROFILED = 5
+_WORTH_NAMING = 0.01
 
 _AXES = {"batch": "batch", "threads": "thr.", "streams": "str."}
 """Axes of the matrix that are shown where they vary, and how their columns are called."""
@@ -86,39 +89,60 @@ def footnotes(result: RunResult) -> list[str]:
         lines += _changes(result) + _others(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")
-    lines += _missed(result.rows) + _notes(result.rows, lambda row: _label(row, axes))
+    lines += _missed(result.rows) + _notes(result.rows, axes) + _profiles(result.rows, axes)
     if not result.trusted:
         lines.append("NOT TRUSTED: two identical candidates differed by more than 1 %; run again")
     return lines
 
 
-def _notes(rows: Sequence[Row], label: Callable[[Row], str]) -> list[str]:
+def _notes(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
     """Return each note and error once, behind the rows that have it."""
-    notes: dict[str, list[str]] = {}
+    notes: dict[str, list[Row]] = {}
     for row in rows:
         for text in (*row.notes, *([row.error] if row.error else [])):
             if text != UNTRUSTED:
-                notes.setdefault(text, []).append(label(row))
-    return [f"{_listed(labels, len(rows))}: {text}" for text, labels in notes.items()]
+                notes.setdefault(text, []).append(row)
+    return [f"{_who(noted, rows, axes)}: {text}" for text, noted in notes.items()]
 
 
-def _listed(labels: Sequence[str], rows: int) -> str:
-    return "all rows" if len(labels) == rows > 2 else ", ".join(labels)
+def _who(noted: Sequence[Row], rows: Sequence[Row], axes: Sequence[str]) -> str:
+    """Return which rows are meant, in as few words as say it."""
+    if len(noted) == len(rows) > 2:
+        return "all rows"
+    names = [_name(row) for row in rows]
+    labels: dict[str, None] = {}
+    for row in noted:
+        name = _name(row)
+        is_whole = names.count(name) == [_name(other) for other in noted].count(name)
+        details = [] if is_whole else [f"{axis} {getattr(row, axis)}" for axis in axes]
+        labels[" ".join([name, *details])] = None
+    return ", ".join(labels)
 
 
-def _label(row: Row, axes: Sequence[str]) -> str:
-    return " ".join(
-        [row.precision, row.provider, *(f"{axis} {getattr(row, axis)}" for axis in axes)]
-    )
+def _profiles(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    """Return what takes most of the time of each row that was profiled."""
+    return [
+        f"time of {_who([row], rows, axes)}: {', '.join(map(_part, _largest(row)))}"
+        for row in rows
+        if row.profile
+    ]
+
+
+def _largest(row: Row) -> list[OperatorTime]:
+    return [part for part in row.profile[:_PROFILED] if part.share >= _WORTH_NAMING]
+
+
+def _part(part: OperatorTime) -> str:
+    return " ".join(filter(None, (part.operator, part.type, percent(part.share))))
+
+
+def _name(row: Row) -> str:
+    return f"{row.precision} {row.provider}"
 
 
 def _missed(rows: Sequence[Row]) -> list[str]:
     """Return one line with the shares of calls that were late, if there are any."""
-    late = [
-        f"{row.precision} {row.provider} {percent(row.missed_share)}"
-        for row in rows
-        if row.missed_share
-    ]
+    late = [f"{_name(row)} {percent(row.missed_share)}" for row in rows if row.missed_share]
     return [f"not done when the next call was due: {', '.join(late)}"] if late else []
 
 

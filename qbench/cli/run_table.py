@@ -8,7 +8,7 @@ from rich.text import Text
 
 from qbench.benchmarking.result import RunResult
 from qbench.cli.result_table import footnotes, result_table
-from qbench.runs.store import Summary
+from qbench.runs.reader import Summary
 
 _TRUST = {None: "-", True: "yes", False: "no"}
 
@@ -18,7 +18,7 @@ def run_table(found: Iterable[Summary]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("run", no_wrap=True)
     table.add_column("when", no_wrap=True)
-    table.add_column("models", overflow="fold", max_width=34)
+    table.add_column("models", overflow="fold", max_width=28)
     table.add_column("rows", justify="right")
     table.add_column("finished")
     table.add_column("trusted")

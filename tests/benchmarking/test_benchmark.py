@@ -96,8 +96,8 @@ def test_without_images_noise_is_timed(model: Path) -> None:
 def test_the_order_of_rounds_follows_the_seed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Measurement] = []
 
-    def spy(*arguments: Any) -> Measurement:
-        seen.append(measure_blocks(*arguments))
+    def spy(*arguments: Any, **options: Any) -> Measurement:
+        seen.append(measure_blocks(*arguments, **options))
         return seen[-1]
 
     monkeypatch.setattr(module, "measure_blocks", spy)

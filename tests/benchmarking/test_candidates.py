@@ -1,5 +1,6 @@
 """The matrix of a benchmark, its groups, and a run that goes on after it was killed."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import cv2
 import graphs
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -23,7 +25,7 @@ from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice
 from qbench.data.recipes import Recipe
-from qbench.errors import DataError, ModelError, UsageError
+from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
 
 from .memory import Memory
@@ -78,9 +80,9 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many candidates were timed together, for each group."""
     found: list[int] = []
 
-    def spy(timers: Sequence[Any], *others: Any) -> Measurement:
+    def spy(timers: Sequence[Any], *others: Any, **options: Any) -> Measurement:
         found.append(len(timers))
-        return measure_blocks(timers, *others)
+        return measure_blocks(timers, *others, **options)
 
     monkeypatch.setattr(module, "measure_blocks", spy)
     return found
@@ -106,7 +108,7 @@ def test_a_batch_is_fed_with_as_many_samples(model: Path, images: LabelledData) 
     """Five of three images: the first two come again."""
     fed: list[np.ndarray] = []
     options = replace(QUICK, batches=(5,))
-    bind = module.LocalSession._start
+    bind = LocalSession._start
 
     def spy(self: LocalSession) -> Any:
         facts = bind(self)
@@ -369,8 +371,8 @@ def test_a_group_that_was_not_steady_makes_the_run_untrusted(
     controls = iter([Interval(1, 0.99, 1.01), Interval(1.03, 1.02, 1.04)])
     measure = module.measure_blocks
 
-    def disturbed(*arguments: Any) -> Measurement:
-        found = measure(*arguments)
+    def disturbed(*arguments: Any, **options: Any) -> Measurement:
+        found = measure(*arguments, **options)
         found.__dict__["control"] = next(controls)
         return found
 
@@ -381,3 +383,87 @@ def test_a_group_that_was_not_steady_makes_the_run_untrusted(
     assert (result.trusted, result.control) == (False, Interval(1.03, 1.02, 1.04))
     assert [UNTRUSTED in row.notes for row in result.rows] == [False, False, True]
     assert not benchmark(model, precisions=["fp32"], options=options).trusted  # all from the ledger
+
+
+class Restless:
+    """A GPU that is disturbed during some of its blocks."""
+
+    def __init__(self, *blocks: int) -> None:
+        self._blocks = blocks
+        self.count = 0
+
+    def before_block(self) -> None:
+        self.count += 1
+
+    def after_block(self) -> str | None:
+        return "the GPU throttled" if not self._blocks or self.count in self._blocks else None
+
+
+def on_gpu(monkeypatch: pytest.MonkeyPatch, watch: Restless) -> list[set[int]]:
+    """Let candidates be on a watched GPU; return the processes that each watch was told of."""
+    told: list[set[int]] = []
+
+    def opened(own: set[int]) -> Restless:
+        told.append(own)
+        return watch
+
+    monkeypatch.setattr(module, "_ON_CPU", set())
+    monkeypatch.setattr(module, "open_gpu_watch", opened)
+    return told
+
+
+def test_disturbed_rounds_are_counted(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = on_gpu(monkeypatch, Restless(3, 5, 8))
+    rows = benchmark(model, precisions=["fp32"], options=replace(QUICK, batches=(1, 2))).rows
+    assert sum(row.voided_rounds for row in rows) == 3
+    assert told == [{os.getpid()}]
+    assert not any("given up" in note for row in rows for note in row.notes)
+
+
+def test_candidates_on_the_cpu_are_not_watched(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "open_gpu_watch", pytest.fail)
+    (row,) = benchmark(model, precisions=["fp32"], options=QUICK).rows
+    assert row.voided_rounds == 0
+
+
+def test_a_measurement_that_was_given_up_says_so(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = msgspec.structs.replace(TINY, min_rounds=10, max_rounds=10, max_seconds=1)
+    on_gpu(monkeypatch, Restless(*range(13, 1000)))  # after six rounds of two blocks
+    (row,) = benchmark(model, precisions=["fp32"], options=Options(settings=settings)).rows
+    assert row.ratio is not None
+    assert row.voided_rounds == 50
+    assert "given up after 50 voided rounds: the GPU throttled" in row.notes
+
+
+def test_a_gpu_that_is_never_free_leaves_rows_with_the_reason(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_gpu(monkeypatch, Restless())
+    with pytest.raises(
+        InconclusiveError, match="50 rounds were voided, since the GPU throttled; me"
+    ):
+        benchmark(model, precisions=["fp32"], options=QUICK)
+
+
+def test_the_profile_is_there_where_it_is_asked_for(model: Path) -> None:
+    (row,) = benchmark(model, precisions=["fp32"], options=replace(QUICK, profile=True)).rows
+    assert sum(part.share for part in row.profile) == pytest.approx(1)
+    assert any("Conv" in part.operator for part in row.profile)
+    (row,) = benchmark(model, precisions=["fp32"], options=QUICK).rows
+    assert row.profile == ()
+
+
+def test_a_profile_that_fails_costs_no_figures(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: LocalSession) -> None:
+        raise ModelError("no memory")
+
+    monkeypatch.setattr(LocalSession, "profile", fail)
+    (row,) = benchmark(model, precisions=["fp32"], options=replace(QUICK, profile=True)).rows
+    assert (row.error, row.notes[-1]) == (None, "not profiled: no memory")
+    assert row.latency_ms is not None

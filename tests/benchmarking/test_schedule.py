@@ -1,6 +1,6 @@
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 
 import msgspec
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from qbench.benchmarking.clock import CallTimer
-from qbench.benchmarking.schedule import Measurement, measure
+from qbench.benchmarking.rounds import MOST_VOIDED
+from qbench.benchmarking.schedule import Measurement, measure, measure_blocks
 from qbench.benchmarking.settings import MODES, Settings
 from qbench.benchmarking.stats import FEWEST_ROUNDS
 from qbench.benchmarking.warmup import Warmup, warm_up
-from qbench.errors import UsageError
+from qbench.errors import InconclusiveError, UsageError
 
 Seconds = Callable[[], float]
 
@@ -268,6 +269,72 @@ def test_warm_up_ends_with_the_block_of_the_warm_call() -> None:
     first = iter([0.1, 0.05])
     machine = machine_of(lambda: next(first, 0.001))
     assert machine.warm_up().block_calls == 20
+
+
+class Watch:
+    """Finds the blocks disturbed that it was told of, counted from 1."""
+
+    def __init__(self, machine: Machine, blocks: Container[int]) -> None:
+        self._machine, self._blocks = machine, blocks
+        self.count = 0
+        self.disturbed: list[int] = []
+
+    def before_block(self) -> None:
+        self.count += 1
+
+    def after_block(self) -> str | None:
+        if self.count not in self._blocks:
+            return None
+        self.disturbed.append(self._machine.log[-1])
+        return f"disturbed in block {self.count}"
+
+
+def watched(
+    machine: Machine, blocks: Container[int], settings: Settings
+) -> tuple[Measurement, Watch]:
+    watch = Watch(machine, blocks)
+    timers = [CallTimer(call, machine.clock) for call in machine.calls]
+    return measure_blocks(timers, settings, watch=watch, clock=machine.clock), watch
+
+
+def test_a_round_that_is_disturbed_is_run_again() -> None:
+    blocks = (1, 7, 8)
+    found, watch = watched(machine_of(steady(0.02), steady(0.01)), blocks, Settings(max_rounds=20))
+    assert len(found.orders) == 20
+    assert watch.count == 20 * 4 + 1 + 2 + 1  # a round ends with the block that was disturbed
+    assert found.voided == tuple(watch.disturbed.count(candidate) for candidate in range(2))
+    assert sum(found.voided) == 3
+    assert found.disturbance is None
+    assert found.reached
+
+
+def test_nothing_of_a_disturbed_round_is_kept() -> None:
+    """The clock is slow whenever the watch finds a block disturbed."""
+    machine = Machine()
+    watch = Watch(machine, range(9, 12))
+    for seconds in (0.02, 0.01):
+        machine.add(lambda seconds=seconds: 0.5 if watch.count in range(9, 12) else seconds)
+    timers = [CallTimer(call, machine.clock) for call in machine.calls]
+    found = measure_blocks(timers, Settings(), watch=watch, clock=machine.clock)
+    assert len(watch.disturbed) == 3
+    assert max(samples.max() for samples in found.samples) == pytest.approx(0.02)
+    assert found.ratios[1].value == pytest.approx(2)
+
+
+def test_too_many_disturbed_rounds_end_the_measurement() -> None:
+    machine = machine_of(steady(0.02), steady(0.01))
+    found, _ = watched(machine, range(4 * 10 + 1, 1000), Settings())
+    assert len(found.orders) == 10
+    assert sum(found.voided) == MOST_VOIDED
+    assert found.disturbance == f"disturbed in block {4 * 10 + MOST_VOIDED}"
+
+
+def test_too_few_good_rounds_settle_nothing() -> None:
+    machine = machine_of(steady(0.02), steady(0.01))
+    with pytest.raises(
+        InconclusiveError, match=r"50 rounds were voided, since disturbed in block 70"
+    ):
+        watched(machine, range(4 * 5 + 1, 1000), Settings())
 
 
 def test_nothing_to_measure() -> None:

@@ -16,6 +16,7 @@ from qbench.benchmarking.result import (
 )
 from qbench.benchmarking.settings import Settings
 from qbench.cli.result_table import footnotes, result_table
+from qbench.runtimes.base import OperatorTime
 
 
 def test_the_widest_rows_fit_80_columns() -> None:
@@ -98,6 +99,11 @@ def test_notes_name_the_rows_by_what_varies() -> None:
     assert "weight-only cpu batch 16: unsettled" in notes
 
 
+def test_a_note_of_a_whole_precision_names_no_axes() -> None:
+    int8 = [row(precision="int8", batch=batch, notes=("slow",)) for batch in (1, 8)]
+    assert "int8 cpu: slow" in footnotes(result_of(row(), *int8))
+
+
 def test_a_note_of_all_rows_is_told_once() -> None:
     assert "all rows: noisy" in footnotes(
         result_of(*[row(batch=n, notes=("noisy",)) for n in (1, 2, 3)])
@@ -137,3 +143,10 @@ def test_every_further_figure_has_a_line() -> None:
         "SQNR in dB: int8 cpu 21.3",
         "top5: int8 cpu 87.5 %",
     ]
+
+
+def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
+    parts = [OperatorTime("Conv", "int8", 0.9), OperatorTime("Mul", None, 0.095)]
+    profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
+    notes = footnotes(result_of(row(precision="fp32"), profiled))
+    assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"
