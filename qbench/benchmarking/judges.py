@@ -1,28 +1,41 @@
 """What accuracy means for each task, and how much a model's differs from another's."""
 
+from __future__ import annotations
+
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from msgspec.structs import replace as replace_fields
 from numpy.typing import NDArray
 
-from qbench.benchmarking.result import Accuracy, Metric, accuracy_from_correct
-from qbench.benchmarking.stats import Interval, paired_difference, resampled_interval
+from qbench.benchmarking.result import Accuracy, Figure, FurtherMetric, Metric
+from qbench.benchmarking.stats import (
+    Interval,
+    paired_difference,
+    proportion_interval,
+    resampled_interval,
+)
 from qbench.data.box_labels import load_boxes
-from qbench.data.labels import load_labels
+from qbench.data.labels import has_class_folders, load_labels
 from qbench.data.masks import find_masks
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Source
 from qbench.errors import UsageError
 from qbench.evaluation import agreement, classify, detect, segment
-from qbench.evaluation.agreement import Measure
-from qbench.model.load import Model
+from qbench.evaluation.agreement import Comparison
+from qbench.evaluation.similarity import decibels
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import open_graph
+from qbench.runtimes.ort import OrtRunner, open_graph
+
+if TYPE_CHECKING:
+    from qbench.model.load import Model  # which loads the graph library, and that takes seconds
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +53,7 @@ class Material:
         recipe: How they were prepared; None for arrays.
         labels: Where their labels are; None where the task needs none, or finds them by itself.
         decoder: How boxes are read; see `evaluation.decoders`.
-        reference: The float model that is agreed with where there are no labels; None where only
+        reference: The float model, or its file, that is agreed with without labels; None where only
             engines are judged and their model is gone.
     """
 
@@ -49,7 +62,7 @@ class Material:
     recipe: Recipe | None
     labels: Path | None
     decoder: str
-    reference: Model | None
+    reference: Model | Path | None
 
     @property
     def names(self) -> list[str]:
@@ -67,36 +80,94 @@ class Material:
                 "without labels an engine is compared with its float model, which is gone or "
                 "changed; name an .onnx file before it, or give --labels"
             )
+        if isinstance(self.reference, Path):
+            from qbench.model.load import load  # takes seconds to import, and labels do without
+
+            return load(self.reference)
         return self.reference
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A model's accuracy.
+class Outcome:
+    """A figure over the samples of a judge.
 
     Attributes:
-        accuracy: The figure.
-        names: The samples that were judged.
-        outcomes: Whether each sample is right, [n]; or, where the figure is no share of samples,
-            its value over sets of samples that were drawn with replacement, [draws].
+        value: The figure.
+        drawn: Whether each sample is right, [n]; or, where the figure is no share of samples, its
+            value over sets of samples that were drawn with replacement, [draws].
     """
 
-    accuracy: Accuracy
-    names: tuple[str, ...]
-    outcomes: NDArray[Any]
+    value: float
+    drawn: NDArray[Any]
 
-    def difference(self, baseline: "Judged") -> Interval | None:
-        """Return how much higher the figure is than the baseline's, bootstrapped over samples.
+    @property
+    def interval(self) -> Interval:
+        """The figure with its interval."""
+        if self.drawn.dtype == np.bool_:
+            return proportion_interval(int(self.drawn.sum()), self.drawn.size)
+        return resampled_interval(self.value, self.drawn)
+
+    def minus(self, other: Outcome) -> Interval:
+        """Return how much higher it is than another over the same samples, bootstrapped."""
+        if self.drawn.dtype == np.bool_:
+            return paired_difference(self.drawn, other.drawn, _SEED)
+        return resampled_interval(self.value - other.value, self.drawn - other.drawn)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a model does.
+
+    Attributes:
+        metric: What `outcome` is.
+        names: The samples that were judged.
+        outcome: The accuracy.
+        others: Further figures by metric.
+        decoder: What read its boxes, and should read those of the same model in other precisions;
+            None but for `detect`.
+    """
+
+    metric: Metric
+    names: tuple[str, ...]
+    outcome: Outcome
+    others: Mapping[FurtherMetric, Outcome] = field(default_factory=dict)
+    decoder: str | None = None
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The figures with their intervals."""
+        others = tuple(
+            Figure(metric, *_ends(outcome.interval)) for metric, outcome in self.others.items()
+        )
+        value, low, high = _ends(self.outcome.interval)
+        return Accuracy(self.metric, value, len(self.names), low, high, others=others)
+
+    def difference(self, baseline: Judged) -> Interval | None:
+        """Return how much higher the accuracy is than the baseline's, bootstrapped over samples.
 
         None where the two were judged on other samples, or by another metric.
         """
-        same_metric = self.accuracy.metric == baseline.accuracy.metric
-        if self.names != baseline.names or not same_metric:
+        if not self._compares_with(baseline):
             return None
-        if self.outcomes.dtype == np.bool_:
-            return paired_difference(self.outcomes, baseline.outcomes, _SEED)
-        value = self.accuracy.value - baseline.accuracy.value
-        return resampled_interval(value, self.outcomes - baseline.outcomes)
+        return self.outcome.minus(baseline.outcome)
+
+    def compared(self, baseline: Judged) -> Accuracy:
+        """Return the accuracy with the differences of all figures to the baseline's."""
+        if not self._compares_with(baseline):
+            return self.accuracy
+        others = tuple(
+            replace_fields(figure, difference=self._change(figure.metric, baseline))
+            for figure in self.accuracy.others
+        )
+        change = self.difference(baseline)
+        return replace_fields(self.accuracy, difference=change, others=others)
+
+    def _compares_with(self, other: Judged) -> bool:
+        return (self.metric, self.names) == (other.metric, other.names)
+
+    def _change(self, metric: FurtherMetric, baseline: Judged) -> Interval | None:
+        other = baseline.others.get(metric)
+        return self.others[metric].minus(other) if other else None
 
 
 class Judge(Protocol):
@@ -112,7 +183,7 @@ class Judge(Protocol):
 
 
 class ClassifyJudge:
-    """Top-1 accuracy."""
+    """Top-1 accuracy, and top-5."""
 
     def __init__(self, material: Material) -> None:
         self._source = material.source
@@ -120,9 +191,10 @@ class ClassifyJudge:
         _warn(self._labels.notes)
 
     def judge(self, runner: Runner) -> Judged:
-        """Return the share of samples whose class is ranked first."""
+        """Return the share of samples whose class is ranked first, and among the first five."""
         found = classify.evaluate(runner, self._source, self._labels, usable_cores())
-        return Judged(accuracy_from_correct("top1", found.correct), found.names, found.correct)
+        near = Outcome(found.top5, found.near)
+        return Judged("top1", found.names, Outcome(found.top1, found.correct), {"top5": near})
 
 
 class DetectJudge:
@@ -138,7 +210,8 @@ class DetectJudge:
         """Return mAP; the decoder that fits the first model reads all of them."""
         found = detect.evaluate(runner, self._source, self._labels, self._options, usable_cores())
         self._options = replace(self._options, decoder=found.decoder)
-        return _judged("map", found.map, found.names, found.resampled(_DRAWS, _SEED))
+        outcome = Outcome(found.map, found.resampled(_DRAWS, _SEED))
+        return Judged("map", found.names, outcome, decoder=found.decoder)
 
 
 class SegmentJudge:
@@ -156,44 +229,76 @@ class SegmentJudge:
     def judge(self, runner: Runner) -> Judged:
         """Return the mean IoU."""
         found = segment.evaluate(runner, self._source, self._labels, self._recipe, usable_cores())
-        return _judged("miou", found.miou, found.names, found.resampled(_DRAWS, _SEED))
+        return Judged("miou", found.names, Outcome(found.miou, found.resampled(_DRAWS, _SEED)))
 
 
 class AgreementJudge:
     """Agreement with the float model, without labels."""
 
-    def __init__(self, material: Material, metric: Metric, measure: Measure) -> None:
+    def __init__(self, material: Material, metric: Metric, compare: Comparison) -> None:
         reference = material.float_model()
         reference.check_float()
-        self._source, self._metric, self._measure = material.source, metric, measure
-        self._reference = open_graph(reference.ir)
+        self._model, self._source = reference.ir, material.source
+        self._metric, self._compare = metric, compare
+
+    @cached_property
+    def _reference(self) -> OrtRunner:
+        return open_graph(self._model)
 
     def judge(self, runner: Runner) -> Judged:
         """Return the mean agreement."""
-        found = agreement.evaluate(
-            self._reference, runner, self._source, self._measure, usable_cores()
-        )
-        rng = np.random.default_rng(_SEED)
-        n = found.values.size
-        means = [found.values[rng.integers(n, size=n)].mean() for _ in range(_DRAWS)]
-        return _judged(self._metric, found.mean, found.names, np.array(means))
+        found = self._compare(self._reference, runner, self._source, usable_cores())
+        others: dict[FurtherMetric, Outcome] = {}
+        for name, values in found.others.items():
+            if name == "powers":
+                others["sqnr_db"] = _drawn(values, _sqnr_db)
+            else:
+                others[name] = _outcome_of(values)
+        return Judged(self._metric, found.names, _outcome_of(found.values), others)
+
+
+def _outcome_of(values: NDArray[Any]) -> Outcome:
+    """Return the mean of `values` over samples, [n]."""
+    if values.dtype == np.bool_:
+        return Outcome(float(values.mean()), values)
+    return _drawn(values, lambda drawn: float(drawn.mean()))
+
+
+def _drawn(values: NDArray[Any], statistic: Callable[[NDArray[Any]], float]) -> Outcome:
+    """Return a statistic of `values`, [n, ...], also over samples drawn with replacement."""
+    rng, n = np.random.default_rng(_SEED), len(values)
+    drawn = [statistic(values[rng.integers(n, size=n)]) for _ in range(_DRAWS)]
+    return Outcome(statistic(values), np.array(drawn))
+
+
+def _sqnr_db(powers: NDArray[np.float64]) -> float:
+    """Return the ratio of the sums of signal and noise, [n, 2]; NaN where there is no noise."""
+    signal, noise = powers.sum(axis=0).tolist()
+    return decibels(signal, noise) if noise else math.nan
+
+
+def _classify(material: Material) -> Judge:
+    if material.labels is not None or has_class_folders(material.names, material.data):
+        return ClassifyJudge(material)
+    return AgreementJudge(material, "top1_agreement", agreement.same_class)
 
 
 def _detect(material: Material) -> Judge:
     if material.labels is not None:
         return DetectJudge(material, material.labels)
     options = detect.DetectOptions(material.recipe, material.decoder)
-    return AgreementJudge(material, "agreement", agreement.detections_in_common(options))
+    measure = agreement.detections_in_common(options)
+    return AgreementJudge(material, "agreement", agreement.by_measure(measure))
 
 
 def _embed(material: Material) -> Judge:
     if material.labels is not None:
         raise UsageError("task embed compares with FP32 and reads no labels; drop --labels")
-    return AgreementJudge(material, "cosine", agreement.output_cosine)
+    return AgreementJudge(material, "cosine", agreement.same_embedding)
 
 
 TASKS: dict[str, Callable[[Material], Judge]] = {
-    "classify": ClassifyJudge,
+    "classify": _classify,
     "detect": _detect,
     "segment": SegmentJudge,
     "embed": _embed,
@@ -201,13 +306,8 @@ TASKS: dict[str, Callable[[Material], Judge]] = {
 """What makes the judge of each task."""
 
 
-def _judged(
-    metric: Metric, value: float, names: tuple[str, ...], resampled: NDArray[np.float64]
-) -> Judged:
-    interval = resampled_interval(value, resampled)
-    return Judged(
-        Accuracy(metric, value, len(names), interval.low, interval.high), names, resampled
-    )
+def _ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, interval.low, interval.high
 
 
 def _warn(notes: tuple[str, ...]) -> None:

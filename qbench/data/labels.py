@@ -45,6 +45,11 @@ def load_labels(source_names: Sequence[str], labels: Path | None, data: Path) ->
     return _labels_from_csv(source_names, labels, data)
 
 
+def has_class_folders(source_names: Sequence[str], data: Path) -> bool:
+    """Return whether any sample of the source at `data` lies in a folder, which names its class."""
+    return data.is_dir() and any("/" in name for name in source_names)
+
+
 def _labels_from_tree(names: Sequence[str], root: Path, data: Path) -> Labels:
     if not root.is_dir():
         raise DataError(f"{root} has no folder per class; give --labels with a CSV file,label")

@@ -25,6 +25,7 @@ class ClassifyResult:
         n: Number of samples judged.
         correct: Whether each sample is right at top-1, [n]; models that judged the same names can
             be paired.
+        near: Whether each sample is right at top-5, [n].
         names: Name of each sample.
         skipped: Names of labelled samples that could not be read.
     """
@@ -33,6 +34,7 @@ class ClassifyResult:
     top5: float
     n: int
     correct: NDArray[np.bool_]
+    near: NDArray[np.bool_]
     names: tuple[str, ...]
     skipped: tuple[str, ...]
 
@@ -55,7 +57,7 @@ def evaluate(runner: Runner, source: Source, labels: Labels, threads: int) -> Cl
     samples = SampleStream(source, indices, threads)
     ranks: dict[str, int] = {}
     for sample in samples:
-        logits = _logits(runner, sample)
+        logits = logits_of(runner, sample)
         ranks[sample.name] = _rank(logits, labels.index[sample.name], sample.name)
     return _result(ranks, samples.skipped)
 
@@ -67,12 +69,18 @@ def _result(ranks: dict[str, int], skipped: tuple[str, ...]) -> ClassifyResult:
         top5=float(np.mean(rank < _TOP)),
         n=rank.size,
         correct=rank == 0,
+        near=rank < _TOP,
         names=tuple(ranks),
         skipped=skipped,
     )
 
 
-def _logits(runner: Runner, sample: Sample) -> NDArray[Any]:
+def logits_of(runner: Runner, sample: Sample) -> NDArray[Any]:
+    """Return a classifier's logits for a sample, [classes].
+
+    Raises:
+        ModelError: The first output is not one row of logits, or holds a NaN.
+    """
     name = runner.outputs[0].name
     output = runner.run(sample.feeds)[name]
     if output.shape[:1] == (sample.batch,):

@@ -14,6 +14,8 @@ from qbench.errors import DataError
 Boxes = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 _SAME_BOX = 0.5
+_AS_NEAR = 1e-6
+_ROWS_AT_ONCE = 1024
 
 
 def sqnr_db(reference: NDArray[Any], test: NDArray[Any]) -> float:
@@ -25,17 +27,30 @@ def sqnr_db(reference: NDArray[Any], test: NDArray[Any]) -> float:
     Raises:
         DataError: The shapes differ.
     """
+    return decibels(*powers(reference, test))
+
+
+def powers(reference: NDArray[Any], test: NDArray[Any]) -> tuple[float, float]:
+    """Return the sums of reference^2 and of (reference - test)^2.
+
+    Raises:
+        DataError: The shapes differ.
+    """
     wanted, found = _flat_pair(reference, test)
     with np.errstate(over="ignore", invalid="ignore"):
         noise = wanted - found
-        signal_power, noise_power = float(wanted @ wanted), float(noise @ noise)
-    if math.isnan(signal_power) or math.isnan(noise_power):
+        return float(wanted @ wanted), float(noise @ noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Return the ratio of two powers in decibels; see `sqnr_db` for the limits."""
+    if math.isnan(signal) or math.isnan(noise):
         return math.nan
-    if noise_power == 0:
+    if noise == 0:
         return math.inf
-    if signal_power == 0 or math.isinf(noise_power):
+    if signal == 0 or math.isinf(noise):
         return -math.inf
-    return 10 * math.log10(signal_power / noise_power)
+    return 10 * math.log10(signal / noise)
 
 
 def cosine(reference: NDArray[Any], test: NDArray[Any]) -> float:
@@ -72,6 +87,36 @@ def top1_agreement(reference: NDArray[Any], test: NDArray[Any]) -> float:
     wanted, found = reference.reshape(rows, -1), test.reshape(rows, -1)
     whole = ~(np.isnan(wanted).any(axis=1) | np.isnan(found).any(axis=1))
     return float(np.mean((wanted.argmax(axis=1) == found.argmax(axis=1)) & whole))
+
+
+def same_neighbours(reference: NDArray[Any], test: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return whether the nearest other row, by the product, is the same in both, [n].
+
+    Of rows that are equally near in the reference any will do, such as those of equal images.
+
+    Args:
+        reference: Rows of one length, [n, values], n at least 2.
+        test: The same of the test.
+
+    Raises:
+        DataError: The shapes differ.
+    """
+    if reference.shape != test.shape:
+        raise DataError(_mismatch(reference, test))
+    same = np.empty(len(reference), np.bool_)
+    for start in range(0, len(reference), _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(reference)))
+        wanted, found = _products(reference, rows), _products(test, rows)
+        chosen = np.take_along_axis(wanted, found.argmax(1)[:, np.newaxis], 1)[:, 0]
+        same[rows] = chosen >= wanted.max(1) - _AS_NEAR
+    return same
+
+
+def _products(table: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the products of some rows with all, [rows, n]; minus infinity with themselves."""
+    products: NDArray[np.float64] = (table[rows] @ table.T).astype(np.float64)
+    products[np.arange(len(rows)), rows] = -np.inf
+    return products
 
 
 def box_ious(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

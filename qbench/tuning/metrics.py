@@ -19,7 +19,7 @@ from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample, Source, files_below
 from qbench.errors import DataError, UsageError
-from qbench.evaluation.agreement import Measure, output_cosine, score_cosine
+from qbench.evaluation.agreement import Measure, by_measure, output_cosine, score_cosine
 from qbench.evaluation.detect import DetectOptions, with_decoder
 from qbench.evaluation.stream import SampleStream
 from qbench.model.load import Model
@@ -109,7 +109,7 @@ def _boxes(material: Material) -> Judge:
 def _cosine(material: Material) -> Judge:
     if material.labels is not None:
         raise UsageError("metric cosine compares with FP32 and reads no labels; drop --labels")
-    return AgreementJudge(material, "cosine", _closeness(material))
+    return AgreementJudge(material, "cosine", by_measure(_closeness(material)))
 
 
 def _closeness(material: Material) -> Measure:

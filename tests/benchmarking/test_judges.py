@@ -10,9 +10,10 @@ import pytest
 from detections import ENCODERS, SIZE, Scene, scene
 
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.judges import Judged
-from qbench.benchmarking.result import Accuracy, Row
+from qbench.benchmarking.judges import Judged, Outcome
+from qbench.benchmarking.result import Accuracy, Figure, Metric, Row
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice
 from qbench.data.recipes import Recipe
@@ -89,6 +90,84 @@ def test_detection_without_labels(images: Path, tmp_path: Path) -> None:
     assert second.difference.value == pytest.approx(-1 / 3)
 
 
+def classifier(weights: list[list[float]], path: Path) -> Path:
+    """Save a model whose logits are sums of the mean red, green and blue by `weights`."""
+    b = graphs.Builder((1, 3, *SIZE))
+    mean = b.node("Flatten", "flat", b.node("GlobalAveragePool", "mean", b.x))
+    onnx.save(b.model(b.node("MatMul", "y", mean, b.constant("w", np.array(weights, "f4")))), path)
+    return path
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """Nine images, three of them mostly red, three green, three blue."""
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    for index in range(9):
+        bgr = np.full((8, 8, 3), 5 * index, np.uint8)
+        bgr[..., 2 - index % 3] = 250 - 5 * index
+        cv2.imwrite(str(folder / f"{index}.png"), bgr)
+    return folder
+
+
+RGB = [[1.0, 0, 0], [0, 1, 0], [0, 0, 1]]
+NO_BLUE = [[1.0, 0, 0], [0, 1, 0], [0, 0, 0.01]]
+
+
+def figures(accuracy: Accuracy) -> dict[str, Figure]:
+    return {figure.metric: figure for figure in accuracy.others}
+
+
+def logit_powers() -> tuple[float, float]:
+    """Powers over `colours` of the logits of `RGB`, and of what `NO_BLUE` lacks in them."""
+    logits = np.array([[250 - 5 * i if c == i % 3 else 5 * i for c in range(3)] for i in range(9)])
+    return float((logits**2).sum()), float(((0.99 * logits[:, 2]) ** 2).sum())
+
+
+def test_classification_without_labels(colours: Path, tmp_path: Path) -> None:
+    models = [classifier(RGB, tmp_path / "a.onnx"), classifier(NO_BLUE, tmp_path / "b.onnx")]
+    first, second = accuracies(models, LabelledData(DataChoice(colours, Recipe(resize="stretch"))))
+    assert (first.metric, first.value, first.n) == ("top1_agreement", 1, 9)
+    assert figures(first).keys() == {"cosine"}  # equal outputs have no finite SQNR
+    assert second.value == pytest.approx(6 / 9)
+    assert second.ci_low < 6 / 9 < second.ci_high
+    assert second.difference is not None
+    assert second.difference.value == pytest.approx(-3 / 9)
+    others = figures(second)
+    assert others.keys() == {"cosine", "sqnr_db"}
+    assert 0.5 < others["cosine"].value < 1
+    assert others["cosine"].difference is not None
+    assert others["cosine"].difference.high < 0
+    signal, noise = logit_powers()
+    assert others["sqnr_db"].value == pytest.approx(10 * np.log10(signal / noise), rel=1e-4)
+    assert others["sqnr_db"].ci_low < others["sqnr_db"].value < others["sqnr_db"].ci_high
+    assert others["sqnr_db"].difference is None
+
+
+def test_top_5_beside_top_1(colours: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    lines = [f"{index}.png,{(0, 1, 6)[index % 3]}" for index in range(9)]
+    labels.write_text("\n".join(["file,label", *lines]), encoding="utf-8")
+    wide = [[1, 0, 0.5, 0.4, 0.3, 0.2, 0.1], [0, 1, 0, 0, 0, 0, 0], [0.9, 1, 0.8, 0.7, 0.6, 0, 0]]
+    model = classifier(wide, tmp_path / "m.onnx")
+    data = LabelledData(DataChoice(colours, Recipe(resize="stretch")), labels)
+    (found,) = accuracies([model], data)
+    assert (found.metric, found.value) == ("top1", pytest.approx(6 / 9))
+    top5 = figures(found)["top5"]
+    assert top5.value == pytest.approx(6 / 9)  # class 6 is the last of seven
+
+
+def test_embeddings_retrieve(colours: Path, tmp_path: Path) -> None:
+    models = [classifier(RGB, tmp_path / "a.onnx"), classifier(NO_BLUE, tmp_path / "b.onnx")]
+    data = LabelledData(DataChoice(colours, Recipe(resize="stretch")), task="embed")
+    first, second = (figures(accuracy)["retrieval"] for accuracy in accuracies(models, data))
+    assert first.value == 1
+    assert second.value < 1
+    assert second.difference is not None
+    assert second.difference.value == pytest.approx(second.value - 1)
+    assert second.difference.low < second.difference.high
+
+
 def test_embeddings(images: Path, tmp_path: Path) -> None:
     mirrored = Scene(FOUND.boxes[:, ::-1], FOUND.classes, FOUND.scores)
     models = [detector(FOUND, tmp_path / "a.onnx"), detector(mirrored, tmp_path / "b.onnx")]
@@ -152,12 +231,29 @@ def test_an_unknown_task(images: Path) -> None:
         rows_of([Path("unread.onnx")], data)
 
 
-def judged(*names: str, metric: str = "map") -> Judged:
-    accuracy = Accuracy(metric, 0.5, len(names), 0.4, 0.6)  # type: ignore[arg-type]
-    return Judged(accuracy, names, np.zeros(10))
+def judged(*names: str, metric: Metric = "map") -> Judged:
+    return Judged(metric, names, Outcome(0.5, np.linspace(0.4, 0.6, 11)))
 
 
 def test_other_samples_or_another_metric_give_no_difference() -> None:
     assert judged("a", "b").difference(judged("a", "b")) is not None
-    assert judged("a", "b").difference(judged("a", "c")) is None
-    assert judged("a", "b").difference(judged("a", "b", metric="cosine")) is None
+    for other in (judged("a", "c"), judged("a", "b", metric="cosine")):
+        assert judged("a", "b").difference(other) is None
+        assert judged("a", "b").compared(other) == judged("a", "b").accuracy
+
+
+def test_further_figures_have_differences_of_their_own() -> None:
+    right = np.arange(10) < 6
+    top1 = Outcome(0.6, right)
+    better = Judged("top1", tuple("abcdefghij"), top1, {"top5": Outcome(1.0, np.ones(10, bool))})
+    worse = Judged("top1", tuple("abcdefghij"), top1, {"top5": Outcome(0.6, right)})
+    found = worse.compared(better)
+    assert found.difference == Interval(0, 0, 0)
+    (top5,) = found.others
+    assert (top5.metric, top5.value) == ("top5", 0.6)
+    assert (top5.ci_low, top5.ci_high) == (found.ci_low, found.ci_high)
+    assert top5.difference is not None
+    assert top5.difference.value == pytest.approx(-0.4)
+    assert top5.difference.low < -0.4 < top5.difference.high < 0
+    alone = Judged("top1", worse.names, top1)
+    assert worse.compared(alone).others[0].difference is None

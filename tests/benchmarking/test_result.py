@@ -52,7 +52,7 @@ def test_json_has_the_documented_keys() -> None:
     latency = {"median": 2.0, "mad": 0.1, "min": 1.0, "p90": None, "p95": None, "p99": None}
     assert measured["latency_ms"] == latency
     assert measured["ratio"] == {"value": 1.5, "ci_low": 1.4, "ci_high": 1.6, "verdict": "faster"}
-    keys = {"metric", "value", "n", "ci_low", "ci_high", "difference"}
+    keys = {"metric", "value", "n", "ci_low", "ci_high", "difference", "others"}
     assert measured["accuracy"].keys() == keys
     assert broken["error"] == "no driver"
     figures = ["accuracy", "latency_ms", "ratio", "throughput_per_s", "size_bytes", "load_seconds"]
@@ -60,8 +60,8 @@ def test_json_has_the_documented_keys() -> None:
 
 
 def test_seconds_become_milliseconds() -> None:
-    found = latency_from_summary(Summary(0.25, 0.125, 0.5, 1.0))
-    assert found == Latency(250.0, 125.0, 500.0, 1000.0)
+    found = latency_from_summary(Summary(0.25, 0.125, 0.5, 1.0, 2.0, 4.0))
+    assert found == Latency(250.0, 125.0, 500.0, 1000.0, 2000.0, 4000.0)
 
 
 def test_ratio_stands_beside_its_verdict() -> None:

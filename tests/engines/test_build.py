@@ -69,6 +69,15 @@ def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
     assert requests[0].profiles == ()
 
 
+def test_a_notebook_shows_what_was_built(
+    model: Model, requests: Requests, options: EngineOptions
+) -> None:
+    del requests
+    html = build_engine(model, table=graphs.table_of(model), options=options)._repr_html_()
+    for text in ("tensorrt_rtx 1.7", "sm86", "1.50 s", "out/m.int8.engine (6 B)"):
+        assert text in html
+
+
 @pytest.mark.parametrize(
     ("precision", "dtype", "least"),
     [("fp32", "FLOAT", 0), ("fp16", "FLOAT16", 0), ("bf16", "BFLOAT16", 80)],

@@ -8,6 +8,8 @@ from qbench.evaluation.agreement import (
     detections_in_common,
     evaluate,
     output_cosine,
+    same_class,
+    same_embedding,
     score_cosine,
 )
 from qbench.evaluation.detect import DetectOptions
@@ -70,3 +72,59 @@ def test_nan() -> None:
         ModelError, match=r"NaN or infinity for 000\.png; the precision may be too low"
     ):
         evaluate(Oracle(yolo()), Oracle(broken), Views(3), score_cosine(DetectOptions()), threads=1)
+
+
+def rows(*answers: list[float]) -> list[Outputs]:
+    return [[np.array(answer, np.float32)] for answer in answers]
+
+
+def test_classifiers_that_rank_the_same_class_first() -> None:
+    reference = Oracle(rows([3, 1, 0], [0, 2, 1], [0, 1, 4]))
+    other = Oracle(rows([2, 1, 0], [0, 1, 2], [0, 1, 3]))
+    found = same_class(reference, other, Views(3), threads=2)
+    assert found.values.tolist() == [True, False, True]
+    assert found.mean == pytest.approx(2 / 3)
+    assert found.others["cosine"][0] == pytest.approx(7 / np.sqrt(50))
+    assert found.others["powers"].tolist() == [[10, 1], [5, 2], [17, 1]]
+    assert found.names == ("000.png", "001.png", "002.png")
+
+
+def test_equal_logits_have_no_noise() -> None:
+    reference = rows([3, 1, 0], [0, 2, 1])
+    found = same_class(Oracle(reference), Oracle(reference), Views(2), threads=1)
+    assert found.others.keys() == {"cosine"}
+
+
+def test_classes_need_one_row_of_logits() -> None:
+    with pytest.raises(ModelError, match="which is not one row of logits"):
+        same_class(Oracle(yolo()), Oracle(yolo()), Views(3), threads=1)
+
+
+def test_logits_that_are_nan() -> None:
+    reference, broken = rows([3, 1, 0]), rows([3, np.nan, 0])
+    with pytest.raises(ModelError, match=r"holds NaN for 000\.png"):
+        same_class(Oracle(reference), Oracle(broken), Views(1), threads=1)
+
+
+def test_models_of_other_classes() -> None:
+    with pytest.raises(
+        DataError, match=r"outputs of shapes \[1, 3\] and \[1, 2\] cannot be compared"
+    ):
+        same_class(Oracle(rows([3, 1, 0])), Oracle(rows([3, 1])), Views(1), threads=1)
+
+
+def test_the_nearest_image_by_embeddings() -> None:
+    reference = Oracle(rows([1, 0], [1, 0.1], [0, 1], [0.1, 1]))
+    other = Oracle(rows([2, 0], [1, 0.9], [0.1, 2], [1, 1.1]))
+    found = same_embedding(reference, other, Views(4), threads=2)
+    assert found.values[0] == pytest.approx(1)
+    assert found.others["retrieval"].tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "answers", [rows([1, 0], [0, 1]), [[np.ones(65537, np.float32)]] * 3], ids=["few", "large"]
+)
+def test_what_is_not_retrieved(answers: list[Outputs]) -> None:
+    found = same_embedding(Oracle(answers), Oracle(answers), Views(len(answers)), threads=1)
+    assert found.mean == pytest.approx(1)
+    assert not found.others

@@ -13,6 +13,7 @@ from qbench.evaluation.similarity import (
     box_ious,
     cosine,
     detection_agreement,
+    same_neighbours,
     sqnr_db,
     top1_agreement,
 )
@@ -135,3 +136,30 @@ def test_detection_agreement(
     reference: list[tuple[int, ...]], test: list[tuple[int, ...]], expected: float
 ) -> None:
     assert detection_agreement(boxes_of(*reference), boxes_of(*test)) == pytest.approx(expected)
+
+
+def test_neighbours_of_many_rows_are_those_of_the_whole_table() -> None:
+    """More rows than are compared at once."""
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((2500, 4))
+    test = reference + rng.standard_normal(reference.shape) * 0.1
+    nearest = []
+    for table in (reference, test):
+        products = table @ table.T
+        np.fill_diagonal(products, -np.inf)
+        nearest.append(products.argmax(1))
+    found = same_neighbours(reference, test)
+    assert 0 < found.mean() < 1
+    np.testing.assert_array_equal(found, nearest[0] == nearest[1])
+
+
+def test_any_of_equal_neighbours_will_do() -> None:
+    reference = np.array([[1.0, 0], [0.9, 0.1], [0.9, 0.1], [0, 1]])
+    test = reference + np.array([[0, 0], [0, 0], [0.01, 0], [0, 0]])
+    assert same_neighbours(reference, test).all()
+    assert not same_neighbours(reference, test[[0, 1, 3, 2]]).all()
+
+
+def test_neighbours_in_tables_of_other_shapes() -> None:
+    with pytest.raises(DataError, match=r"shapes \[3, 2\] and \[2, 2\] cannot be compared"):
+        same_neighbours(np.ones((3, 2)), np.ones((2, 2)))
