@@ -5,7 +5,9 @@ The calls of the main job are loaded on first use, so that `import qbench` stays
     table = qbench.calibrate("model.onnx", "imgs/", recipe="imagenet")
     quantized = qbench.quantize("model.onnx", target="cpu", table=table)
     engine = qbench.build_engine("model.onnx", precision="int8", table=table)
+    layers = qbench.compare_layers("model.onnx", "model.cpu.onnx", "imgs/")
     result = qbench.benchmark(["model.onnx"], precisions=["fp32", "int8"], table=table)
+    qbench.write_report(result, "report.html")
 """
 
 from importlib import import_module
@@ -15,17 +17,29 @@ if TYPE_CHECKING:
     from qbench.benchmarking.benchmark import benchmark as benchmark
     from qbench.calibration.calibrate import calibrate as calibrate
     from qbench.engines.build import build_engine as build_engine
+    from qbench.evaluation.compare_layers import compare_layers as compare_layers
     from qbench.quantization.quantize import quantize as quantize
+    from qbench.report.write import write_report as write_report
     from qbench.tuning.tune import tune as tune
 
-__all__ = ["benchmark", "build_engine", "calibrate", "quantize", "tune"]
+__all__ = [
+    "benchmark",
+    "build_engine",
+    "calibrate",
+    "compare_layers",
+    "quantize",
+    "tune",
+    "write_report",
+]
 
 _HOMES = {
     "benchmark": "qbench.benchmarking.benchmark",
     "build_engine": "qbench.engines.build",
     "calibrate": "qbench.calibration.calibrate",
+    "compare_layers": "qbench.evaluation.compare_layers",
     "quantize": "qbench.quantization.quantize",
     "tune": "qbench.tuning.tune",
+    "write_report": "qbench.report.write",
 }
 
 

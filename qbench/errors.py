@@ -13,6 +13,7 @@ and exits with the class's ``exit_code``; a library caller catches the class.
     ├── CalibrationError        1  statistics that cannot be gathered, or belong to another model
     ├── QuantizationError       1  a plan that cannot be made or written
     ├── EngineError             1  an engine that cannot be built, read or run
+    ├── WorkerError             1  a process that ended before its work was done
     ├── StorageError            1  a file that cannot be written (disk full, no permission)
     ├── BudgetError             3  an accuracy budget that was not met, or a regression
     ├── InconclusiveError       4  a measurement that does not settle the question
@@ -56,6 +57,10 @@ class QuantizationError(QbenchError):
 
 class EngineError(QbenchError):
     """An engine that cannot be built, read or run."""
+
+
+class WorkerError(QbenchError):
+    """A process that ended before its work was done."""
 
 
 class StorageError(QbenchError):

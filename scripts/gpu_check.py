@@ -55,6 +55,7 @@ CHECKS = {
     "streams": Check(engines.streams, 50),
     "overhead": Check(engines.overhead, 50),
     "phases": Check(engines.phases, 30),
+    "profile": Check(engines.profile, 30),
     "trtexec": Check(trtexec.beside, 60),
 }
 """All checks, in an order in which each finds what it needs of those before it."""
@@ -154,7 +155,6 @@ def run_apart(name: str, seconds: float, asked: Work, *, options: list[str]) -> 
 
 def run_here(name: str, asked: Work) -> None:
     """Run a check in this process; its rows go to their file."""
-    machine.preload()
     path = rows_path(asked, name)
     path.unlink(missing_ok=True)
     CHECKS[name].run(asked, Rows(name, path))

@@ -5,7 +5,7 @@ import pytest
 
 import qbench
 
-HEAVY = ("onnx", "onnx_ir", "onnxruntime", "cv2", "numba", "numpy")
+HEAVY = ("onnx", "onnx_ir", "onnxruntime", "openvino", "pynvml", "cv2", "numba", "numpy")
 
 
 def test_import_loads_nothing_heavy() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from qbench.benchmarking import candidates
-from qbench.benchmarking.clock import Call
-from qbench.benchmarking.schedule import Measurement, OnRound, measure
+from qbench.benchmarking.clock import BlockTimer
+from qbench.benchmarking.schedule import Measurement, OnRound, measure_blocks
 from qbench.benchmarking.settings import Settings
 from qbench.cli.main import run
 
@@ -27,10 +27,10 @@ SHORT = Settings(half_width=0.5, max_seconds=1.0, block_seconds=0.002, warmup_se
 
 
 def measure_shortly(
-    calls: Sequence[Call], settings: Settings, on_round: OnRound | None
+    timers: Sequence[BlockTimer], settings: Settings, on_round: OnRound | None, **_: object
 ) -> Measurement:
     del settings
-    return measure(calls, SHORT, on_round)
+    return measure_blocks(timers, SHORT, on_round)
 
 
 def commands() -> list[tuple[list[str], list[str]]]:
@@ -48,7 +48,7 @@ def test_readme_commands_and_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(candidates, "measure", measure_shortly)
+    monkeypatch.setattr(candidates, "measure_blocks", measure_shortly)
     for words, shown in commands():
         if words[0] == "cd":
             monkeypatch.chdir(words[1])

@@ -43,6 +43,8 @@ class FakeGpu:
         model: onnx.ModelProto,
         profiles: tuple[Mapping[str, Range], ...] = (),
         formats: Mapping[str, str] | None = None,
+        flags: tuple[str, ...] = (),
+        verbosity: str = "DETAILED",
     ) -> Path:
         """Write an engine of `model`, with these profiles of its dynamic inputs."""
         plan = Plan(
@@ -50,8 +52,8 @@ class FakeGpu:
             version=self.module.__version__,
             model=model.SerializeToString(),
             profiles=[dict(profile) for profile in profiles],
-            flags=[],
-            verbosity="DETAILED",
+            flags=list(flags),
+            verbosity=verbosity,
             formats=dict(formats or {}),
         )
         path.write_bytes(to_bytes(plan))
@@ -61,10 +63,10 @@ class FakeGpu:
         self,
         model: onnx.ModelProto,
         profiles: tuple[Mapping[str, Range], ...] = (),
-        formats: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> TensorRtRunner:
-        """Return the runner of an engine, `m.engine`."""
-        engine = self.write_engine(self.folder / "m.engine", model, profiles, formats)
+        """Return the runner of an engine, `m.engine`; for options see `write_engine`."""
+        engine = self.write_engine(self.folder / "m.engine", model, profiles, **options)
         return TensorRtRunner(engine, self.flavour)
 
 

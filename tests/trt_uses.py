@@ -66,6 +66,12 @@ RECEIVERS = {
         "severities": "ILogger.Severity",
     },
     "qbench/runtimes/engine_io.py": {"module": MODULE, "context": "IExecutionContext"},
+    "qbench/runtimes/engine_profile.py": {
+        "module": MODULE,
+        "engine.module": MODULE,
+        "engine.engine": "ICudaEngine",
+        "inspector": "EngineInspector",
+    },
     "qbench/runtimes/execution.py": {
         "context": "IExecutionContext",
         "self._context": "IExecutionContext",
@@ -110,10 +116,12 @@ _IN_ALL = (
     "ICudaEngine.get_tensor_shape",
     "ICudaEngine.num_io_tensors",
     "ICudaEngine.num_optimization_profiles",
+    "ICudaEngine.streamable_weights_size",
     "IExecutionContext.active_optimization_profile",
     "IExecutionContext.execute_async_v3",
     "IExecutionContext.get_tensor_shape",
     "IExecutionContext.infer_shapes",
+    "IExecutionContext.profiler",
     "IExecutionContext.set_input_shape",
     "IExecutionContext.set_optimization_profile_async",
     "IExecutionContext.set_output_allocator",
@@ -130,6 +138,8 @@ _IN_ALL = (
     "INetworkDefinition.num_outputs",
     "IOptimizationProfile.set_shape",
     "IOutputAllocator",
+    "IProfiler",
+    "IProfiler.report_layer_time",
     "IProgressMonitor",
     "IProgressMonitor.phase_finish",
     "IProgressMonitor.phase_start",
@@ -165,6 +175,15 @@ _IN_ALL = (
     "init_libnvinfer_plugins",
 )
 
+# The first spelling of the budget, and what has the second.
+_IN_FIRST = ("ICudaEngine.weight_streaming_budget",)
+_SINCE_10_3 = (
+    "ICudaEngine.device_memory_size_v2",
+    "ICudaEngine.get_weight_streaming_automatic_budget",
+    "ICudaEngine.weight_streaming_budget_v2",
+)
+_SINCE_10_16 = ("EngineStat", "EngineStat.TOTAL_WEIGHTS_SIZE", "ICudaEngine.get_engine_stat")
+
 # Where TensorRT may place INT8 by itself.
 _IN_TEN = ("IBuilderConfig.int8_calibrator", "IBuilderConfig.set_calibration_profile")
 
@@ -175,7 +194,14 @@ _IN_RTX = (
     "IBuilderConfig.set_compute_capability",
 )
 
-USES = {**dict.fromkeys(_IN_ALL, ALL), **dict.fromkeys(_IN_TEN, TEN), **dict.fromkeys(_IN_RTX, RTX)}
+USES = {
+    **dict.fromkeys(_IN_ALL, ALL),
+    **dict.fromkeys(_IN_TEN, TEN),
+    **dict.fromkeys(_IN_RTX, RTX),
+    **dict.fromkeys(_IN_FIRST, ALL[:1]),
+    **dict.fromkeys(_SINCE_10_3, ALL[1:]),
+    **dict.fromkeys(_SINCE_10_16, ALL[ALL.index("10.16") :]),
+}
 """The versions in which each member is used."""
 
 UNSEEN = {

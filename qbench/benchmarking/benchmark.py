@@ -1,24 +1,21 @@
 """`qbench.benchmark`: what each precision costs in accuracy and buys in latency."""
 
 import tempfile
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from qbench.benchmarking.candidates import Bench
-from qbench.benchmarking.candidates import Options as Options
-from qbench.benchmarking.given_engines import engine_source, engine_table, engine_variant, is_engine
+from qbench.benchmarking.given_engines import engine_source, is_engine
 from qbench.benchmarking.judges import TASKS
+from qbench.benchmarking.matrix import Asked, Job, jobs_of_engine, jobs_of_model
+from qbench.benchmarking.options import Options as Options
 from qbench.benchmarking.result import RunResult
-from qbench.benchmarking.subject import EngineSubject, Feed, ModelSubject
+from qbench.benchmarking.subject import Feed
 from qbench.benchmarking.subject import LabelledData as LabelledData
-from qbench.benchmarking.variants import PRECISIONS, VariantMaker, has_its_precision
+from qbench.benchmarking.variants import PRECISIONS, PROVIDERS
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import UsageError
 from qbench.model.load import Model, load
-from qbench.quantization.options import NEED_TABLE
-from qbench.quantization.quantize import resolve_table
-from qbench.runtimes.ort_providers import PROVIDERS
 
 
 def benchmark(
@@ -32,14 +29,15 @@ def benchmark(
 ) -> RunResult:
     """Measure accuracy and latency of every model in every precision on every provider.
 
-    Latency is one call at a time on one sample, in paired rounds of random order; the first row
-    that runs is the baseline of all ratios. What cannot run here becomes a row with the reason.
+    The options add batch sizes, threads and streams to the matrix. Candidates are timed in paired
+    rounds of random order; the first row that runs is the baseline of all ratios. What cannot run
+    here becomes a row with the reason.
 
     Args:
         models: ONNX files and engines of `build_engine`. Engines, and a model that is quantized
             already, are measured as they are; an engine in the TensorRT of its manifest.
         precisions: Of `variants.PRECISIONS`; made on the way.
-        providers: Keys of `runtimes.ort_providers.PROVIDERS`.
+        providers: Of `variants.PROVIDERS`.
         table: Calibration table for `int8` and `fp8`; None looks in `calibration/` by the model's
             hash.
         images: Labelled images; None measures no accuracy.
@@ -61,27 +59,22 @@ def benchmark(
     elif options.simulate:
         raise UsageError("simulation judges accuracy; add labelled images with --data and --task")
     reference = _reference(paths)
-    asked = _Asked(precisions, providers, table, Feed(images, reference, options.image_size))
+    feed = Feed(images, reference, options.image_size)
+    asked = Asked(precisions, providers, table, feed, options)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder, Bench(options) as bench:
-        for number, path in enumerate(paths):
-            options.on_step(f"preparing {path}")
-            if is_engine(path):
-                _add_engine(bench, path, asked)
-            else:
-                place = Path(folder) / str(number)
-                place.mkdir()
-                _add_model(bench, path, place, asked)
-        return bench.run()
+        return bench.run(list(_jobs(paths, Path(folder), asked)))
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What to make of every model."""
-
-    precisions: Sequence[str]
-    providers: Sequence[str]
-    table: CalibrationTable | Path | None
-    feed: Feed
+def _jobs(paths: Sequence[Path], folder: Path, asked: Asked) -> Iterator[Job]:
+    for number, path in enumerate(paths):
+        asked.options.on_step(f"preparing {path}")
+        if is_engine(path):
+            yield from jobs_of_engine(path, asked)
+            continue
+        reference, place = asked.feed.reference, folder / str(number)
+        place.mkdir()
+        known = reference if reference is not None and reference.path == path else None
+        yield from jobs_of_model(known or load(path), place, asked)
 
 
 def _reference(paths: Sequence[Path]) -> Model | None:
@@ -92,32 +85,9 @@ def _reference(paths: Sequence[Path]) -> Model | None:
     return engine_source(paths[0]) if paths else None
 
 
-def _add_model(bench: Bench, path: Path, place: Path, asked: _Asked) -> None:
-    reference = asked.feed.reference
-    model = reference if reference is not None and reference.path == path else load(path)
-    table = _table(model, asked.table) if NEED_TABLE.intersection(asked.precisions) else None
-    subject = ModelSubject(model, table, asked.feed)
-    maker = VariantMaker(model, table, place)
-    for variant in maker.timed(asked.precisions, asked.providers):
-        bench.add(variant, subject)
-    if bench.options.simulate:
-        for variant in maker.simulated():
-            bench.add(variant, subject)
-
-
-def _add_engine(bench: Bench, path: Path, asked: _Asked) -> None:
-    variant, manifest = engine_variant(path)
-    table = None if manifest is None else engine_table(manifest, asked.table)
-    bench.add(variant, EngineSubject(path, table, asked.feed))
-
-
 def _check_words(what: str, given: Sequence[str], known: Collection[str]) -> None:
     if not given:
         raise UsageError(f"no {what} to measure; choose from {', '.join(known)}")
     for word in given:
         if word not in known:
             raise UsageError(f"unknown {what} {word!r}; choose from {', '.join(known)}")
-
-
-def _table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable | None:
-    return None if has_its_precision(model) else resolve_table(model, table)

@@ -28,7 +28,14 @@ def engine_variant(path: Path) -> tuple[Variant, EngineManifest | None]:
         return Variant(path.name, "unknown", "engine", None, problem=error), None
     flavour = manifest.flavour
     provider = PROVIDERS.get(flavour, flavour)
-    variant = Variant(path.name, manifest.precision, provider, path, flavour=flavour)
+    variant = Variant(
+        path.name,
+        manifest.precision,
+        provider,
+        path,
+        flavour=flavour,
+        build_seconds=manifest.seconds,
+    )
     if not path.is_file():
         gone = EngineError(f"no engine {path}; build it again with `qbench build-trt`")
         return replace(variant, path=None, problem=gone), manifest

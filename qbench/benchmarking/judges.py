@@ -1,11 +1,14 @@
 """What accuracy means for each task, and how much a model's differs from another's."""
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from msgspec.structs import replace as replace_fields
@@ -27,10 +30,12 @@ from qbench.errors import UsageError
 from qbench.evaluation import agreement, classify, detect, segment
 from qbench.evaluation.agreement import Comparison
 from qbench.evaluation.similarity import decibels
-from qbench.model.load import Model
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import open_graph
+from qbench.runtimes.ort import OrtRunner, open_graph
+
+if TYPE_CHECKING:
+    from qbench.model.load import Model  # which loads the graph library, and that takes seconds
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +53,7 @@ class Material:
         recipe: How they were prepared; None for arrays.
         labels: Where their labels are; None where the task needs none, or finds them by itself.
         decoder: How boxes are read; see `evaluation.decoders`.
-        reference: The float model that is agreed with where there are no labels; None where only
+        reference: The float model, or its file, that is agreed with without labels; None where only
             engines are judged and their model is gone.
     """
 
@@ -57,7 +62,7 @@ class Material:
     recipe: Recipe | None
     labels: Path | None
     decoder: str
-    reference: Model | None
+    reference: Model | Path | None
 
     @property
     def names(self) -> list[str]:
@@ -75,6 +80,10 @@ class Material:
                 "without labels an engine is compared with its float model, which is gone or "
                 "changed; name an .onnx file before it, or give --labels"
             )
+        if isinstance(self.reference, Path):
+            from qbench.model.load import load  # takes seconds to import, and labels do without
+
+            return load(self.reference)
         return self.reference
 
 
@@ -98,7 +107,7 @@ class Outcome:
             return proportion_interval(int(self.drawn.sum()), self.drawn.size)
         return resampled_interval(self.value, self.drawn)
 
-    def minus(self, other: "Outcome") -> Interval:
+    def minus(self, other: Outcome) -> Interval:
         """Return how much higher it is than another over the same samples, bootstrapped."""
         if self.drawn.dtype == np.bool_:
             return paired_difference(self.drawn, other.drawn, _SEED)
@@ -114,12 +123,15 @@ class Judged:
         names: The samples that were judged.
         outcome: The accuracy.
         others: Further figures by metric.
+        decoder: What read its boxes, and should read those of the same model in other precisions;
+            None but for `detect`.
     """
 
     metric: Metric
     names: tuple[str, ...]
     outcome: Outcome
     others: Mapping[FurtherMetric, Outcome] = field(default_factory=dict)
+    decoder: str | None = None
 
     @property
     def accuracy(self) -> Accuracy:
@@ -130,7 +142,7 @@ class Judged:
         value, low, high = _ends(self.outcome.interval)
         return Accuracy(self.metric, value, len(self.names), low, high, others=others)
 
-    def difference(self, baseline: "Judged") -> Interval | None:
+    def difference(self, baseline: Judged) -> Interval | None:
         """Return how much higher the accuracy is than the baseline's, bootstrapped over samples.
 
         None where the two were judged on other samples, or by another metric.
@@ -139,7 +151,7 @@ class Judged:
             return None
         return self.outcome.minus(baseline.outcome)
 
-    def compared(self, baseline: "Judged") -> Accuracy:
+    def compared(self, baseline: Judged) -> Accuracy:
         """Return the accuracy with the differences of all figures to the baseline's."""
         if not self._compares_with(baseline):
             return self.accuracy
@@ -150,10 +162,10 @@ class Judged:
         change = self.difference(baseline)
         return replace_fields(self.accuracy, difference=change, others=others)
 
-    def _compares_with(self, other: "Judged") -> bool:
+    def _compares_with(self, other: Judged) -> bool:
         return (self.metric, self.names) == (other.metric, other.names)
 
-    def _change(self, metric: FurtherMetric, baseline: "Judged") -> Interval | None:
+    def _change(self, metric: FurtherMetric, baseline: Judged) -> Interval | None:
         other = baseline.others.get(metric)
         return self.others[metric].minus(other) if other else None
 
@@ -198,7 +210,8 @@ class DetectJudge:
         """Return mAP; the decoder that fits the first model reads all of them."""
         found = detect.evaluate(runner, self._source, self._labels, self._options, usable_cores())
         self._options = replace(self._options, decoder=found.decoder)
-        return Judged("map", found.names, Outcome(found.map, found.resampled(_DRAWS, _SEED)))
+        outcome = Outcome(found.map, found.resampled(_DRAWS, _SEED))
+        return Judged("map", found.names, outcome, decoder=found.decoder)
 
 
 class SegmentJudge:
@@ -225,8 +238,12 @@ class AgreementJudge:
     def __init__(self, material: Material, metric: Metric, compare: Comparison) -> None:
         reference = material.float_model()
         reference.check_float()
-        self._source, self._metric, self._compare = material.source, metric, compare
-        self._reference = open_graph(reference.ir)
+        self._model, self._source = reference.ir, material.source
+        self._metric, self._compare = metric, compare
+
+    @cached_property
+    def _reference(self) -> OrtRunner:
+        return open_graph(self._model)
 
     def judge(self, runner: Runner) -> Judged:
         """Return the mean agreement."""

@@ -10,9 +10,13 @@ from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_interval
+from qbench.runtimes.base import OperatorTime as OperatorTime
 
 Metric = Literal["top1", "map", "miou", "agreement", "top1_agreement", "cosine"]
 FurtherMetric = Literal["top5", "cosine", "sqnr_db", "retrieval"]
+
+UNTRUSTED = "untrusted: two identical candidates differed by more than 1 %"
+"""The note of rows that were timed while the machine was not steady."""
 
 Mode = Literal["latency", "throughput", "paced"]
 """One call after the other; as many as `streams` allows; or started by a clock, done or not."""
@@ -78,36 +82,31 @@ class Ratio(msgspec.Struct, frozen=True):
     verdict: Verdict
 
 
-class OperatorTime(msgspec.Struct, frozen=True):
-    """What one kind of operator takes of a row's time.
-
-    Attributes:
-        operator: As the runtime names it after its optimization, such as `QLinearConv`.
-        type: What it computes in, such as `int8`; None where the runtime does not tell.
-        share: Of the time of all operators, 0 to 1.
-    """
-
-    operator: str
-    type: str | None
-    share: float
-
-
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One model in one precision on one provider. A row that could not run has only an `error`.
 
     Attributes:
+        sha256: Of the original model's file, or of the engine's.
         batch: Images per call.
         threads: Intra-op threads; 0 leaves them to the runtime.
         streams: Calls in flight.
         mode: How calls follow each other; see `Mode`.
-        throughput_per_s: Images per second, in the row's mode.
+        rate: Calls that are started per second in mode `paced`, None in the others.
+        latency_ms: Of single calls: in mode `throughput` while others are in flight, in mode
+            `paced` from the intended start, so that waiting for the call before counts.
+        ratio: Of the median latencies, or of the throughputs in that mode.
+        throughput_per_s: Images per second, in the row's mode; None in mode `paced`.
+        missed_share: Share of calls that were not done when the next was due, in mode `paced`.
         size_bytes: The model's file and its side files.
-        peak_rss_bytes: Peak of the whole process when the row was measured.
+        peak_rss_bytes: Peak up to the first calls and without the judging, of a process that held
+            this candidate alone, Python included; of candidates that share a process, the peak of
+            all so far.
         device_memory_bytes: Memory on the GPU, None where there is none or it does not tell.
         build_seconds: Making the variant or the engine, None where it was given.
         load_seconds: Loading, optimization included.
         first_inference_seconds: The first call after loading.
         voided_rounds: Rounds that were thrown away because the GPU was disturbed.
+        provider_options: What the provider was told.
         profile: What takes its time, largest first; empty unless asked for.
         float_nodes: Nodes that quantization left float, and why.
         error: Why the row could not run, one line.
@@ -117,14 +116,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     precision: str
     provider: str
+    sha256: str | None = None
     batch: int = 1
     threads: int = 0
     streams: int = 1
     mode: Mode = "latency"
+    rate: float | None = None
     accuracy: Accuracy | None = None
     latency_ms: Latency | None = None
     ratio: Ratio | None = None
     throughput_per_s: float | None = None
+    missed_share: float | None = None
     size_bytes: int | None = None
     peak_rss_bytes: int | None = None
     device_memory_bytes: int | None = None
@@ -132,6 +134,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     load_seconds: float | None = None
     first_inference_seconds: float | None = None
     voided_rounds: int = 0
+    provider_options: dict[str, str] = {}
     profile: tuple[OperatorTime, ...] = ()
     float_nodes: dict[str, str] = {}
     error: str | None = None
@@ -142,9 +145,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """All rows of a benchmark.
 
     Attributes:
-        control: Speed-up between two blocks of the same candidate, which should be 1; None where
-            nothing was timed.
-        trusted: False where the control's interval lies wholly beyond 1 %.
+        control: Speed-up between two blocks of the same candidate, which should be 1: of all
+            groups of candidates, the one farthest from it. None where nothing was timed.
+        trusted: False where a control's interval lies wholly beyond 1 %.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -154,11 +157,18 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     control: Interval | None = None
     trusted: bool = True
 
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        from qbench.benchmarking.html_table import result_html
+
+        return result_html(self)
+
 
 def latency_from_summary(summary: Summary) -> Latency:
     """Return `summary`, which is in seconds, in milliseconds."""
-    p90 = None if summary.p90 is None else summary.p90 * 1e3
-    return Latency(summary.median * 1e3, summary.mad * 1e3, summary.min * 1e3, p90)
+    tails = (summary.p90, summary.p95, summary.p99)
+    p90, p95, p99 = (None if seconds is None else seconds * 1e3 for seconds in tails)
+    return Latency(summary.median * 1e3, summary.mad * 1e3, summary.min * 1e3, p90, p95, p99)
 
 
 def ratio_from_interval(interval: Interval, verdict: Verdict) -> Ratio:

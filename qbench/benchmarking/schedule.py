@@ -10,17 +10,17 @@ each round draws its order anew. Two more rules keep the neighbours in time from
 - One call that is not timed leads into each block, and refills the caches that another model used.
 """
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.clock import Call, Clock, calls_per_block, calls_to_fill, time_block
+from qbench.benchmarking.clock import BlockTimer, Call, CallTimer, Clock
+from qbench.benchmarking.rounds import Disturbed, Round, Voids, Watch, run_rounds
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import (
     FEWEST_ROUNDS,
@@ -32,15 +32,12 @@ from qbench.benchmarking.stats import (
     ratio_interval,
     verdict,
 )
+from qbench.benchmarking.warmup import warm_up
 from qbench.errors import UsageError
-
-logger = logging.getLogger(__name__)
 
 OnRound = Callable[[int, float], None]
 """Called after each round with the rounds done, and the widest half-width known so far (or inf)."""
 
-_WARM_WINDOWS = 3
-_WARM_AGREEMENT = 0.02
 _LOOK_GROWTH = 1.25
 _LOOKS_TO_STOP = 2
 
@@ -51,31 +48,38 @@ class Measurement:
 
     Attributes:
         samples: Seconds of every timed call, an array [calls] per candidate.
-        block_medians: Median seconds per call of each block, [rounds, candidates, 2].
+        figures: Seconds per call of each block that candidates are compared by, [rounds,
+            candidates, 2]; the median of the calls, or what the mode has in its place.
         orders: Lanes in the order in which each round ran them, [rounds, 2 * candidates].
         block_calls: Calls in a block, per candidate.
         unsettled: For each candidate, whether its warm-up was capped before its timings agreed.
         seconds: Time that the rounds took, warm-up excluded.
         settings: The settings measured with.
+        voided: For each candidate, how many rounds were thrown away because one of its blocks was
+            disturbed.
+        disturbance: What disturbed so many rounds that the measurement was given up; None where it
+            was not.
     """
 
     samples: tuple[NDArray[np.float64], ...]
-    block_medians: NDArray[np.float64]
+    figures: NDArray[np.float64]
     orders: NDArray[np.int64]
     block_calls: tuple[int, ...]
     unsettled: tuple[bool, ...]
     seconds: float
     settings: Settings
+    voided: tuple[int, ...] = ()
+    disturbance: str | None = None
 
     @cached_property
     def ratios(self) -> tuple[Interval, ...]:
         """Each candidate's speed-up over the first, whose own is 1 by definition."""
-        return candidate_ratios(self.block_medians, self.settings.seed)
+        return candidate_ratios(self.figures, self.settings.seed)
 
     @cached_property
     def control(self) -> Interval:
         """The speed-up between the blocks of one candidate: 1, but for the measurement's error."""
-        return control_ratio(self.block_medians, self.settings.seed)
+        return control_ratio(self.figures, self.settings.seed)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -86,7 +90,7 @@ class Measurement:
     @property
     def reached(self) -> bool:
         """Whether every interval, the control's too, is as narrow as the settings ask."""
-        return widest(self.block_medians, self.settings.seed) <= self.settings.half_width
+        return widest(self.figures, self.settings.seed) <= self.settings.half_width
 
     @property
     def trusted(self) -> bool:
@@ -100,119 +104,87 @@ def measure(
     on_round: OnRound | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> Measurement:
-    """Time `calls` against the first of them.
+    """Time `calls` in this process, one after the other, against the first of them.
+
+    See `measure_blocks`.
+    """
+    timers = [CallTimer(call, clock) for call in calls]
+    return measure_blocks(timers, settings, on_round, clock=clock)
+
+
+def measure_blocks(
+    timers: Sequence[BlockTimer],
+    settings: Settings,
+    on_round: OnRound | None = None,
+    *,
+    watch: Watch | None = None,
+    clock: Clock = time.perf_counter_ns,
+) -> Measurement:
+    """Time candidates against the first of them.
 
     Args:
-        calls: One bound call per candidate, the baseline first.
+        timers: What runs each candidate, the baseline first.
         settings: When to stop; `MODES` holds the usual ones.
         on_round: Told after each round how far the measurement is.
+        watch: Tells which blocks were disturbed; their rounds are voided, and run again.
         clock: Nanoseconds, monotonic.
 
     Raises:
-        UsageError: There are no calls.
+        UsageError: There is nothing to time.
+        InconclusiveError: So many rounds were disturbed that those left hold no interval.
     """
-    if not calls:
+    if not timers:
         raise UsageError("nothing to measure; name at least one model")
-    warmed = [warm_up(call, settings, clock) for call in calls]
+    warmed = [warm_up(timer, settings, clock) for timer in timers]
     block_calls = tuple(warm.block_calls for warm in warmed)
-    stop = _StopRule(settings)
-    rounds: list[_Round] = []
+    stop, voids = _StopRule(settings), Voids(len(timers))
+    rounds: list[Round] = []
     started = clock()
-    for timed in _rounds(calls, block_calls, settings.seed, clock):
+    for timed in run_rounds(timers, block_calls, settings.seed, watch):
+        if isinstance(timed, Disturbed):
+            voids.add(timed)
+            if voids.are_too_many(rounds):
+                break
+            continue
         rounds.append(timed)
-        seconds = (clock() - started) * 1e-9
-        done = stop.is_done(rounds, seconds)
+        done = stop.is_done(rounds, (clock() - started) * 1e-9)
         if on_round is not None:
             on_round(len(rounds), stop.half_width)
         if done:
             break
     return Measurement(
         samples=tuple(map(np.concatenate, zip(*(timed.samples for timed in rounds), strict=True))),
-        block_medians=np.array([timed.medians for timed in rounds]),
+        figures=np.array([timed.figures for timed in rounds]),
         orders=np.array([timed.order for timed in rounds]),
         block_calls=block_calls,
         unsettled=tuple(warm.unsettled for warm in warmed),
-        seconds=seconds,
+        seconds=(clock() - started) * 1e-9,
         settings=settings,
+        voided=tuple(voids.counts),
+        disturbance=voids.given_up,
     )
 
 
-@dataclass(frozen=True)
-class Warmup:
-    """Calls that fill a block once the call is warm, and whether it never became steady."""
-
-    block_calls: int
-    unsettled: bool
-
-
-def warm_up(call: Call, settings: Settings, clock: Clock = time.perf_counter_ns) -> Warmup:
-    """Run blocks of `call` until the medians of the last three agree within 2 %, or the cap."""
-    started = clock()
-    calls = calls_per_block(call, settings.block_seconds, clock)
-    medians: list[float] = []
-    while True:
-        samples = time_block(call, calls, clock)
-        calls = calls_to_fill(samples, settings.block_seconds)
-        medians.append(float(np.median(samples)))
-        if len(medians) < _WARM_WINDOWS:
-            continue
-        last = medians[-_WARM_WINDOWS:]
-        if max(last) <= (1 + _WARM_AGREEMENT) * min(last):
-            return Warmup(calls, unsettled=False)
-        if (clock() - started) * 1e-9 >= settings.warmup_seconds:
-            logger.info("warm-up stopped after %d windows that still differ", len(medians))
-            return Warmup(calls, unsettled=True)
-
-
-def candidate_ratios(block_medians: NDArray[np.float64], seed: int) -> tuple[Interval, ...]:
+def candidate_ratios(figures: NDArray[np.float64], seed: int) -> tuple[Interval, ...]:
     """Return each candidate's speed-up over the first, from [rounds, candidates, 2]."""
-    logs = np.log(block_medians).mean(axis=2)
+    logs = np.log(figures).mean(axis=2)
     others = (ratio_interval(logs[:, 0] - log, seed) for log in logs.T[1:])
     return (Interval(1.0, 1.0, 1.0), *others)
 
 
-def control_ratio(block_medians: NDArray[np.float64], seed: int) -> Interval:
+def control_ratio(figures: NDArray[np.float64], seed: int) -> Interval:
     """Return the speed-up of second blocks over first blocks, over all candidates.
 
     From [rounds, candidates, 2]. Which block of a candidate counts as the first is random.
     """
-    logs = np.log(block_medians).mean(axis=1)
+    logs = np.log(figures).mean(axis=1)
     return ratio_interval(logs[:, 0] - logs[:, 1], seed)
 
 
-def widest(block_medians: NDArray[np.float64], seed: int) -> float:
+def widest(figures: NDArray[np.float64], seed: int) -> float:
     """Return the largest half-width of all ratios and of the control."""
-    ratios = (*candidate_ratios(block_medians, seed), control_ratio(block_medians, seed))
+    ratios = (*candidate_ratios(figures, seed), control_ratio(figures, seed))
     return max(half_width(ratio) for ratio in ratios)
-
-
-@dataclass(frozen=True)
-class _Round:
-    """Samples and block medians per candidate, and the order of the lanes."""
-
-    samples: tuple[NDArray[np.float64], ...]
-    medians: NDArray[np.float64]
-    order: NDArray[np.int64]
-
-
-def _rounds(
-    calls: Sequence[Call], block_calls: Sequence[int], seed: int, clock: Clock
-) -> Iterator[_Round]:
-    """Yield rounds without end, each with two blocks per candidate in an order of its own."""
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(2 * len(calls))
-        blocks: dict[int, NDArray[np.float64]] = {}
-        for lane in map(int, order):
-            call = calls[lane // 2]
-            call()
-            blocks[lane] = time_block(call, block_calls[lane // 2], clock)
-        pairs = [(blocks[lane], blocks[lane + 1]) for lane in range(0, len(blocks), 2)]
-        yield _Round(
-            tuple(map(np.concatenate, pairs)),
-            np.array([np.median(pair, axis=1) for pair in pairs]),
-            order,
-        )
 
 
 class _StopRule:
@@ -230,16 +202,16 @@ class _StopRule:
         self._narrow_looks = 0
         self.half_width = math.inf
 
-    def is_done(self, rounds: Sequence[_Round], seconds: float) -> bool:
+    def is_done(self, rounds: Sequence[Round], seconds: float) -> bool:
         """Judge after a round, given all rounds so far and the seconds they took."""
         if len(rounds) == self._next_look:
             self._look(rounds)
         capped = len(rounds) >= self._settings.max_rounds or seconds >= self._settings.max_seconds
         return self._narrow_looks >= _LOOKS_TO_STOP or (capped and len(rounds) >= FEWEST_ROUNDS)
 
-    def _look(self, rounds: Sequence[_Round]) -> None:
-        medians = np.array([timed.medians for timed in rounds])
-        self.half_width = widest(medians, self._settings.seed)
+    def _look(self, rounds: Sequence[Round]) -> None:
+        figures = np.array([timed.figures for timed in rounds])
+        self.half_width = widest(figures, self._settings.seed)
         narrow = self.half_width <= self._settings.half_width
         self._narrow_looks = self._narrow_looks + 1 if narrow else 0
         self._next_look = math.ceil(_LOOK_GROWTH * len(rounds))

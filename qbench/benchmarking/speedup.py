@@ -1,6 +1,7 @@
 """Whether INT8 pays on this CPU, and why not where it does not."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from qbench.benchmarking.schedule import measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
 from qbench.quantization.encodings import INTEGER_PREFIXES
+from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.profile import time_shares
+from qbench.runtimes.ort import OrtRunner, profile_file
 
 GLANCE = Settings(half_width=0.05, max_seconds=2.0, warmup_seconds=0.3)
 """Enough to tell faster from slower; `qbench bench` measures."""
@@ -86,7 +87,11 @@ def slow_parts(
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
-    shares = time_shares(quantized, feeds, threads=threads)
+    return reasons_of(by_operator(profile_file(quantized, feeds, threads=threads)))
+
+
+def reasons_of(shares: Mapping[str, float]) -> tuple[str, ...]:
+    """Return what `slow_parts` does, from the share of time that each operator takes."""
     spent = {
         cause: sum(shares.get(operator, 0.0) for operator in operators)
         for cause, operators in _CAUSES.items()
@@ -101,3 +106,11 @@ def slow_parts(
     if not adds_in_32_bits(read_cpuinfo()):
         lines.append("this CPU has no VNNI, so its integer products are little faster than float")
     return tuple(lines)
+
+
+def by_operator(profile: Iterable[OperatorTime]) -> dict[str, float]:
+    """Return the share of time that each operator takes, of whatever type, largest first."""
+    found: dict[str, float] = defaultdict(float)
+    for part in profile:
+        found[part.operator] += part.share
+    return dict(sorted(found.items(), key=lambda item: -item[1]))

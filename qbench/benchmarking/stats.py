@@ -24,7 +24,11 @@ MARGIN = 0.01
 _PERCENTILES = (0.025, 0.975)
 _RESAMPLES = 10_000
 _Z95 = 1.959963984540054
-_FEWEST_FOR_P90 = 64
+
+_FEWEST_FOR = {0.9: 64, 0.95: 130, 0.99: 662}
+"""The fewest samples for a percentile: at least two of them then lie beyond it in 99 % of cases,
+so that no single outlier is given out as the tail. It is the smallest n for which a binomial draw
+of n with the tail's share is 0 or 1 with a probability below 1 %."""
 
 
 class Interval(msgspec.Struct, frozen=True, rename={"low": "ci_low", "high": "ci_high"}):
@@ -38,13 +42,15 @@ class Interval(msgspec.Struct, frozen=True, rename={"low": "ci_low", "high": "ci
 class Summary(msgspec.Struct, frozen=True):
     """Seconds per call. `mad` is the median absolute deviation from the median, unscaled.
 
-    `p90` is None where there are too few samples to tell.
+    A percentile is None where there are too few samples to tell.
     """
 
     median: float
     mad: float
     min: float
     p90: float | None
+    p95: float | None = None
+    p99: float | None = None
 
 
 def summary(samples: NDArray[np.float64]) -> Summary:
@@ -60,8 +66,14 @@ def summary(samples: NDArray[np.float64]) -> Summary:
         median=median,
         mad=float(np.median(np.abs(samples - median))),
         min=float(samples.min()),
-        p90=float(np.quantile(samples, 0.9)) if samples.size >= _FEWEST_FOR_P90 else None,
+        p90=_percentile(samples, 0.9),
+        p95=_percentile(samples, 0.95),
+        p99=_percentile(samples, 0.99),
     )
+
+
+def _percentile(samples: NDArray[np.float64], share: float) -> float | None:
+    return float(np.quantile(samples, share)) if samples.size >= _FEWEST_FOR[share] else None
 
 
 def ratio_interval(log_ratios: NDArray[np.float64], seed: int) -> Interval:

@@ -1,26 +1,39 @@
-"""The candidates of a benchmark: each model in each precision on each provider, as files."""
+"""The variants of a model: each precision on each provider, as files that are made when needed."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx_ir as ir
 
 from qbench.calibration.table import CalibrationTable
-from qbench.errors import QbenchError, QuantizationError, UsageError
+from qbench.errors import (
+    CalibrationError,
+    ModelError,
+    QbenchError,
+    QuantizationError,
+    UsageError,
+)
 from qbench.model.load import Model, size_on_disk
 from qbench.placement.targets import TARGETS
 from qbench.quantization import options
 from qbench.quantization.quantize import quantize
+from qbench.runtimes import openvino, ort_providers
 
 PRECISIONS = ("fp32", *options.PRECISIONS)
 """Precisions that a variant can be made in."""
+
+PROVIDERS = (*ort_providers.PROVIDERS, openvino.PROVIDER)
+"""Where a variant can run: ONNX Runtime's providers, and OpenVINO with a runtime of its own."""
 
 PLACEMENT_OF_PROVIDER = {
     "cpu": "cpu",
     "cuda": "tensorrt",
     "tensorrt": "tensorrt",
     "rtx": "tensorrt",
+    "openvino": "cpu",
 }
 """Whose placement rules an INT8 variant for a provider follows."""
 
@@ -42,20 +55,39 @@ _NOTES = {
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
+_SIMULATED = " (simulated)"
+
+
+class Slot(NamedTuple):
+    """A variant to be.
+
+    Attributes:
+        precision: One of `PRECISIONS`, or `as given` for a model that was converted before.
+        provider: Where to run it; of a simulated one the target, such as `cpu (simulated)`.
+        simulated: Judged with exact arithmetic, and not timed.
+    """
+
+    precision: str
+    provider: str
+    simulated: bool = False
+
+
 @dataclass(frozen=True)
 class Variant:
-    """One row to be.
+    """A model in one precision for one provider.
 
     Attributes:
         name: The model's file, or the engine's.
-        precision: One of `PRECISIONS`, or `as given` for a model that was converted before.
-        provider: Where to run it; for a simulated variant, the target whose arithmetic is meant.
+        precision: As in `Slot`.
+        provider: As in `Slot`.
         path: The file to run; None where it cannot be made.
-        simulated: Evaluate Q/DQ with exact arithmetic; such a variant is not timed.
+        simulated: As in `Slot`.
         notes: What a reader must know.
         problem: Why the file cannot be made or read.
         flavour: The TensorRT that an engine runs in; None for ONNX files.
         arithmetic: The types that the file asks for, where `precision` does not tell.
+        build_seconds: Making the file; None where it was given.
+        float_nodes: Nodes that quantization left float, and why.
     """
 
     name: str
@@ -67,6 +99,8 @@ class Variant:
     problem: QbenchError | None = None
     flavour: str | None = None
     arithmetic: str | None = None
+    build_seconds: float | None = None
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int | None:
@@ -76,76 +110,90 @@ class Variant:
         return size_on_disk(self.path) if self.flavour is None else self.path.stat().st_size
 
 
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    build_seconds: float | None = None
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
+
+
 class VariantMaker:
     """Makes variants of one model in a folder, each file once."""
 
     def __init__(self, model: Model, table: CalibrationTable | None, folder: Path) -> None:
-        self._model = model
+        """Look at the model.
+
+        Raises:
+            UsageError: It has no file.
+        """
+        if model.path is None:
+            raise UsageError("a model in memory cannot be timed; save it first")
+        self._model, self._given = model, _File(model.path)
         self._table = table
         self._folder = folder
-        self._files: dict[tuple[str, str], Path] = {}
-        self._name = model.path.name if model.path else "in memory"
+        self._files: dict[tuple[str, str], _File] = {}
+        self.name = model.path.name
 
-    def timed(self, precisions: Sequence[str], providers: Sequence[str]) -> list[Variant]:
-        """Return a variant for every precision on every provider."""
+    def timed(self, precisions: Sequence[str], providers: Sequence[str]) -> list[Slot]:
+        """Return a slot for every precision on every provider."""
         if has_its_precision(self._model):
-            return [self._variant("as given", provider) for provider in providers]
-        return [self._variant(p, provider) for p in precisions for provider in providers]
+            return [Slot("as given", provider) for provider in providers]
+        return [Slot(precision, provider) for precision in precisions for provider in providers]
 
-    def simulated(self) -> list[Variant]:
-        """Return the INT8 variant of every target, for exact arithmetic."""
+    def simulated(self) -> list[Slot]:
+        """Return a slot for INT8 as every target computes it, with exact arithmetic."""
         if has_its_precision(self._model):
-            return [Variant(self._name, "as given", "simulated", self._given(), simulated=True)]
-        return [
-            Variant(
-                self._name,
-                "int8",
-                f"{target} (simulated)",
-                self._file("int8", target),
-                simulated=True,
-            )
-            for target in TARGETS
-        ]
+            return [Slot("as given", "simulated", simulated=True)]
+        return [Slot("int8", f"{target}{_SIMULATED}", simulated=True) for target in TARGETS]
 
-    def _variant(self, precision: str, provider: str) -> Variant:
-        placement = PLACEMENT_OF_PROVIDER.get(provider, "tensorrt")
-        target = _ONLY_TARGET.get(precision, placement)
-        note = _NOTES.get((precision, provider))
+    def make(self, slot: Slot) -> Variant:
+        """Return a variant; what cannot be made has the reason in place of a file."""
+        note = _NOTES.get((slot.precision, slot.provider))
         notes = (note,) if note else ()
         try:
-            path = self._file(precision, target)
-        except QuantizationError as error:  # a model without weights that the precision could hold
-            return Variant(self._name, precision, provider, None, notes=notes, problem=error)
+            file = self._file(slot.precision, self._target(slot))
+        except (QuantizationError, ModelError, CalibrationError) as error:
+            return Variant(self.name, *slot[:2], None, slot.simulated, notes, problem=error)
         return Variant(
-            self._name,
-            precision,
-            provider,
-            path,
-            notes=notes,
-            arithmetic=self._arithmetic(precision),
+            self.name,
+            slot.precision,
+            slot.provider,
+            file.path,
+            slot.simulated,
+            notes,
+            arithmetic=self._arithmetic(slot.precision),
+            build_seconds=file.build_seconds,
+            float_nodes=file.float_nodes,
         )
+
+    def _target(self, slot: Slot) -> str:
+        if slot.simulated:
+            return slot.provider.removesuffix(_SIMULATED)
+        placement = PLACEMENT_OF_PROVIDER.get(slot.provider, "tensorrt")
+        return _ONLY_TARGET.get(slot.precision, placement)
 
     def _arithmetic(self, precision: str) -> str:
         if precision != "as given":
             return precision
         return "int8" if self._model.is_quantized else "fp16"
 
-    def _file(self, precision: str, target: str) -> Path:
+    def _file(self, precision: str, target: str) -> _File:
         if precision in {"fp32", "as given"}:
-            return self._given()
+            return self._given
         key = (precision, "any" if precision in _ALIKE else target)
         if key not in self._files:
-            path = self._folder / f"{len(self._files)}_{'_'.join(key)}.onnx"
-            quantize(
-                self._model, target=target, precision=precision, table=self._table, output=path
+            self._files[key] = self._made(
+                precision, target, self._folder / f"{len(self._files)}_{'_'.join(key)}.onnx"
             )
-            self._files[key] = path
         return self._files[key]
 
-    def _given(self) -> Path:
-        if self._model.path is None:
-            raise UsageError("a model in memory cannot be timed; save it first")
-        return self._model.path
+    def _made(self, precision: str, target: str, path: Path) -> _File:
+        started = time.perf_counter()
+        made = quantize(
+            self._model, target=target, precision=precision, table=self._table, output=path
+        )
+        reasons = {node.name: node.reason for node in made.float_nodes}
+        return _File(path, time.perf_counter() - started, reasons)
 
 
 def has_its_precision(model: Model) -> bool:

@@ -138,9 +138,18 @@ def open_choice(model: Fed, choice: DataChoice) -> tuple[Recipe | None, Source]:
     Raises:
         DataError: The data cannot be read, or does not fit the model.
     """
-    recipe = None if _is_arrays(choice.path) else _recipe(model, choice)
+    recipe = chosen_recipe(model, choice)
     source = open_source(choice.path, model.inputs, recipe)
     return recipe, subset(source, choice.limit, seed=0)
+
+
+def chosen_recipe(model: Fed, choice: DataChoice) -> Recipe | None:
+    """Return the recipe of `choice` for `model`, whose inputs need not be known; None for arrays.
+
+    Raises:
+        RecipeError: The recipe is unknown or malformed.
+    """
+    return None if _is_arrays(choice.path) else _recipe(model, choice)
 
 
 def obtain_table(

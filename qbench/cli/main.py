@@ -11,12 +11,16 @@ from qbench.cli.audit import audit
 from qbench.cli.bench import bench
 from qbench.cli.build_trt import build_trt
 from qbench.cli.calibrate import calibrate
+from qbench.cli.compare import compare
+from qbench.cli.debug import debug
 from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.engines import engines
 from qbench.cli.groups import InOrder
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
+from qbench.cli.report import report
+from qbench.cli.runs import runs
 from qbench.cli.tune import tune
 from qbench.errors import QbenchError, UnfitError
 
@@ -43,7 +47,11 @@ def qbench(verbose: bool) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
 
-for command in (demo, doctor, inspect, calibrate, quantize, audit, build_trt, engines, bench, tune):
+_START = (demo, doctor, inspect)
+_MAKE = (calibrate, quantize, audit, build_trt, engines)
+_JUDGE = (bench, runs, compare, report, debug, tune)
+
+for command in (*_START, *_MAKE, *_JUDGE):
     qbench.add_command(command)
 
 

@@ -1,12 +1,26 @@
 """The table of a benchmark, for a terminal of 80 columns."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
-from qbench.benchmarking.result import Row, RunResult
+from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
+from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"
+_PROFILED = 5
+_WORTH_NAMING = 0.01
+
+_AXES = {"batch": "batch", "threads": "thr.", "streams": "str."}
+"""Axes of the matrix that are shown where they vary, and how their columns are called."""
+
+_RATIO = {
+    "latency": "time of the first row / time of the row",
+    "throughput": "images per second of the row / those of the first row",
+    "paced": "time of the first row / time of the row, from when calls were due",
+}
 
 _WORDS = {
     "agreement": "detections in common with FP32",
@@ -19,26 +33,53 @@ _WORDS = {
 
 
 def result_table(result: RunResult) -> Table:
-    """Return one line per row; the model's column only where there are several models."""
+    """Return one line per row, with a column for each axis that varies.
+
+    Batch, threads and streams take the place of the size, and of a provider that is always the
+    same.
+    """
     table = Table(box=None, pad_edge=False)
-    several = len({row.model for row in result.rows}) > 1
-    if several:
-        table.add_column("model", overflow="fold")
-    for name in ("precision", "provider"):
-        table.add_column(name)
-    for name in ("accuracy", "ms", "ratio [95 %]"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    table.add_column("MiB", justify="right")
+    axes = varying(result.rows)
+    shown = _columns(result.rows, axes)
     baseline = next((row for row in result.rows if row.latency_ms), None)
+    for name in shown:
+        is_text = name in {"model", "precision", "provider", "verdict"}
+        table.add_column(
+            name,
+            justify="left" if is_text else "right",
+            overflow="fold" if name == "model" else "ellipsis",
+        )
     for row in result.rows:
-        table.add_row(*([row.model] if several else []), *_cells(row, is_first=row is baseline))
+        cells = _cells(row, is_first=row is baseline)
+        table.add_row(*(cells[name] for name in shown))
     return table
+
+
+def varying(rows: Sequence[Row]) -> list[str]:
+    """Return which of batch, threads and streams are not the same in all timed rows."""
+    timed = [row for row in rows if not row.provider.endswith(_SIMULATED)]
+    return [axis for axis in _AXES if len({getattr(row, axis) for row in timed}) > 1]
+
+
+def _columns(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    mode = _mode(rows)
+    model = ["model"] if len({row.model for row in rows}) > 1 else []
+    provider = ["provider"] if not axes or len({row.provider for row in rows}) > 1 else []
+    figures = {"latency": ["ms"], "throughput": ["img/s"], "paced": ["ms", "p99"]}[mode]
+    size = ["MiB"] if not axes and mode != "paced" else []
+    shown = [*model, "precision", *provider, *(_AXES[axis] for axis in axes), "accuracy"]
+    return [*shown, *figures, "ratio [95 %]", "verdict", *size]
+
+
+def _mode(rows: Sequence[Row]) -> Mode:
+    return next((row.mode for row in rows if row.latency_ms), "latency")
 
 
 def footnotes(result: RunResult) -> list[str]:
     """Return the lines below the table: metric, errors, notes, and whether to trust it."""
-    lines = ["ratio: time of the first row / time of the row"]
+    axes = varying(result.rows)
+    per_image = ", per image" if "batch" in axes else ""
+    lines = [f"ratio: {_RATIO[_mode(result.rows)]}{per_image}"]
     judged = [row.accuracy for row in result.rows if row.accuracy]
     if judged:
         first = judged[0]
@@ -49,14 +90,61 @@ def footnotes(result: RunResult) -> list[str]:
         lines += _changes(result) + _others(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")
-    notes: dict[str, list[str]] = {}
-    for row in result.rows:
-        for text in (*row.notes, *([row.error] if row.error else [])):
-            notes.setdefault(text, []).append(f"{row.precision} {row.provider}")
-    lines += [f"{', '.join(rows)}: {text}" for text, rows in notes.items()]
+    lines += _missed(result.rows) + _notes(result.rows, axes) + _profiles(result.rows, axes)
     if not result.trusted:
         lines.append("NOT TRUSTED: two identical candidates differed by more than 1 %; run again")
     return lines
+
+
+def _notes(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    """Return each note and error once, behind the rows that have it."""
+    notes: dict[str, list[Row]] = {}
+    for row in rows:
+        for text in (*row.notes, *([row.error] if row.error else [])):
+            if text != UNTRUSTED:
+                notes.setdefault(text, []).append(row)
+    return [f"{_who(noted, rows, axes)}: {text}" for text, noted in notes.items()]
+
+
+def _who(noted: Sequence[Row], rows: Sequence[Row], axes: Sequence[str]) -> str:
+    """Return which rows are meant, in as few words as say it."""
+    if len(noted) == len(rows) > 2:
+        return "all rows"
+    names = [_name(row) for row in rows]
+    labels: dict[str, None] = {}
+    for row in noted:
+        name = _name(row)
+        is_whole = names.count(name) == [_name(other) for other in noted].count(name)
+        details = [] if is_whole else [f"{axis} {getattr(row, axis)}" for axis in axes]
+        labels[" ".join([name, *details])] = None
+    return ", ".join(labels)
+
+
+def _profiles(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    """Return what takes most of the time of each row that was profiled."""
+    return [
+        f"time of {_who([row], rows, axes)}: {', '.join(map(_part, _largest(row)))}"
+        for row in rows
+        if row.profile
+    ]
+
+
+def _largest(row: Row) -> list[OperatorTime]:
+    return [part for part in row.profile[:_PROFILED] if part.share >= _WORTH_NAMING]
+
+
+def _part(part: OperatorTime) -> str:
+    return " ".join(filter(None, (part.operator, part.type, percent(part.share))))
+
+
+def _name(row: Row) -> str:
+    return f"{row.precision} {row.provider}"
+
+
+def _missed(rows: Sequence[Row]) -> list[str]:
+    """Return one line with the shares of calls that were late, if there are any."""
+    late = [f"{_name(row)} {percent(row.missed_share)}" for row in rows if row.missed_share]
+    return [f"not done when the next call was due: {', '.join(late)}"] if late else []
 
 
 def _changes(result: RunResult) -> list[str]:
@@ -66,7 +154,8 @@ def _changes(result: RunResult) -> list[str]:
         for row in result.rows
         if row.accuracy and row.accuracy.difference
     ]
-    return [f"accuracy minus that of the first row: {', '.join(changes)}"] if changes else []
+    once = ", ".join(dict.fromkeys(changes))
+    return [f"accuracy minus that of the first row: {once}"] if changes else []
 
 
 def _others(result: RunResult) -> list[str]:
@@ -92,21 +181,42 @@ def _change(metric: str, change: Interval) -> str:
     return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}] %"
 
 
-def _cells(row: Row, *, is_first: bool) -> list[str]:
-    accuracy = "-" if row.accuracy is None else _text(row.accuracy.metric, row.accuracy.value)
-    size = digits(row.size_bytes / (1 << 20)) if row.size_bytes is not None else "-"
-    return [row.precision, _provider(row), accuracy, *_timing(row, is_first=is_first), size]
+def _cells(row: Row, *, is_first: bool) -> dict[str, str]:
+    """Return the texts of a row by the names of all columns."""
+    latency = row.latency_ms
+    ratio, verdict = _ratio(row, is_first=is_first)
+    return {
+        "model": row.model,
+        "precision": row.precision,
+        "provider": _provider(row),
+        **{name: str(getattr(row, axis) or "all") for axis, name in _AXES.items()},
+        "accuracy": _accuracy(row),
+        "ms": _digits(latency.median if latency else None),
+        "p99": _digits(latency.p99 if latency else None),
+        "img/s": _digits(row.throughput_per_s),
+        "ratio [95 %]": ratio,
+        "verdict": verdict,
+        "MiB": _digits(row.size_bytes / (1 << 20) if row.size_bytes is not None else None),
+    }
+
+
+def _accuracy(row: Row) -> str:
+    return "-" if row.accuracy is None else _text(row.accuracy.metric, row.accuracy.value)
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else digits(value)
 
 
 def _provider(row: Row) -> str:
     return row.provider.replace(_SIMULATED, "*")
 
 
-def _timing(row: Row, *, is_first: bool) -> list[str]:
+def _ratio(row: Row, *, is_first: bool) -> tuple[str, str]:
     if row.latency_ms is None or row.ratio is None:
-        return ["-", "-", "failed" if row.error else ""]
-    latency, ratio = digits(row.latency_ms.median), row.ratio
+        return "-", "failed" if row.error else ""
     if is_first:
-        return [latency, "1", "baseline"]
+        return "1", "baseline"
+    ratio = row.ratio
     interval = f"{digits(ratio.value)} [{digits(ratio.ci_low)}, {digits(ratio.ci_high)}]"
-    return [latency, interval, ratio.verdict]
+    return interval, ratio.verdict

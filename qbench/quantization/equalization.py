@@ -175,7 +175,10 @@ def _fold_affine(graph: ir.Graph, node: ir.Node, inverse: NDArray[Any]) -> bool:
 
 def _fold_input(graph: ir.Graph, node: ir.Node, position: int, inverse: NDArray[Any]) -> bool:
     value = node.inputs[position]
-    return value is not None and only_user(value) is node and _fold(graph, value, inverse)
+    if value is None or only_user(value) is not node or not _fold(graph, value, inverse):
+        return False
+    value.name = equalized_name(value.name or "")
+    return True
 
 
 def _scale_constants(

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
+_AUTOMATIC = -1
+"""The budget by which TensorRT 10.0 chooses one itself."""
+
 _DTYPES: dict[str, Any] = {
     "FLOAT": np.float32,
     "HALF": np.float16,
@@ -74,6 +77,8 @@ class EngineFile:
         inputs: What it takes.
         outputs: What it gives.
         profiles: Its optimization profiles, in its order.
+        streamed_bytes: Weights that stay on the host and are streamed; 0 for most engines, None
+            where TensorRT decides with each context and does not tell.
 
     Raises:
         EngineError: The file cannot be read, or this TensorRT does not load it here.
@@ -89,6 +94,7 @@ class EngineFile:
             # Engines for several versions carry code of their own, and load only where it may run.
             self._runtime.engine_host_code_allowed = True
         self.engine: Any = self._load()
+        self.streamed_bytes = self._stream_weights()
         ports = self._ports()
         self.inputs = tuple(ports[self.module.TensorIOMode.INPUT])
         self.outputs = tuple(ports[self.module.TensorIOMode.OUTPUT])
@@ -122,6 +128,18 @@ class EngineFile:
         candidates = made_for or fitting
         return current if current in candidates else candidates[0]
 
+    def device_memory_bytes(self) -> int | None:
+        """Return what the weights and one context take of the GPU's memory.
+
+        None where this TensorRT does not tell how large the weights are.
+        """
+        if not hasattr(self.engine, "get_engine_stat") or self.streamed_bytes is None:
+            return None
+        weights = int(self.engine.get_engine_stat(self.module.EngineStat.TOTAL_WEIGHTS_SIZE))
+        if weights < 0:
+            return None
+        return weights - self.streamed_bytes + int(self.engine.device_memory_size_v2)
+
     def failure(self, what: str) -> EngineError:
         """Return an error about this engine, with TensorRT's last word that nobody has read."""
         last, self._logger.last_error = self._logger.last_error, None
@@ -152,6 +170,21 @@ class EngineFile:
                 "`qbench build-trt`"
             )
         return engine
+
+    def _stream_weights(self) -> int | None:
+        """Let TensorRT choose which weights of an engine built for streaming stay on the host.
+
+        Without a budget it would keep them all on the GPU, and needs to know before any context is
+        made. Returns the bytes on the host, None where TensorRT does not tell.
+        """
+        if not self.engine.streamable_weights_size:
+            return 0
+        if not hasattr(self.engine, "weight_streaming_budget_v2"):
+            self.engine.weight_streaming_budget = _AUTOMATIC
+            return None
+        budget = self.engine.get_weight_streaming_automatic_budget()
+        self.engine.weight_streaming_budget_v2 = budget
+        return max(int(self.engine.streamable_weights_size) - int(budget), 0)
 
     def _ports(self) -> dict[Any, list[Port]]:
         modes = self.module.TensorIOMode

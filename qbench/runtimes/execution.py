@@ -78,6 +78,10 @@ class Lane:
         """Return TensorRT's own enqueueing call and the stream to call it with."""
         return self._context.execute_async_v3, self.stream.handle
 
+    def report_to(self, profiler: Any) -> None:
+        """Let every inference from here on tell an `IProfiler` what its layers took."""
+        self._context.profiler = profiler
+
     def graph_launcher(self) -> Callable[[], None]:
         """Return a call that launches the inference as a CUDA graph.
 

@@ -3,6 +3,7 @@
 import csv
 import ctypes
 import sys
+from typing import Any
 
 import msgspec
 
@@ -10,6 +11,7 @@ from qbench.runtimes.command import command_output
 
 _FIELDS = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm"
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
+_BUS_ID_BYTES = 32
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -41,9 +43,8 @@ def parse_gpus(table: str) -> tuple[Gpu, ...]:
 
 def current_gpu() -> str | None:
     """Return the compute capability of the first GPU (`sm86`), or None where there is none."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
+    driver = _driver()
+    if driver is None:
         return None
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     # Every call of the driver returns 0 on success, so the first failure ends the chain.
@@ -54,6 +55,31 @@ def current_gpu() -> str | None:
         or driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
     )
     return None if failed else f"sm{major.value}{minor.value}"
+
+
+def current_bus_id() -> str | None:
+    """Return the PCI address of the first GPU (`0000:65:00.0`), or None where there is none.
+
+    The first is what CUDA_VISIBLE_DEVICES makes it, of which tools beside CUDA know nothing.
+    """
+    driver = _driver()
+    if driver is None:
+        return None
+    device, text = ctypes.c_int(), ctypes.create_string_buffer(_BUS_ID_BYTES)
+    failed = (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetPCIBusId(text, _BUS_ID_BYTES, device)
+    )
+    return None if failed else text.value.decode()
+
+
+def _driver() -> Any:
+    """Return the library of the CUDA driver, None where there is none."""
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
 
 
 def _number(text: str) -> int | None:

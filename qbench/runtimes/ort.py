@@ -1,27 +1,36 @@
-"""ONNX Runtime as a Runner."""
+"""ONNX Runtime as a Runner.
+
+The graph library, whose import takes seconds, is loaded by those functions alone that need graphs.
+"""
+
+from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from qbench.errors import DataError, ModelError
-from qbench.model.save import external_folders, fits_into_bytes, on_disk
+from qbench.errors import ModelError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import Tensors
+from qbench.runtimes.base import OperatorTime, Tensors, misfit
+from qbench.runtimes.nvml import Nvml, open_nvml
 from qbench.runtimes.ort_providers import (
     ProviderChoice,
     did_not_load,
+    preload_cuda,
     providers_for,
     watch,
     what_ran,
 )
+from qbench.runtimes.profile import shares, times_from_ort
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -66,17 +75,22 @@ class OrtRunner:
         simulate: bool = False,
         folder: Path | None = None,
     ) -> None:
-        started = time.perf_counter()
         options = session_options(threads, simulate)
         if folder is not None:
             options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
             # Weights stay in the mapped file; packed copies of them would double the memory.
             options.add_session_config_entry("session.disable_prepacking", "1")
         choice = ProviderChoice(provider) if isinstance(provider, str) else provider
+        gpu = None if choice.name == "cpu" else open_nvml()
+        used = None if gpu is None else gpu.used_bytes()
+        started = time.perf_counter()
         session = create_session(model, choice, options)
         self.load_seconds = time.perf_counter() - started
+        self._file = model if isinstance(model, Path) else None
+        self._threads = threads
         ran = what_ran(session, choice)
         self.provider, self.notes = ran.provider, ran.notes
+        self.device_memory_bytes = None if ran.provider == "cpu" else _growth(gpu, used)
         self._session: Any = session
         self.inputs = tuple(_spec(arg) for arg in self._session.get_inputs())
         self.outputs = tuple(_spec(arg) for arg in self._session.get_outputs())
@@ -90,8 +104,8 @@ class OrtRunner:
         names = [spec.name for spec in self.outputs]
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
-        except _ORT_ERRORS as error:
-            raise DataError(_feed_message(feeds, self.inputs, error)) from error
+        except ORT_ERRORS as error:
+            raise misfit(feeds, self.inputs, first_line(error)) from error
 
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
         """Return a call that runs once on `feeds` through ONNX Runtime's IO binding.
@@ -115,6 +129,22 @@ class OrtRunner:
             binding.bind_output(spec.name, device)
         return self._session.run_with_iobinding, binding
 
+    def profile(
+        self, feeds: Mapping[str, NDArray[Any]], runs: int = 10
+    ) -> tuple[OperatorTime, ...]:
+        """Return what takes the time on `feeds`, largest first.
+
+        Nothing on a GPU, whose work ONNX Runtime enqueues without waiting for it.
+
+        Raises:
+            ModelError: The model was given as bytes.
+        """
+        if self.provider != "cpu":
+            return ()
+        if self._file is None:
+            raise ModelError("a model in memory has no profile; write it to a file first")
+        return profile_file(self._file, feeds, threads=self._threads, runs=runs)
+
     def close(self) -> None:
         """Let go of the session; bound calls keep it alive."""
         self._session = None
@@ -126,6 +156,10 @@ def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
     """
+    import onnx_ir as ir
+
+    from qbench.model.save import external_folders, fits_into_bytes, on_disk
+
     if not fits_into_bytes(model):
         with on_disk(model) as path:
             return OrtRunner(path, threads=threads, simulate=simulate)
@@ -142,6 +176,8 @@ def optimized_graph(model: Path) -> ir.Graph:
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
+    import onnx_ir as ir
+
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         path = Path(folder) / "optimized.onnx"
         options = session_options()
@@ -153,6 +189,26 @@ def optimized_graph(model: Path) -> ir.Graph:
         )
         create_session(model, "cpu", options)
         return ir.load(path).graph
+
+
+def profile_file(
+    model: Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0, runs: int = 10
+) -> tuple[OperatorTime, ...]:
+    """Return what takes the time of ONNX Runtime's CPU provider, largest first.
+
+    Operators are those of the optimized graph, such as QLinearConv.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
+        options = session_options(threads)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = create_session(model, "cpu", options)
+        for _ in range(runs):
+            session.run(None, dict(feeds))
+        return shares(times_from_ort(Path(session.end_profiling()).read_bytes()))
 
 
 def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOptions:
@@ -179,6 +235,8 @@ def create_session(
     """
     choice = ProviderChoice(provider) if isinstance(provider, str) else provider
     attempts = providers_for(choice)
+    if choice.name != "cpu":
+        preload_cuda()
     watch(options, choice)
     # What fails to load is raised below, in one line; ONNX Runtime would print it in ten.
     ort.set_default_logger_severity(_SEVERITY_FATAL)
@@ -188,14 +246,14 @@ def create_session(
         try:
             # Without its own fallback, which prints to stdout and runs another provider than asked.
             return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-        except _ORT_ERRORS as error:
-            problem = _first_line(error)
+        except ORT_ERRORS as error:
+            problem = first_line(error)
     if choice.name == "cpu" or choice.allow_fallback:  # the CPU was the last to refuse
         raise ModelError(f"ONNX Runtime refuses the model: {problem}")
     raise did_not_load(choice.name, problem)
 
 
-_ORT_ERRORS = (
+ORT_ERRORS = (
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.InvalidGraph,
@@ -206,6 +264,7 @@ _ORT_ERRORS = (
     RuntimeError,
     ValueError,
 )
+"""What ONNX Runtime raises where it refuses a model or an input."""
 
 
 def _spec(arg: Any) -> TensorSpec:
@@ -213,13 +272,16 @@ def _spec(arg: Any) -> TensorSpec:
     return TensorSpec(arg.name, tuple(arg.shape), dtype)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, for a message of one line."""
     return str(error).strip().splitlines()[0]
 
 
-def _feed_message(
-    feeds: Mapping[str, NDArray[Any]], inputs: tuple[TensorSpec, ...], error: Exception
-) -> str:
-    given = ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in feeds.items())
-    wanted = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in inputs)
-    return f"the data ({given}) does not fit the model's inputs ({wanted}): {_first_line(error)}"
+def _growth(gpu: Nvml | None, before: int | None) -> int | None:
+    """Return by how much the memory in use on a GPU has grown while a session was made.
+
+    These are the weights, and for the first session of a process CUDA's context as well; what other
+    processes take meanwhile counts too, since NVML does not tell them apart on every system.
+    """
+    after = None if gpu is None else gpu.used_bytes()
+    return None if before is None or after is None else max(after - before, 0)

@@ -4,15 +4,21 @@ ONNX Runtime always adds its CPU provider, and hands it what another one cannot 
 model where the other one does not load. Here that is an error unless it is allowed.
 """
 
+import contextlib
+import io
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
 
 from qbench.errors import UnfitError, UsageError
+
+logger = logging.getLogger(__name__)
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -104,10 +110,27 @@ def providers_for(choice: ProviderChoice) -> list[Providers]:
     chain = [wanted]
     if choice.allow_fallback and choice.name in _NEXT:
         chain.append(PROVIDERS[_NEXT[choice.name]])
-    chosen = [(full, _options(_SHORT[full], choice)) for full in chain if full in available]
+    chosen = [(full, options_of(_SHORT[full], choice)) for full in chain if full in available]
     if not choice.allow_fallback:
         return [chosen]
     return [*(chosen[first:] for first in range(len(chosen))), [(PROVIDERS["cpu"], {})]]
+
+
+@cache
+def preload_cuda() -> tuple[str, ...]:
+    """Load CUDA and cuDNN where Python packages have them, once; return what did not load.
+
+    The providers look for them nowhere but on the system's path of libraries.
+    """
+    if not hasattr(ort, "preload_dlls"):
+        return ()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        ort.preload_dlls()
+    problems = tuple(line for line in said.getvalue().splitlines() if line.startswith("Failed"))
+    for problem in problems:
+        logger.info("%s", problem)
+    return problems
 
 
 def watch(options: ort.SessionOptions, choice: ProviderChoice) -> None:
@@ -168,7 +191,8 @@ def did_not_load(provider: str, reason: str = "its libraries or driver are missi
     )
 
 
-def _options(name: str, choice: ProviderChoice) -> dict[str, str]:
+def options_of(name: str, choice: ProviderChoice) -> dict[str, str]:
+    """Return what the provider `name` of `PROVIDERS` is told where `choice` is asked for."""
     options: dict[str, str] = {}
     if name == "tensorrt":
         if choice.precision in _PRECISION_FLAGS:

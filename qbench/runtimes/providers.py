@@ -1,8 +1,13 @@
-"""Which providers of ONNX Runtime really load here; being compiled in proves nothing."""
+"""Which providers really load here; being compiled in or installed proves nothing."""
+
+from collections.abc import Callable
+from functools import partial
 
 import onnx_ir as ir
 
 from qbench.errors import QbenchError
+from qbench.runtimes import openvino
+from qbench.runtimes.openvino import OpenVinoRunner
 from qbench.runtimes.ort import OrtRunner
 from qbench.runtimes.ort_providers import PROVIDERS
 
@@ -13,14 +18,15 @@ _PROBE_IR_VERSION = 8
 def probe_providers() -> dict[str, str | None]:
     """Return for each provider None where it loads a one-node model, else the reason."""
     model = ir.to_proto(_probe()).SerializeToString()
-    return {name: _problem(model, name) for name in PROVIDERS}
+    found = {name: _problem(partial(OrtRunner, model, provider=name)) for name in PROVIDERS}
+    return found | {openvino.PROVIDER: _problem(partial(OpenVinoRunner, model))}
 
 
-def _problem(model: bytes, provider: str) -> str | None:
+def _problem(load: Callable[[], object]) -> str | None:
     try:
-        OrtRunner(model, provider=provider)
+        load()
     except QbenchError as error:
-        # The part behind the semicolon is the fix, and it names the command that asks here.
+        # The part behind the semicolon is the fix, and for most it names the command that asks.
         return str(error).partition(";")[0]
     return None
 

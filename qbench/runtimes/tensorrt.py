@@ -12,10 +12,11 @@ import numpy as np
 
 from qbench.errors import EngineError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import Tensors
+from qbench.runtimes.base import OperatorTime, Tensors
 from qbench.runtimes.cuda.base import Cuda
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
 from qbench.runtimes.engine_file import EngineFile, Shape
+from qbench.runtimes.engine_profile import profile_lane
 from qbench.runtimes.execution import Lane
 from qbench.runtimes.flavour import Flavour
 
@@ -44,7 +45,7 @@ class TensorRtRunner:
     """An engine on the first GPU.
 
     Feeds are host arrays or whatever has a `__cuda_array_interface__`; the latter are used where
-    they lie. Not safe for several threads at once.
+    they lie. Calls that `bind` returned may run in a thread each; all else is for one thread.
 
     Args:
         path: The engine file.
@@ -71,10 +72,8 @@ class TensorRtRunner:
             self._cuda.close()
             raise
         self.provider = PROVIDERS[flavour.name]
-        self.notes: tuple[str, ...] = (
-            f"{flavour}; timed without copies to and from the GPU, without a CUDA graph, and with "
-            "CUDA's own way of waiting",
-        )
+        self._note("without a CUDA graph")
+        self.device_memory_bytes = self._engine.device_memory_bytes()
         self.load_seconds = time.perf_counter() - started
         self.inputs = tuple(port.spec for port in self._engine.inputs)
         self.outputs = tuple(port.spec for port in self._engine.outputs)
@@ -104,11 +103,12 @@ class TensorRtRunner:
     ) -> Callable[[], None]:
         """Return a call that runs on `feeds`, which are on the device, and leaves outputs there.
 
-        The call has contexts and buffers of its own, until `close`.
+        The call has contexts and buffers of its own, until `close`. The runner's notes say how the
+        latest one launches.
 
         Args:
             feeds: What to run on.
-            graph: Launch a CUDA graph; where none can be captured a warning says so and why.
+            graph: Launch a CUDA graph; where none can be captured a note and a warning say so.
             streams: Run as many times at once, each on a stream of its own.
 
         Raises:
@@ -128,6 +128,25 @@ class TensorRtRunner:
                 wait()
 
         return call
+
+    def profile(self, feeds: Mapping[str, Any], runs: int = 10) -> tuple[OperatorTime, ...]:
+        """Return what takes the time on `feeds`, largest first.
+
+        An engine that was built to tell only the names of its layers gives each of them, without a
+        type.
+
+        Raises:
+            DataError: The feeds do not fit the engine or any of its profiles.
+            EngineError: TensorRT or CUDA fails.
+        """
+        if self._engine is None:
+            raise _closed()
+        lane = self._bound(feeds)
+        try:
+            return profile_lane(self._engine, lane, runs)
+        finally:
+            self._lanes.remove(lane)
+            lane.close()
 
     def typical_inputs(self) -> tuple[TensorSpec, ...]:
         """Return the inputs with open dimensions as the first profile has them most often.
@@ -209,12 +228,28 @@ class TensorRtRunner:
         return lane
 
     def _launcher(self, lane: Lane, graph: bool) -> Callable[[], None]:
-        if graph:
-            try:
-                return lane.graph_launcher()
-            except EngineError as error:
-                logger.warning("without a CUDA graph: %s", error)
-        return lane.launcher()
+        if not graph:
+            self._note("without a CUDA graph")
+            return lane.launcher()
+        try:
+            launch = lane.graph_launcher()
+        except EngineError as error:
+            logger.warning("without a CUDA graph: %s", error)
+            self._note(f"without a CUDA graph ({error})")
+            return lane.launcher()
+        self._note("as a CUDA graph")
+        return launch
+
+    def _note(self, launched: str) -> None:
+        """Say how calls run, `launched` in some way."""
+        if self._engine is None:
+            raise _closed()
+        self.notes: tuple[str, ...] = (
+            f"{self._engine.flavour}; timed without copies to and from the GPU, {launched}, and "
+            "with CUDA's own way of waiting",
+        )
+        if self._engine.streamed_bytes != 0:
+            self.notes += ("weights that do not fit stay on the host and are streamed",)
 
 
 def _closed() -> EngineError:

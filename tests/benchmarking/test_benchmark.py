@@ -12,7 +12,7 @@ import pytest
 
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.schedule import Measurement, measure
+from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
@@ -96,11 +96,11 @@ def test_without_images_noise_is_timed(model: Path) -> None:
 def test_the_order_of_rounds_follows_the_seed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Measurement] = []
 
-    def spy(*arguments: Any) -> Measurement:
-        seen.append(measure(*arguments))
+    def spy(*arguments: Any, **options: Any) -> Measurement:
+        seen.append(measure_blocks(*arguments, **options))
         return seen[-1]
 
-    monkeypatch.setattr("qbench.benchmarking.candidates.measure", spy)
+    monkeypatch.setattr(module, "measure_blocks", spy)
     for seed in (0, 0, 1):
         settings = msgspec.structs.replace(TINY, seed=seed)
         benchmark([model, model], precisions=["fp32"], options=Options(settings=settings))
@@ -114,7 +114,7 @@ def test_int8_that_is_not_faster_on_a_cpu_says_why(
     verdict: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Measurement, "verdicts", (verdict,) * 3)
-    monkeypatch.setattr(module, "slow_parts", lambda *_, **__: ("too many casts",))
+    monkeypatch.setattr(module, "reasons_of", lambda _: ("too many casts",))
     table = graphs.table_of(load(model))
     rows = benchmark(model, precisions=["fp32", "fp16", "int8"], table=table, options=QUICK).rows
     explained = [row.precision for row in rows if "too many casts" in row.notes]
@@ -122,7 +122,7 @@ def test_int8_that_is_not_faster_on_a_cpu_says_why(
 
 
 def test_the_baseline_is_slower_than_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "slow_parts", lambda *_, **__: ("too many casts",))
+    monkeypatch.setattr(module, "reasons_of", lambda _: ("too many casts",))
     table = graphs.table_of(load(model))
     (row,) = benchmark(model, precisions=["int8"], table=table, options=QUICK).rows
     assert "too many casts" not in row.notes

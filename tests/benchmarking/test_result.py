@@ -60,8 +60,8 @@ def test_json_has_the_documented_keys() -> None:
 
 
 def test_seconds_become_milliseconds() -> None:
-    found = latency_from_summary(Summary(0.25, 0.125, 0.5, 1.0))
-    assert found == Latency(250.0, 125.0, 500.0, 1000.0)
+    found = latency_from_summary(Summary(0.25, 0.125, 0.5, 1.0, 2.0, 4.0))
+    assert found == Latency(250.0, 125.0, 500.0, 1000.0, 2000.0, 4000.0)
 
 
 def test_ratio_stands_beside_its_verdict() -> None:

@@ -1,16 +1,19 @@
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pytest
 
-from qbench.benchmarking.schedule import Measurement, measure, warm_up
+from qbench.benchmarking.clock import CallTimer
+from qbench.benchmarking.rounds import MOST_VOIDED
+from qbench.benchmarking.schedule import Measurement, measure, measure_blocks
 from qbench.benchmarking.settings import MODES, Settings
 from qbench.benchmarking.stats import FEWEST_ROUNDS
-from qbench.errors import UsageError
+from qbench.benchmarking.warmup import Warmup, warm_up
+from qbench.errors import InconclusiveError, UsageError
 
 Seconds = Callable[[], float]
 
@@ -37,6 +40,10 @@ class Machine:
 
     def measure(self, settings: Settings | None = None) -> Measurement:
         return measure(self.calls, settings or Settings(), clock=self.clock)
+
+    def warm_up(self, settings: Settings | None = None) -> Warmup:
+        timer = CallTimer(self.calls[0], self.clock)
+        return warm_up(timer, settings or Settings(), self.clock)
 
 
 def machine_of(*seconds: Seconds) -> Machine:
@@ -180,12 +187,12 @@ def test_nothing_is_clipped() -> None:
     assert found.ratios[1].value == pytest.approx(1.0)
 
 
-def test_block_medians_and_samples_tell_the_same() -> None:
+def test_block_figures_and_samples_tell_the_same() -> None:
     rng = np.random.default_rng(0)
     found = machine_of(*(noisy(0.006, 0.1, rng) for _ in range(2))).measure(MODES["quick"])
     for candidate, samples in enumerate(found.samples):
         blocks = samples.reshape(len(found.orders), 2, found.block_calls[candidate])
-        np.testing.assert_array_equal(np.median(blocks, axis=2), found.block_medians[:, candidate])
+        np.testing.assert_array_equal(np.median(blocks, axis=2), found.figures[:, candidate])
 
 
 def test_the_cap_of_seconds_ends_a_noisy_measurement() -> None:
@@ -221,7 +228,7 @@ def test_each_round_is_reported() -> None:
 def test_a_control_beyond_one_percent_is_not_trusted() -> None:
     found = machine_of(steady(0.02), steady(0.02)).measure()
     # Second blocks took 3 % longer in every round.
-    broken = replace(found, block_medians=found.block_medians * [[[1.0, 1.03]]])
+    broken = replace(found, figures=found.figures * [[[1.0, 1.03]]])
     assert broken.control.value == pytest.approx(1 / 1.03)
     assert not broken.trusted
     assert found.trusted
@@ -230,7 +237,7 @@ def test_a_control_beyond_one_percent_is_not_trusted() -> None:
 def test_a_poor_control_widens_the_margin() -> None:
     found = machine_of(steady(0.0206), steady(0.02)).measure()
     assert found.verdicts[1] == "faster"
-    poor = replace(found, block_medians=found.block_medians * [[[1.0, 1.02]]])
+    poor = replace(found, figures=found.figures * [[[1.0, 1.02]]])
     assert poor.ratios[1].value == pytest.approx(1.03)
     assert poor.verdicts[1] == "same"
 
@@ -238,7 +245,7 @@ def test_a_poor_control_widens_the_margin() -> None:
 def test_warm_up_waits_until_timings_agree() -> None:
     drift = iter([*np.linspace(0.09, 0.03, 10), *[0.03] * 100])
     machine = machine_of(lambda: next(drift))
-    found = warm_up(machine.calls[0], Settings(), machine.clock)
+    found = machine.warm_up()
     assert not found.unsettled
     assert 12 <= len(machine.log) <= 14
     assert found.block_calls == 1
@@ -247,21 +254,87 @@ def test_warm_up_waits_until_timings_agree() -> None:
 def test_warm_up_is_capped_and_says_so() -> None:
     restless = itertools.cycle([0.03, 0.06, 0.12])
     machine = machine_of(lambda: next(restless), steady(0.02))
-    assert warm_up(machine.calls[0], Settings(warmup_seconds=1), machine.clock).unsettled
+    assert machine.warm_up(Settings(warmup_seconds=1)).unsettled
     assert 1 <= machine.now * 1e-9 < 1.12
     assert machine.measure(Settings(max_rounds=20)).unsettled == (True, False)
 
 
 def test_warm_up_of_a_slow_call_has_three_windows() -> None:
     machine = machine_of(steady(100))
-    assert not warm_up(machine.calls[0], Settings(), machine.clock).unsettled
+    assert not machine.warm_up().unsettled
     assert len(machine.log) == 4
 
 
 def test_warm_up_ends_with_the_block_of_the_warm_call() -> None:
     first = iter([0.1, 0.05])
     machine = machine_of(lambda: next(first, 0.001))
-    assert warm_up(machine.calls[0], Settings(), machine.clock).block_calls == 20
+    assert machine.warm_up().block_calls == 20
+
+
+class Watch:
+    """Finds the blocks disturbed that it was told of, counted from 1."""
+
+    def __init__(self, machine: Machine, blocks: Container[int]) -> None:
+        self._machine, self._blocks = machine, blocks
+        self.count = 0
+        self.disturbed: list[int] = []
+
+    def before_block(self) -> None:
+        self.count += 1
+
+    def after_block(self) -> str | None:
+        if self.count not in self._blocks:
+            return None
+        self.disturbed.append(self._machine.log[-1])
+        return f"disturbed in block {self.count}"
+
+
+def watched(
+    machine: Machine, blocks: Container[int], settings: Settings
+) -> tuple[Measurement, Watch]:
+    watch = Watch(machine, blocks)
+    timers = [CallTimer(call, machine.clock) for call in machine.calls]
+    return measure_blocks(timers, settings, watch=watch, clock=machine.clock), watch
+
+
+def test_a_round_that_is_disturbed_is_run_again() -> None:
+    blocks = (1, 7, 8)
+    found, watch = watched(machine_of(steady(0.02), steady(0.01)), blocks, Settings(max_rounds=20))
+    assert len(found.orders) == 20
+    assert watch.count == 20 * 4 + 1 + 2 + 1  # a round ends with the block that was disturbed
+    assert found.voided == tuple(watch.disturbed.count(candidate) for candidate in range(2))
+    assert sum(found.voided) == 3
+    assert found.disturbance is None
+    assert found.reached
+
+
+def test_nothing_of_a_disturbed_round_is_kept() -> None:
+    """The clock is slow whenever the watch finds a block disturbed."""
+    machine = Machine()
+    watch = Watch(machine, range(9, 12))
+    for seconds in (0.02, 0.01):
+        machine.add(lambda seconds=seconds: 0.5 if watch.count in range(9, 12) else seconds)
+    timers = [CallTimer(call, machine.clock) for call in machine.calls]
+    found = measure_blocks(timers, Settings(), watch=watch, clock=machine.clock)
+    assert len(watch.disturbed) == 3
+    assert max(samples.max() for samples in found.samples) == pytest.approx(0.02)
+    assert found.ratios[1].value == pytest.approx(2)
+
+
+def test_too_many_disturbed_rounds_end_the_measurement() -> None:
+    machine = machine_of(steady(0.02), steady(0.01))
+    found, _ = watched(machine, range(4 * 10 + 1, 1000), Settings())
+    assert len(found.orders) == 10
+    assert sum(found.voided) == MOST_VOIDED
+    assert found.disturbance == f"disturbed in block {4 * 10 + MOST_VOIDED}"
+
+
+def test_too_few_good_rounds_settle_nothing() -> None:
+    machine = machine_of(steady(0.02), steady(0.01))
+    with pytest.raises(
+        InconclusiveError, match=r"50 rounds were voided, since disturbed in block 70"
+    ):
+        watched(machine, range(4 * 5 + 1, 1000), Settings())
 
 
 def test_nothing_to_measure() -> None:

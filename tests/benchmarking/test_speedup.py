@@ -6,8 +6,8 @@ import pytest
 
 from qbench.benchmarking import speedup
 from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.speedup import slow_parts, speedup_of
-from qbench.runtimes.profile import time_shares
+from qbench.benchmarking.speedup import by_operator, slow_parts, speedup_of
+from qbench.runtimes.base import OperatorTime
 
 SHORT = Settings(min_rounds=6, max_rounds=6, block_seconds=1e-4, warmup_seconds=0.0)
 FEEDS = graphs.feeds_of(graphs.model_of(graphs.residual()))
@@ -21,18 +21,18 @@ def model(tmp_path: Path) -> Path:
 
 
 def shares_of(monkeypatch: pytest.MonkeyPatch, **shares: float) -> None:
-    monkeypatch.setattr(speedup, "time_shares", lambda *_, **__: shares)
+    profile = [OperatorTime(operator, None, share) for operator, share in shares.items()]
+    monkeypatch.setattr(speedup, "profile_file", lambda *_, **__: profile)
 
 
 def cpu_with(monkeypatch: pytest.MonkeyPatch, *, vnni: bool) -> None:
     monkeypatch.setattr(speedup, "adds_in_32_bits", lambda _: vnni)
 
 
-def test_time_shares_name_the_operators_that_run(model: Path) -> None:
-    shares = time_shares(model, FEEDS, threads=1)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert any("Conv" in operator for operator in shares)
-    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+def test_shares_of_an_operator_are_added_up_over_its_types() -> None:
+    parts = [("Conv", "fp32", 0.3), ("Add", "fp32", 0.4), ("Conv", "fp16", 0.2), ("Mul", None, 0.1)]
+    shares = by_operator(OperatorTime(*part) for part in parts)
+    assert list(shares.items()) == [("Conv", 0.5), ("Add", 0.4), ("Mul", 0.1)]
 
 
 def test_causes_are_named_from_a_tenth_of_the_time(

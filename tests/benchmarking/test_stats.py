@@ -149,10 +149,18 @@ def test_summary_keeps_outliers() -> None:
     assert (found.median, found.mad, found.min, found.p90) == (3.0, 1.0, 1.0, None)
 
 
-@pytest.mark.parametrize(("count", "known"), [(63, False), (64, True)])
-def test_p90_needs_samples(count: int, known: bool) -> None:
-    p90 = summary(np.arange(count, dtype=np.float64)).p90
-    assert p90 == (pytest.approx(0.9 * (count - 1)) if known else None)
+@pytest.mark.parametrize(
+    ("name", "share", "fewest"), [("p90", 0.9, 64), ("p95", 0.95, 130), ("p99", 0.99, 662)]
+)
+def test_a_percentile_needs_two_samples_beyond_it(name: str, share: float, fewest: int) -> None:
+    def too_few(n: int) -> float:
+        """Return the probability that at most one of n samples lies beyond the percentile."""
+        return float(share**n + n * (1 - share) * share ** (n - 1))
+
+    assert too_few(fewest) < 0.01 <= too_few(fewest - 1)
+    assert getattr(summary(np.arange(fewest - 1, dtype=np.float64)), name) is None
+    found = getattr(summary(np.arange(fewest, dtype=np.float64)), name)
+    assert found == pytest.approx(share * (fewest - 1))
 
 
 def test_summary_of_nothing() -> None:

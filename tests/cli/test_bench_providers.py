@@ -29,7 +29,7 @@ def only_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An engine of `m.onnx`, whose TensorRT is installed."""
     source = SimpleNamespace(path="m.onnx", sha256="")
-    manifest = SimpleNamespace(flavour="tensorrt_rtx", precision="int8", model=source)
+    manifest = SimpleNamespace(flavour="tensorrt_rtx", precision="int8", model=source, seconds=1)
     monkeypatch.setattr(given_engines, "read_manifest", lambda _: manifest)
     gpu = trt_runtime.install(monkeypatch, tmp_path, "rtx-1.7")
     return gpu.write_engine(Path("m.engine"), onnx.load("m.onnx"))

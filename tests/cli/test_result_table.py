@@ -1,15 +1,23 @@
 import io
+from typing import Any
 
-import msgspec
-import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from qbench.benchmarking import environment
-from qbench.benchmarking.result import Accuracy, Figure, Latency, Ratio, Row, RunResult
+from qbench.benchmarking.result import (
+    UNTRUSTED,
+    Accuracy,
+    Figure,
+    Latency,
+    Ratio,
+    Row,
+    RunResult,
+)
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
-from qbench.cli.render import digits
 from qbench.cli.result_table import footnotes, result_table
+from qbench.runtimes.base import OperatorTime
 
 
 def test_the_widest_rows_fit_80_columns() -> None:
@@ -23,13 +31,98 @@ def test_the_widest_rows_fit_80_columns() -> None:
         ratio=Ratio(12.345, 11.234, 13.456, "inconclusive"),
         size_bytes=987 << 20,
     )
-    rows = (msgspec.structs.replace(widest, precision="fp32"), widest)
-    result = RunResult(environment=environment.capture(), settings=Settings(), rows=rows)
-    out = io.StringIO()
-    Console(file=out, width=200).print(result_table(result))
-    lines = out.getvalue().splitlines()
-    assert max(map(len, (line.rstrip() for line in lines))) <= 80
+    lines = lines_of(replace(widest, precision="fp32"), widest)
+    assert max(map(len, lines)) <= 80
     assert lines[2].split()[-5:] == ["12.3", "[11.2,", "13.5]", "inconclusive", "987.0"]
+    paced = replace(widest, mode="paced", latency_ms=Latency(123.4, 1, 1, 1, 1, 543.2))
+    lines = lines_of(replace(paced, precision="fp32"), paced)
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines[0].split()) == ("precision provider accuracy ms p99 ratio [95 %] verdict")
+    assert "543.2" in lines[1]
+
+
+def lines_of(*rows: Row) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=200).print(result_table(result_of(*rows)))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def result_of(*rows: Row) -> RunResult:
+    return RunResult(environment=environment.capture(), settings=Settings(), rows=rows)
+
+
+def row(**axes: Any) -> Row:
+    measured: dict[str, Any] = {
+        "accuracy": Accuracy("top1", 1.0, 600, 0.99, 1.0),
+        "latency_ms": Latency(median=123.456, mad=1.0, min=99.0, p90=None),
+        "ratio": Ratio(12.345, 11.234, 13.456, "inconclusive"),
+        "throughput_per_s": 8.1,
+        "size_bytes": 987 << 20,
+    }
+    return Row(
+        **{"model": "m.onnx", "precision": "weight-only", "provider": "cpu"} | measured | axes
+    )
+
+
+def test_axes_are_shown_where_they_vary() -> None:
+    first = row(batch=1, threads=1)
+    assert lines_of(first, first)[0].split()[:3] == ["precision", "provider", "accuracy"]
+    lines = lines_of(first, row(batch=128, threads=16, streams=8))
+    assert " ".join(lines[0].split()) == (
+        "precision batch thr. str. accuracy ms ratio [95 %] verdict"
+    )
+    assert lines[2].split()[:5] == ["weight-only", "128", "16", "8", "100.0"]
+    assert max(map(len, lines)) <= 80
+    assert lines_of(first, row(threads=0))[2].split()[1] == "all"
+    lines = lines_of(first, row(batch=8, threads=1, provider="rtx"))
+    assert lines[0].split()[:4] == ["precision", "provider", "batch", "accuracy"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_simulated_rows_have_no_axes_of_their_own() -> None:
+    simulated = row(provider="cpu (simulated)", latency_ms=None, ratio=None)
+    assert "thr." not in lines_of(row(threads=2), row(threads=2), simulated)[0]
+
+
+def test_throughput_is_shown_in_its_mode() -> None:
+    lines = lines_of(row(mode="throughput", streams=1), row(mode="throughput", streams=4))
+    assert "img/s" in lines[0]
+    assert "8.10" in lines[1]
+    notes = footnotes(result_of(row(mode="throughput"), row(mode="throughput")))
+    assert notes[0] == "ratio: images per second of the row / those of the first row"
+
+
+def test_notes_name_the_rows_by_what_varies() -> None:
+    rows = (row(), row(batch=8, error="out of memory"), row(batch=16, notes=("unsettled",)))
+    notes = footnotes(result_of(*rows))
+    assert "ratio: time of the first row / time of the row, per image" in notes
+    assert "weight-only cpu batch 8: out of memory" in notes
+    assert "weight-only cpu batch 16: unsettled" in notes
+
+
+def test_a_note_of_a_whole_precision_names_no_axes() -> None:
+    int8 = [row(precision="int8", batch=batch, notes=("slow",)) for batch in (1, 8)]
+    assert "int8 cpu: slow" in footnotes(result_of(row(), *int8))
+
+
+def test_a_note_of_all_rows_is_told_once() -> None:
+    assert "all rows: noisy" in footnotes(
+        result_of(*[row(batch=n, notes=("noisy",)) for n in (1, 2, 3)])
+    )
+
+
+def test_calls_that_were_late_are_told() -> None:
+    late = row(mode="paced", missed_share=0.25)
+    assert "not done when the next call was due: weight-only cpu 25.0 %" in footnotes(
+        result_of(row(mode="paced", missed_share=0.0), late)
+    )
+
+
+def test_distrust_is_told_once() -> None:
+    result = replace(result_of(row(notes=(UNTRUSTED,))), trusted=False)
+    assert [line for line in footnotes(result) if "differed" in line] == [
+        "NOT TRUSTED: two identical candidates differed by more than 1 %; run again"
+    ]
 
 
 def test_every_further_figure_has_a_line() -> None:
@@ -70,9 +163,8 @@ def test_a_cosine_is_no_percentage() -> None:
     assert out.getvalue().splitlines()[2].split()[:3] == ["int8", "cpu", "0.9877"]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0312, "0.03"), (1.5, "1.50"), (-9.5, "-9.50"), (12.34, "12.3"), (4321.6, "4322")],
-)
-def test_digits(value: float, text: str) -> None:
-    assert digits(value) == text
+def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
+    parts = [OperatorTime("Conv", "int8", 0.9), OperatorTime("Mul", None, 0.095)]
+    profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
+    notes = footnotes(result_of(row(precision="fp32"), profiled))
+    assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"

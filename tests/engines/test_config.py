@@ -7,7 +7,13 @@ import msgspec
 import pytest
 import standins
 
-from qbench.engines.config import OPTIONS, apply_options, check_options, is_default
+from qbench.engines.config import (
+    OPTIONS,
+    apply_options,
+    check_options,
+    is_default,
+    notes_on_options,
+)
 from qbench.engines.features import Compilation, builds_ahead, missing_members
 from qbench.engines.protocol import BuildOptions
 from qbench.errors import UsageError
@@ -101,6 +107,15 @@ def test_what_rtx_can_do() -> None:
         "io_formats",
     ]
     check_options(standins.rtx(), BuildOptions(**{field: ASKED[field] for field in works}), None)
+
+
+def test_only_rtx_takes_an_option_to_no_effect() -> None:
+    asked = BuildOptions(builder_level=4, tf32=False)
+    assert [note.split(":")[0] for note in notes_on_options(standins.rtx(), asked)] == [
+        "--builder-level"
+    ]
+    assert notes_on_options(standins.rtx(), BuildOptions()) == []
+    assert notes_on_options(standins.tensorrt_11(), asked) == []
 
 
 def test_a_level_that_this_tensorrt_does_not_know() -> None:

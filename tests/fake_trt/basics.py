@@ -49,6 +49,11 @@ def holds_shape(proto: onnx.ModelProto, name: str) -> bool:
     )
 
 
+def weights_bytes(proto: onnx.ModelProto) -> int:
+    """Return the size of a model's constants."""
+    return sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in proto.graph.initializer)
+
+
 class ILogger:
     """Takes messages; `log` is the user's."""
 

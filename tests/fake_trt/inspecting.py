@@ -39,6 +39,11 @@ class EngineInspector:
         return json.dumps(layer) if format.name == "JSON" else str(layer)
 
 
+def layer_names(engine: Any) -> list[str]:
+    """Return what an engine calls its layers."""
+    return [layer if isinstance(layer, str) else layer["Name"] for layer in _layers(engine)]
+
+
 def _layers(engine: Any) -> list[Any]:
     """Return one layer for each node that is no Q/DQ; those are taken to be fused."""
     graph = engine._proto.graph

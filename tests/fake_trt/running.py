@@ -2,10 +2,13 @@
 
 from typing import Any
 
-from fake_trt.basics import holds_shape, host_memory, log, shape_of, type_name
+from fake_trt.basics import holds_shape, host_memory, log, shape_of, type_name, weights_bytes
 from fake_trt.executing import profile_range
 from fake_trt.plan import Plan, from_bytes, to_bytes
 from fake_trt.spec import create
+
+ACTIVATIONS = 1 << 20
+"""Bytes of device memory that each context takes."""
 
 
 class Runtime:
@@ -34,9 +37,33 @@ class ICudaEngine:
     num_optimization_profiles = property(lambda self: max(1, len(self._plan.profiles)))
     num_layers = property(lambda self: len(self._proto.graph.node))
     num_aux_streams = 0
-    device_memory_size = 0
-    device_memory_size_v2 = 0
+    device_memory_size = ACTIVATIONS
+    device_memory_size_v2 = ACTIVATIONS
     name = ""
+
+    @property
+    def weight_streaming_budget(self) -> int:
+        return self._budget
+
+    @weight_streaming_budget.setter
+    def weight_streaming_budget(self, value: int) -> None:
+        if self._has_context:
+            raise RuntimeError("a budget cannot be set once a context exists")
+        self._budget = value
+
+    weight_streaming_budget_v2 = weight_streaming_budget
+
+    @property
+    def streamable_weights_size(self) -> int:
+        return weights_bytes(self._proto) if "WEIGHT_STREAMING" in self._plan.flags else 0
+
+    def get_weight_streaming_automatic_budget(self) -> int:
+        # As if the GPU had room for half of them.
+        return self.streamable_weights_size // 2
+
+    def get_engine_stat(self, stat: Any = None) -> int:
+        is_total = stat is None or stat.name == "TOTAL_WEIGHTS_SIZE"
+        return weights_bytes(self._proto) if is_total else -1
 
     @property
     def profiling_verbosity(self) -> Any:
@@ -78,6 +105,7 @@ class ICudaEngine:
 
     def create_execution_context(self, strategy: Any = None) -> Any:
         del strategy
+        self._has_context = True
         state: dict[str, Any] = {"_shapes": {}, "_addresses": {}, "_allocators": {}}
         for name in self._input_names:
             if -1 not in (shape := shape_of(self._infos[name])):
@@ -108,4 +136,5 @@ def _engine_state(plan: Plan) -> dict[str, Any]:
     constants = {constant.name for constant in proto.graph.initializer}
     inputs = {info.name: info for info in proto.graph.input if info.name not in constants}
     infos = inputs | {info.name: info for info in proto.graph.output}
-    return {"_plan": plan, "_proto": proto, "_infos": infos, "_input_names": list(inputs)}
+    state: dict[str, Any] = {"_plan": plan, "_proto": proto, "_infos": infos}
+    return state | {"_input_names": list(inputs), "_budget": None, "_has_context": False}

@@ -114,6 +114,17 @@ def test_the_same_is_computed_and_a_mul_is_added_only_where_nothing_takes_the_fa
     assert divided * by == pytest.approx(expected["gated"], rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("builder", "before"), [(behind_relu(), "first"), (spelled_out_norm(), "scaled")]
+)
+def test_what_the_division_is_folded_through_is_renamed_too(builder: Builder, before: str) -> None:
+    model = prepare(model_of(builder.model("second")))
+    changed = equalize(model.ir, {"gated": FACTORS}, ["second"])
+    names = {value.name for node in changed.graph for value in node.outputs}
+    assert equalized_name(before) in names
+    assert before not in names
+
+
 def test_other_readers_keep_the_tensor_as_it_is() -> None:
     b = Builder()
     gated = b.node("Relu", "gated", b.conv("first", b.x))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from qbench.runtimes.gpu import Gpu, current_gpu, gpu_summary, parse_gpus
+from qbench.runtimes.gpu import Gpu, current_bus_id, current_gpu, gpu_summary, parse_gpus
 
 
 def test_gpus_as_nvidia_smi_lists_them() -> None:
@@ -40,15 +40,22 @@ class Driver:
         value._obj.value = {75: 8, 76: 6}[attribute]
         return 0
 
+    def cuDeviceGetPCIBusId(self, text, size, _device):  # noqa: N802
+        assert len(text) == size
+        text.value = b"0000:65:00.0"
+        return 0
+
 
 def test_current_gpu(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=0))
     assert current_gpu() == "sm86"
+    assert current_bus_id() == "0000:65:00.0"
 
 
 def test_no_gpu(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=100))
     assert current_gpu() is None
+    assert current_bus_id() is None
 
 
 def test_no_driver(monkeypatch):
@@ -57,3 +64,4 @@ def test_no_driver(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert current_gpu() is None
+    assert current_bus_id() is None

@@ -1,17 +1,22 @@
 from pathlib import Path
+from typing import Any
 
+import fake_nvml
 import graphs
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+import qdq
+from at_once import run_at_once
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.model import save
 from qbench.model.spec import TensorSpec
-from qbench.runtimes import ort as module
+from qbench.runtimes import ort as ort_module
 from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
-from qbench.runtimes.ort_providers import PROVIDERS
+from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice, Ran
 from qbench.runtimes.providers import probe_providers
 
 MODEL = graphs.conv_bn_relu().SerializeToString()
@@ -60,6 +65,61 @@ def test_a_bound_call_outlives_its_runner() -> None:
     call()
 
 
+def test_bound_calls_run_at_once_and_keep_their_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = OrtRunner(MODEL, threads=1)
+    bind_bare, bindings = runner.bind_bare, list[Any]()
+
+    def keeping(feeds: graphs.Feeds) -> Any:
+        run, binding = bind_bare(feeds)
+        bindings.append(binding)
+        return run, binding
+
+    monkeypatch.setattr(runner, "bind_bare", keeping)
+    feeds = [{"x": FEEDS["x"] * factor} for factor in (1, 2, 3)]
+    run_at_once([runner.bind(feed) for feed in feeds])
+    for binding, feed in zip(bindings, feeds, strict=True):
+        assert np.array_equal(binding.copy_outputs_to_cpu()[0], runner.run(feed)["head"])
+
+
+def test_a_profile_names_operators_and_what_they_compute_in(tmp_path: Path) -> None:
+    b = qdq.QdqBuilder()
+    quantized = b.qdq(b.qconv("conv", b.qdq(b.x, "x")), "y")
+    onnx.save(b.model(b.conv("float", b.node("Relu", "relu", quantized))), tmp_path / "m.onnx")
+    profile = OrtRunner(tmp_path / "m.onnx", threads=1).profile(FEEDS, runs=3)
+    kinds = {(part.operator, part.type) for part in profile}
+    assert {("QLinearConv", "int8"), ("Conv", "fp32")} <= kinds
+    assert sum(part.share for part in profile) == pytest.approx(1)
+    assert [p.share for p in profile] == sorted((p.share for p in profile), reverse=True)
+
+
+def test_a_profile_needs_a_file() -> None:
+    with pytest.raises(ModelError, match="a model in memory has no profile; write it to a file"):
+        OrtRunner(MODEL, threads=1).profile(FEEDS)
+
+
+def test_a_gpu_has_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = OrtRunner(MODEL, threads=1)
+    monkeypatch.setattr(runner, "provider", "cuda")
+    assert runner.profile(FEEDS) == ()
+
+
+def test_memory_on_the_gpu_is_what_loading_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = fake_nvml.install(monkeypatch)
+    create = ort_module.create_session
+
+    def taking(*arguments: Any) -> Any:
+        gpu.used += 5 << 20
+        return create(*arguments)
+
+    monkeypatch.setattr(ort_module, "create_session", taking)
+    choice = ProviderChoice("cuda", allow_fallback=True)
+    assert OrtRunner(MODEL, threads=1, provider=choice).device_memory_bytes is None  # the CPU ran
+    monkeypatch.setattr(ort_module, "what_ran", lambda *_: Ran("cuda"))
+    assert OrtRunner(MODEL, threads=1, provider=choice).device_memory_bytes == 5 << 20
+    gpu.missing = {"nvmlDeviceGetMemoryInfo"}
+    assert OrtRunner(MODEL, threads=1, provider=choice).device_memory_bytes is None
+
+
 @pytest.mark.parametrize(
     ("provider", "device"), [("cpu", "cpu"), ("cuda", "cuda"), ("rtx", "cuda")]
 )
@@ -98,8 +158,8 @@ def test_weights_of_one_folder_are_read_where_they_lie(
         for value, tensor in zip(outside, moved, strict=True):
             value.const_value = tensor
     written: list[ir.Model] = []
-    on_disk = module.on_disk
-    monkeypatch.setattr(module, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
+    on_disk = save.on_disk
+    monkeypatch.setattr(save, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
     found = open_graph(model, threads=1).run(FEEDS)["head"]
     assert np.allclose(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"], atol=1e-6)
     assert len(written) == copies
@@ -146,5 +206,5 @@ def test_a_provider_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_probe_tries_every_provider() -> None:
     problems = probe_providers()
-    assert problems.keys() == PROVIDERS.keys()
-    assert problems["cpu"] is None
+    assert [*problems] == [*PROVIDERS, "openvino"]
+    assert problems["cpu"] is problems["openvino"] is None

@@ -1,7 +1,9 @@
 """Providers of ONNX Runtime that are missing, fall back, or leave a part of the model."""
 
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import graphs
 import numpy as np
@@ -136,3 +138,43 @@ def test_operators_are_counted_as_onnx_runtime_tells() -> None:
 def test_onnx_runtimes_source_lines_are_left_out() -> None:
     reason = "/src/state.cc:729 void f(A&, const B&) Please install TensorRT."
     assert "did not load (Please install TensorRT); run" in str(did_not_load("tensorrt", reason))
+
+
+def test_cuda_libraries_of_python_packages_are_loaded_once_before_the_first_session(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+
+    def preload() -> None:
+        done.append("libraries")
+        sys.stdout.write("Failed to load libcudart.so.13: not there\n")
+
+    def no_session(*_: Any, **__: Any) -> None:
+        done.append("session")
+        raise RuntimeError("libcudart.so.13 is missing")
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", no_session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS.values()))
+    module.preload_cuda.cache_clear()
+    for provider in ("cuda", "tensorrt", "rtx"):
+        with pytest.raises(UnfitError, match=rf"provider {provider!r} did not load"):
+            OrtRunner(MODEL, provider=provider)
+    assert done == ["libraries", "session", "session", "session"]
+    assert module.preload_cuda() == ("Failed to load libcudart.so.13: not there",)
+    assert capsys.readouterr() == ("", "")
+    module.preload_cuda.cache_clear()
+
+
+def test_the_cpu_needs_no_cuda_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qbench.runtimes.ort.preload_cuda", lambda: pytest.fail("not needed"))
+    OrtRunner(MODEL, threads=1)
+
+
+def test_an_old_onnx_runtime_has_nothing_to_load_libraries_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(onnxruntime, "preload_dlls")
+    module.preload_cuda.cache_clear()
+    assert module.preload_cuda() == ()
+    module.preload_cuda.cache_clear()

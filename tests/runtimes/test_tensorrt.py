@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,9 @@ import numpy as np
 import onnx
 import pytest
 import trt_runtime
+from at_once import SECONDS, run_at_once
+from fake_trt.basics import weights_bytes
+from fake_trt.running import ACTIVATIONS
 from host_cuda import TICK, HostCuda, HostStream
 from trt_runtime import FakeGpu
 
@@ -309,6 +313,93 @@ def test_several_streams_run_at_once(gpu: FakeGpu) -> None:
         assert waits == [2, 2, 2]  # for the upload, and for the call
 
 
+def test_bound_calls_run_at_once_and_keep_their_data(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
+        runner.run({"x": rows(1)})
+        everybody = threading.Barrier(3)
+        context: Any = gpu.module.IExecutionContext
+        execute = context.execute_async_v3
+
+        def execute_async_v3(self: Any, stream_handle: int) -> bool:
+            everybody.wait(SECONDS)  # for as long as not all three are in here
+            return bool(execute(self, stream_handle))
+
+        monkeypatch.setattr(context, "execute_async_v3", execute_async_v3)
+        calls = [runner.bind({"x": rows(1, start)}) for start in (0, 10, 20)]
+        lanes = runner._lanes[-3:]
+        run_at_once(calls)
+        for lane, start in zip(lanes, (0, 10, 20), strict=True):
+            lane.download()
+            assert np.array_equal(lane.results()["y"], 2 * rows(1, start))
+
+
+def kinds(runner: TensorRtRunner, feeds: dict[str, Any]) -> dict[tuple[str, str | None], float]:
+    return {(part.operator, part.type): part.share for part in runner.profile(feeds, runs=2)}
+
+
+@pytest.mark.parametrize("gpu", fake_trt.versions(), indirect=True)
+def test_a_profile_tells_what_layers_take_and_compute_in(gpu: FakeGpu) -> None:
+    b = graphs.Builder()
+    half = b.node("Cast", "half", b.node("Relu", "relu", b.conv("conv", b.x)), to=10)
+    model = b.model(b.node("Cast", "y", b.node("Relu", "again", half), to=1))
+    feeds = {"x": np.zeros(graphs.IMAGE, np.float32)}
+    with gpu.open(model) as runner:  # whose layers take 1 ms, 2 ms, ...
+        assert kinds(runner, feeds) == {
+            ("Cast", "fp16"): pytest.approx(5 / 15),
+            ("Relu", "fp16"): pytest.approx(4 / 15),
+            ("Cast", "fp32"): pytest.approx(3 / 15),
+            ("Relu", "fp32"): pytest.approx(2 / 15),
+            ("Conv", "fp32"): pytest.approx(1 / 15),
+        }
+        assert len(gpu.cuda.open) == 0  # nothing stays of what was watched
+
+
+def test_an_engine_that_tells_only_names_of_layers(gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,), verbosity="LAYER_NAMES_ONLY") as runner:
+        assert kinds(runner, {"x": rows(1)}) == {("y", None): 1.0}
+    with pytest.raises(EngineError, match="the engine is closed; open it again"):
+        runner.profile({"x": rows(1)})
+
+
+@pytest.mark.parametrize("gpu", fake_trt.versions(), indirect=True)
+def test_weights_that_may_be_streamed_are_as_far_as_memory_is_short(gpu: FakeGpu) -> None:
+    model = graphs.conv_bn_relu()
+    feeds = graphs.feeds_of(graphs.model_of(model))
+    with gpu.open(model, flags=("WEIGHT_STREAMING",)) as runner:
+        runner.run(feeds)  # a context came after the budget, or the fake would have refused it
+        engine: Any = runner._engine.engine if runner._engine else None
+        size = engine.streamable_weights_size
+        budget = getattr(engine, "weight_streaming_budget_v2", None)
+        assert (engine._budget, budget) == ((-1, None) if budget is None else (size // 2,) * 2)
+        assert runner.notes[1:] == ("weights that do not fit stay on the host and are streamed",)
+    with gpu.open(model) as runner:
+        assert runner._engine is not None
+        assert runner._engine.engine._budget is None
+        assert len(runner.notes) == 1
+
+
+def test_memory_on_the_gpu_is_that_of_weights_and_one_context(gpu: FakeGpu) -> None:
+    with gpu.open(graphs.conv_bn_relu()) as runner:
+        assert runner.device_memory_bytes is None  # 10.12 does not tell how large weights are
+
+
+@pytest.mark.parametrize("gpu", ["10.16", "11.4", "rtx-1.7"], indirect=True)
+def test_memory_on_the_gpu_is_without_weights_that_are_streamed(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = graphs.conv_bn_relu()
+    weights = weights_bytes(model)
+    with gpu.open(model) as runner:
+        assert runner.device_memory_bytes == weights + ACTIVATIONS
+    with gpu.open(model, flags=("WEIGHT_STREAMING",)) as runner:
+        assert runner.device_memory_bytes == weights - (weights - weights // 2) + ACTIVATIONS
+    monkeypatch.setattr(gpu.module.ICudaEngine, "get_engine_stat", lambda *_: -1)
+    with gpu.open(model) as runner:
+        assert runner.device_memory_bytes is None
+
+
 def test_the_bare_call_is_the_same_work(gpu: FakeGpu) -> None:
     with gpu.open(doubled(), (SMALL,)) as runner:
         runner.bind_bare({"x": rows(1)})()
@@ -318,11 +409,15 @@ def test_the_bare_call_is_the_same_work(gpu: FakeGpu) -> None:
 
 def test_a_graph_is_launched_in_place_of_the_engine(gpu: FakeGpu) -> None:
     with gpu.open(doubled(), (SMALL,)) as runner:
+        assert "without a CUDA graph," in runner.notes[0]
         call = runner.bind({"x": rows(1)}, graph=True)
+        assert "from the GPU, as a CUDA graph, and" in runner.notes[0]
         assert gpu.cuda.launches == 0
         call()
         call()
         assert gpu.cuda.launches == 2
+        runner.bind({"x": rows(1)})
+        assert "without a CUDA graph," in runner.notes[0]
 
 
 def test_a_graph_that_cannot_be_captured_is_said_aloud(
@@ -331,6 +426,7 @@ def test_a_graph_that_cannot_be_captured_is_said_aloud(
     gpu.cuda.refuses_capture = "operation not permitted when stream is capturing"
     with gpu.open(doubled(), (SMALL,)) as runner:
         runner.bind({"x": rows(1)}, graph=True)()
+        assert f"without a CUDA graph ({gpu.cuda.refuses_capture})," in runner.notes[0]
         assert len(gpu.runs) == 2  # once before the capture
     assert caplog.messages == [
         "without a CUDA graph: operation not permitted when stream is capturing"

@@ -1,0 +1,137 @@
+"""A candidate of a benchmark: made, loaded and judged."""
+
+from dataclasses import dataclass
+
+from qbench.benchmarking.clock import Block
+from qbench.benchmarking.judges import Judged
+from qbench.benchmarking.judging import Accuracies
+from qbench.benchmarking.matrix import Job
+from qbench.benchmarking.options import Options
+from qbench.benchmarking.remote import RemoteSession
+from qbench.benchmarking.result import Accuracy, Row
+from qbench.benchmarking.rows import Findings, Timing, row_of
+from qbench.benchmarking.session import LocalSession, Session, Task
+from qbench.benchmarking.variants import Variant
+from qbench.errors import (
+    DataError,
+    EngineError,
+    ModelError,
+    QbenchError,
+    UnfitError,
+    WorkerError,
+)
+from qbench.runtimes.ort_providers import ProviderChoice
+
+FAILURES = (UnfitError, ModelError, EngineError, WorkerError, DataError)
+"""What is wrong with one candidate, and not with what was asked for."""
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A job on its way to a row."""
+
+    job: Job
+    index: int
+    variant: Variant
+    session: Session | None = None
+    accuracy: Accuracy | None = None
+    error: QbenchError | None = None
+
+    def time_block(self, calls: int, *, lead: int = 0) -> Block:
+        """Time calls in its session; they are compared by seconds per image."""
+        assert self.session is not None  # it was loaded
+        try:
+            block = self.session.time_block(calls, lead)
+        except QbenchError as error:
+            self.error = error
+            raise
+        return block._replace(figure=block.figure / self.session.facts.batch)
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Let go of the session."""
+        if self.session is not None:
+            self.session.close(at_once=at_once)
+
+    @property
+    def is_int8_on_cpu(self) -> bool:
+        """Whether its speed depends on integer kernels of the CPU."""
+        return (self.variant.precision, self.variant.provider) == ("int8", "cpu")
+
+    def row(self, timing: Timing | None) -> Row:
+        """Return its row."""
+        facts = self.session.facts if self.session else None
+        found = Findings(self.job, self.variant, facts, self.accuracy, self.error)
+        return row_of(found, timing)
+
+
+class Maker:
+    """Makes candidates of jobs."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._heard: set[str] = set()
+        self.accuracies = Accuracies(options.ledger)
+
+    def make(self, index: int, job: Job) -> Candidate:
+        """Make, load and judge a candidate; a failure is kept for its row.
+
+        Raises:
+            DataError: The images or labels cannot be used.
+            UsageError: What accuracy means cannot be told.
+        """
+        variant = job.make()
+        candidate = Candidate(job, index, variant, error=variant.problem)
+        if candidate.error is not None:
+            return candidate
+        try:
+            candidate.session = self._session(self._task(candidate))
+        except FAILURES as error:
+            candidate.error = error
+            return candidate
+        try:
+            self._judge(candidate, candidate.session)
+        except (UnfitError, ModelError, EngineError, WorkerError) as error:
+            candidate.error = error
+        except DataError as error:
+            if variant.flavour is None:
+                candidate.close(at_once=True)
+                raise
+            candidate.error = error  # an engine may have been built for other shapes
+        except BaseException:
+            candidate.close(at_once=True)
+            raise
+        return candidate
+
+    def _session(self, task: Task) -> Session:
+        return RemoteSession(task, self._heard) if self._options.isolate else LocalSession(task)
+
+    def _judge(self, candidate: Candidate, session: Session) -> None:
+        def judge() -> Judged | None:
+            if candidate.job.feeding.images is not None:
+                variant = candidate.variant
+                self._options.on_step(f"accuracy of {variant.precision} on {variant.provider}")
+            return session.judge()
+
+        candidate.accuracy = self.accuracies.of(candidate.job.cell, judge)
+
+    def _task(self, candidate: Candidate) -> Task:
+        variant, options = candidate.variant, self._options
+        assert variant.path is not None  # what cannot be made is not loaded
+        choice = ProviderChoice(
+            "cpu" if variant.simulated else variant.provider,
+            allow_fallback=options.allow_fallback,
+            precision=variant.arithmetic or "fp32",
+            cache=options.cache,
+        )
+        feeding = candidate.job.feeding
+        if options.isolate:  # candidates that share a process share what reads their boxes, too
+            feeding = feeding.read_by(self.accuracies.decoder(candidate.job.cell))
+        return Task(
+            variant.path,
+            choice,
+            variant.flavour,
+            variant.simulated,
+            feeding,
+            candidate.job.load,
+            options.cuda_backend,
+        )

@@ -1,0 +1,187 @@
+"""What is fed to a model or an engine in a benchmark, and what judges it.
+
+A `Feeding` is plain values, so that it reaches the process that runs a candidate; there it is
+opened.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qbench.benchmarking.judges import TASKS, Judge, Material
+from qbench.data.recipes import Recipe
+from qbench.data.samples import Sample, Source, subset
+from qbench.data.sources import open_source
+from qbench.data.synthetic import SyntheticSource
+from qbench.errors import DataError
+from qbench.evaluation.detect import AUTO
+from qbench.model.spec import TensorSpec
+from qbench.runtimes.base import Runner
+from qbench.runtimes.tensorrt import TensorRtRunner
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images, and how they become inputs.
+
+    Attributes:
+        path: A folder of images, or arrays.
+        recipe: How images are prepared; None for arrays.
+        limit: Use this many samples, evenly spaced; None for all.
+        labels: See `subject.LabelledData`.
+        task: A key of `judges.TASKS`.
+        decoder: How boxes are read; see `evaluation.decoders`.
+        reference: The file of the float model that is agreed with where there are no labels.
+    """
+
+    path: Path
+    recipe: Recipe | None
+    limit: int | None
+    labels: Path | None
+    task: str
+    decoder: str
+    reference: Path | None
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """What the candidates of one model are fed.
+
+    What is open is shared by all that use the same object, and does not go to other processes.
+
+    Attributes:
+        inputs: Of the model; None of an engine, which tells them only once it is loaded.
+        size: Height and width of random samples where the model is dynamic.
+        images: What to judge on; None judges nothing.
+    """
+
+    inputs: tuple[TensorSpec, ...] | None
+    size: tuple[int, int] | None = None
+    images: Images | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what is open behind."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def sample(self, runner: Runner, batch: int | None) -> Sample:
+        """Return what to feed while timing: the first good images, or noise of the right shape.
+
+        Args:
+            runner: What will be fed.
+            batch: Images per call; None for what the model fixes, or 1.
+
+        Raises:
+            DataError: The batch is not the model's, or the data does not fit.
+        """
+        source = self._opened_for(runner).source or self._noise(runner, batch or 1)
+        first = first_sample(source)
+        if batch is None or batch == first.batch:
+            return first
+        is_open = {spec.name for spec in runner.inputs if _is_open(spec)}
+        if not is_open:
+            raise DataError(
+                f"the model's batch is fixed to {first.batch}, not {batch}; export it with an "
+                f"open batch, or leave out --batch {batch}"
+            )
+        return _stacked(first_samples(source, batch), is_open)
+
+    def judge(self, runner: Runner) -> Judge | None:
+        """Return what judges accuracy; None where there are no images."""
+        return self._opened_for(runner).judge
+
+    def check(self) -> None:
+        """Open images and labels now, where it is known what they are for.
+
+        Raises:
+            DataError: They cannot be used.
+            UsageError: The task lacks something.
+        """
+        if self.inputs is not None:
+            self._open(self.inputs)
+
+    def read_by(self, decoder: str | None) -> "Feeding":
+        """Return the same with a decoder of boxes, where one is known and none was asked for."""
+        if decoder is None or self.images is None or self.images.decoder != AUTO:
+            return self
+        return replace(self, images=replace(self.images, decoder=decoder))
+
+    def forget(self) -> None:
+        """Close what is open; it is opened anew where it is needed again."""
+        self._known.clear()
+
+    def _opened_for(self, runner: Runner) -> "_Opened":
+        return self._open(self.inputs if self.inputs is not None else _typical(runner))
+
+    def _open(self, inputs: tuple[TensorSpec, ...]) -> "_Opened":
+        if inputs not in self._known:
+            self._known[inputs] = _open(self.images, inputs)
+        return self._known[inputs]
+
+    @cached_property
+    def _known(self) -> dict[tuple[TensorSpec, ...], "_Opened"]:
+        """What is open, by the inputs that it is for."""
+        return {}
+
+    def _noise(self, runner: Runner, count: int) -> Source:
+        inputs = self.inputs if self.inputs is not None else _typical(runner)
+        return SyntheticSource(inputs, count=count, seed=0, size=self.size)
+
+
+def first_sample(source: Source) -> Sample:
+    """Return the first sample that can be read; too many that cannot are noticed elsewhere."""
+    for index in range(len(source) - 1):
+        with suppress(DataError):
+            return source.load(index)
+    return source.load(len(source) - 1)
+
+
+def first_samples(source: Source, count: int) -> list[Sample]:
+    """Return `count` samples, the first that can be read; where there are fewer, over again."""
+    found: list[Sample] = []
+    for index in range(len(source)):
+        with suppress(DataError):
+            found.append(source.load(index))
+        if len(found) == count:
+            return found
+    found = found or [first_sample(source)]
+    return [found[index % len(found)] for index in range(count)]
+
+
+def _stacked(samples: Sequence[Sample], is_open: set[str]) -> Sample:
+    """Return one sample that holds the first image of each, in the inputs whose batch is open."""
+    first = samples[0]
+    feeds = {
+        name: np.concatenate([sample.feeds[name][:1] for sample in samples])
+        if name in is_open
+        else array
+        for name, array in first.feeds.items()
+    }
+    return Sample(first.name, feeds, first.image_size)
+
+
+def _is_open(spec: TensorSpec) -> bool:
+    return bool(spec.shape) and not isinstance(spec.shape[0], int)
+
+
+def _typical(runner: Runner) -> tuple[TensorSpec, ...]:
+    return runner.typical_inputs() if isinstance(runner, TensorRtRunner) else runner.inputs
+
+
+class _Opened(NamedTuple):
+    source: Source | None
+    judge: Judge | None
+
+
+def _open(images: Images | None, inputs: tuple[TensorSpec, ...]) -> _Opened:
+    if images is None:
+        return _Opened(None, None)
+    source = subset(open_source(images.path, inputs, images.recipe), images.limit, seed=0)
+    material = Material(
+        source, images.path, images.recipe, images.labels, images.decoder, images.reference
+    )
+    return _Opened(source, TASKS[images.task](material))

@@ -1,0 +1,116 @@
+"""The matrix of a benchmark: every variant with every batch size, number of threads and streams."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from qbench.artifacts import sha256_files
+from qbench.benchmarking.feeding import Feeding
+from qbench.benchmarking.given_engines import engine_table, engine_variant
+from qbench.benchmarking.ledger import Cell
+from qbench.benchmarking.options import Options
+from qbench.benchmarking.subject import Feed
+from qbench.benchmarking.variants import Variant, VariantMaker, has_its_precision
+from qbench.benchmarking.workload import Load
+from qbench.calibration.table import CalibrationTable
+from qbench.model.load import Model
+from qbench.quantization.options import NEED_TABLE
+from qbench.quantization.quantize import resolve_table
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row to be.
+
+    Attributes:
+        cell: Its place in the matrix.
+        make: Makes the file, where that was not done yet, or tells why it cannot be made.
+        feeding: What it is fed and judged on.
+        load: How it is driven.
+    """
+
+    cell: Cell
+    make: Callable[[], Variant]
+    feeding: Feeding
+    load: Load
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to make of every model."""
+
+    precisions: Sequence[str]
+    providers: Sequence[str]
+    table: CalibrationTable | Path | None
+    feed: Feed
+    options: Options
+
+
+def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
+    """Return the jobs of an ONNX model, whose files are made in `folder`.
+
+    Raises:
+        CalibrationError: A table is needed, and none was made from the model.
+        DataError: The images cannot be used.
+    """
+    table = None
+    if NEED_TABLE.intersection(asked.precisions) and not has_its_precision(model):
+        table = resolve_table(model, asked.table)
+    feeding, maker = asked.feed.of_model(model, table), VariantMaker(model, table, folder)
+    slots = maker.timed(asked.precisions, asked.providers)
+    if asked.options.simulate:
+        slots += maker.simulated()
+    for slot in slots:
+        cell = Cell(
+            model=maker.name,
+            sha256=model.sha256,
+            precision=slot.precision,
+            provider=slot.provider,
+            simulated=slot.simulated,
+        )
+        for load in [Load()] if slot.simulated else loads(asked.options):
+            yield Job(_placed(cell, load), partial(maker.make, slot), feeding, load)
+
+
+def jobs_of_engine(path: Path, asked: Asked) -> Iterator[Job]:
+    """Return the jobs of an engine.
+
+    Raises:
+        CalibrationError: The calibration table of its model is damaged.
+        DataError: The images are prepared otherwise than for calibration.
+    """
+    variant, manifest = engine_variant(path)
+    table = None if manifest is None else engine_table(manifest, asked.table)
+    feeding = asked.feed.of_engine(path, table)
+    cell = Cell(
+        model=variant.name,
+        sha256=sha256_files([path]) if path.is_file() else "",
+        precision=variant.precision,
+        provider=variant.provider,
+    )
+    for load in loads(asked.options, on_gpu=True):
+        yield Job(_placed(cell, load), lambda: variant, feeding, load)
+
+
+def loads(options: Options, *, on_gpu: bool = False) -> list[Load]:
+    """Return every way in which a variant is driven; threads of the CPU do not drive engines."""
+    return [
+        Load(batch, threads, streams, options.mode, options.rate, options.graph and on_gpu)
+        for batch in options.batches or (None,)
+        for threads in ((0,) if on_gpu else options.threads)
+        for streams in options.streams
+    ]
+
+
+def _placed(cell: Cell, load: Load) -> Cell:
+    return replace(
+        cell,
+        batch=load.batch or 1,
+        threads=load.threads,
+        streams=load.streams,
+        mode=load.mode,
+        rate=load.rate,
+    )

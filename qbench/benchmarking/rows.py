@@ -1,0 +1,127 @@
+"""How a candidate and its timings become a row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.benchmarking.matrix import Job
+from qbench.benchmarking.result import (
+    UNTRUSTED,
+    Accuracy,
+    Latency,
+    Ratio,
+    Row,
+    latency_from_summary,
+    ratio_from_interval,
+)
+from qbench.benchmarking.schedule import Measurement
+from qbench.benchmarking.session import Facts
+from qbench.benchmarking.stats import summary
+from qbench.benchmarking.variants import Variant
+from qbench.errors import QbenchError
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One candidate's part of a measurement.
+
+    Attributes:
+        measurement: Of all candidates that were timed together.
+        lane: Which of them this is.
+    """
+
+    measurement: Measurement
+    lane: int
+
+    @property
+    def samples(self) -> NDArray[np.float64]:
+        """Seconds of every timed call, [calls]."""
+        return self.measurement.samples[self.lane]
+
+    @property
+    def latency(self) -> Latency:
+        """Milliseconds per call."""
+        return latency_from_summary(summary(self.samples))
+
+    @property
+    def ratio(self) -> Ratio:
+        """Speed-up over the baseline."""
+        measurement, lane = self.measurement, self.lane
+        return ratio_from_interval(measurement.ratios[lane], measurement.verdicts[lane])
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not as it should be."""
+        found = []
+        if self.measurement.unsettled[self.lane]:
+            found.append("unsettled: timings still drifted after warm-up")
+        if self.measurement.disturbance is not None:
+            voided = sum(self.measurement.voided)
+            found.append(f"given up after {voided} voided rounds: {self.measurement.disturbance}")
+        elif not self.measurement.reached:
+            found.append("stopped at the time limit with intervals wider than asked for")
+        if not self.measurement.trusted:
+            found.append(UNTRUSTED)
+        return found
+
+    def images_per_second(self, job: Job, batch: int) -> float | None:
+        """Return the throughput in the job's mode; None where the clock decides it."""
+        if job.cell.mode == "paced":
+            return None
+        if job.cell.mode == "latency":
+            return batch / float(np.median(self.samples))
+        return 1 / float(np.median(self.measurement.figures[:, self.lane]))
+
+    def missed(self, job: Job) -> float | None:
+        """Return the share of calls that were not done when the next was due."""
+        if job.cell.rate is None:
+            return None
+        return float(np.mean(self.samples > 1 / job.cell.rate))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that is known of a candidate but its timings."""
+
+    job: Job
+    variant: Variant
+    facts: Facts | None
+    accuracy: Accuracy | None
+    error: QbenchError | None
+
+
+def row_of(found: Findings, timing: Timing | None) -> Row:
+    """Return the row of a candidate; `timing` is None where it was not timed."""
+    cell, variant, facts = found.job.cell, found.variant, found.facts
+    notes = [*variant.notes, *(facts.notes if facts else ()), *(timing.notes if timing else ())]
+    batch = facts.batch if facts else cell.batch
+    if found.job.load.batch is None and batch > 1:
+        notes.append(f"a call runs the model's fixed batch of {batch}")
+    return Row(
+        model=cell.model,
+        precision=cell.precision,
+        provider=facts.provider if facts and not cell.simulated else cell.provider,
+        sha256=cell.sha256,
+        batch=batch,
+        threads=cell.threads,
+        streams=cell.streams,
+        mode=cell.mode,
+        rate=cell.rate,
+        accuracy=found.accuracy,
+        latency_ms=timing.latency if timing else None,
+        ratio=timing.ratio if timing else None,
+        throughput_per_s=timing.images_per_second(found.job, batch) if timing else None,
+        voided_rounds=timing.measurement.voided[timing.lane] if timing else 0,
+        missed_share=timing.missed(found.job) if timing else None,
+        size_bytes=variant.size_bytes,
+        peak_rss_bytes=facts.peak_rss_bytes if facts else None,
+        device_memory_bytes=facts.device_memory_bytes if facts else None,
+        build_seconds=variant.build_seconds,
+        load_seconds=facts.load_seconds if facts else None,
+        first_inference_seconds=facts.first_inference if facts else None,
+        provider_options=dict(facts.provider_options) if facts else {},
+        float_nodes=dict(variant.float_nodes),
+        error=str(found.error) if found.error else None,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,198 @@
+"""One candidate, loaded and ready to be judged and timed."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from qbench.benchmarking import environment
+from qbench.benchmarking.clock import Block, BlockTimer, Call
+from qbench.benchmarking.feeding import Feeding
+from qbench.benchmarking.judges import Judged
+from qbench.benchmarking.workload import Load, bind, timer_of
+from qbench.errors import ModelError
+from qbench.runtimes import openvino
+from qbench.runtimes.base import OperatorTime, Runner, Tensors
+from qbench.runtimes.flavour import flavour_named
+from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
+from qbench.runtimes.ort_providers import ProviderChoice, options_of
+from qbench.runtimes.tensorrt import TensorRtRunner
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a candidate is: plain values, which reach another process.
+
+    Attributes:
+        path: The ONNX file, or the engine.
+        choice: Where ONNX Runtime runs it.
+        flavour: The TensorRT that an engine runs in; None for ONNX files.
+        simulated: Compute Q/DQ with exact arithmetic; then it is judged only.
+        feeding: What it is fed and judged on.
+        load: How it is driven.
+        cuda_backend: A key of `runtimes.cuda.choose.BACKENDS`.
+    """
+
+    path: Path
+    choice: ProviderChoice
+    flavour: str | None
+    simulated: bool
+    feeding: Feeding
+    load: Load
+    cuda_backend: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a candidate that is loaded.
+
+    Attributes:
+        provider: What really executes it.
+        load_seconds: Time that loading took.
+        notes: What a reader must know.
+        batch: Images per call.
+        first_inference: Seconds of the first call; None where it is not timed.
+        peak_rss_bytes: Peak of its process up to the first calls.
+        device_memory_bytes: What it holds on the GPU.
+        provider_options: What the provider was told.
+        pid: The process that it runs in.
+    """
+
+    provider: str
+    load_seconds: float
+    notes: tuple[str, ...]
+    batch: int = 1
+    first_inference: float | None = None
+    peak_rss_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    pid: int = field(default_factory=os.getpid)
+
+
+class Session(Protocol):
+    """A candidate that is loaded, in this process or in one of its own.
+
+    Every method raises a QbenchError where the candidate, or its process, fails.
+
+    Attributes:
+        facts: What loading and the first call told.
+    """
+
+    facts: Facts
+
+    def judge(self) -> Judged | None:
+        """Return its accuracy; None where there are no images."""
+
+    def time_block(self, calls: int, lead: int) -> Block:
+        """Time at least `calls` calls, after `lead` more that are not timed."""
+
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first; empty where the runtime does not tell."""
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Free what it holds; `at_once` does not wait for anything."""
+
+
+class LocalSession:
+    """A candidate in this process.
+
+    Args:
+        task: What to run.
+        is_alone: Whether no other candidate here can use the images and labels that it opens.
+
+    Raises:
+        UnfitError: This machine cannot run it.
+        ModelError: ONNX Runtime refuses it.
+        EngineError: TensorRT refuses it.
+        DataError: The feeds do not fit.
+    """
+
+    def __init__(self, task: Task, *, is_alone: bool = False) -> None:
+        self._task, self._is_alone = task, is_alone
+        self._runner = open_runner(task)
+        self._feeds: Tensors = {}
+        self._timer: BlockTimer | None = None
+        try:
+            self.facts = self._start()
+        except BaseException:
+            self._runner.close()
+            raise
+
+    def judge(self) -> Judged | None:
+        """Return its accuracy; None where there are no images."""
+        judge = self._task.feeding.judge(self._runner)
+        judged = None if judge is None else judge.judge(self._runner)
+        if self._is_alone:
+            self._task.feeding.forget()
+        return judged
+
+    def time_block(self, calls: int, lead: int) -> Block:
+        """Time at least `calls` calls, after `lead` more that are not timed."""
+        assert self._timer is not None  # simulated candidates are not timed
+        return self._timer(calls, lead=lead)
+
+    def profile(self) -> tuple[OperatorTime, ...]:
+        """Return what takes its time, largest first."""
+        return self._runner.profile(self._feeds)
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Let go of the model."""
+        del at_once
+        self._runner.close()
+
+    def _start(self) -> Facts:
+        runner, load = self._runner, self._task.load
+        if self._task.simulated:
+            return Facts(runner.provider, runner.load_seconds, runner.notes)
+        sample = self._task.feeding.sample(runner, load.batch)
+        self._feeds = sample.feeds
+        calls = bind(runner, sample.feeds, load)
+        first = _first_inference(calls[0], sample.batch)
+        self._timer = timer_of(calls, load)
+        return Facts(
+            runner.provider,
+            runner.load_seconds,
+            runner.notes + _phases(runner, sample.feeds),
+            sample.batch,
+            first,
+            environment.peak_rss_bytes(),
+            runner.device_memory_bytes,
+            _provider_options(runner, self._task.choice),
+        )
+
+
+def open_runner(task: Task) -> Runner:
+    """Load a candidate into its runtime."""
+    threads, streams = task.load.threads, task.load.streams
+    if task.flavour is not None:
+        flavour = flavour_named(task.flavour)
+        return TensorRtRunner(task.path, flavour, cuda_backend=task.cuda_backend)
+    if task.choice.name == openvino.PROVIDER:
+        return openvino.OpenVinoRunner(task.path, threads=threads, streams=streams)
+    return OrtRunner(task.path, provider=task.choice, threads=threads, simulate=task.simulated)
+
+
+def _provider_options(runner: Runner, choice: ProviderChoice) -> dict[str, str]:
+    """Return what a provider of ONNX Runtime was told; other runtimes' rows tell it in notes."""
+    return options_of(runner.provider, choice) if isinstance(runner, OrtRunner) else {}
+
+
+def _first_inference(call: Call, batch: int) -> float:
+    started = time.perf_counter()
+    try:
+        call()
+    except ORT_ERRORS as error:
+        reason = f"the model does not run with a batch of {batch}: {first_line(error)}"
+        raise ModelError(reason) from error
+    return time.perf_counter() - started
+
+
+def _phases(runner: Runner, feeds: Tensors) -> tuple[str, ...]:
+    """Return a note on what an engine's copies take, which its row leaves out."""
+    if not isinstance(runner, TensorRtRunner):
+        return ()
+    phases = runner.phases(feeds)
+    h2d, compute, d2h = (f"{1e3 * seconds:.3g} ms" for seconds in astuple(phases))
+    return (f"by events on the GPU: copies in {h2d}, inference {compute}, copies out {d2h}",)

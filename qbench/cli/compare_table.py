@@ -1,0 +1,98 @@
+"""How a comparison looks in a terminal of 80 columns."""
+
+from collections.abc import Iterator
+from shutil import get_terminal_size
+from textwrap import fill
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from qbench.cli.render import digits, percent, print_table
+from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
+
+_LEGEND = {
+    "time": "ratio: time then / time now, above 1 is faster",
+    "own baseline": "ratio of rows marked *: speed-up over the own baseline, now / then",
+}
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the table of a comparison, and below it what a reader has to know."""
+    if comparison.rows:
+        print_table(comparison_table(comparison))
+    width = get_terminal_size((80, 24)).columns
+    for note in notes(comparison):
+        click.echo(fill(note, width, subsequent_indent="  "))
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Return one line per row."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("row", overflow="fold")
+    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column("change [95 %]", justify="right")
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("ratio [95 %]", justify="right")
+    table.add_column("verdict")
+    for row in comparison.rows:
+        table.add_row(Text(row.label), *_accuracy(row.accuracy), *_speed(row))
+    return table
+
+
+def notes(comparison: Comparison) -> Iterator[str]:
+    """Yield the lines below the table."""
+    yield f"{comparison.before} -> {comparison.after}"
+    bases = {row.speed.basis for row in comparison.rows if row.speed}
+    yield from (text for basis, text in _LEGEND.items() if basis in bases)
+    if comparison.machine:
+        yield (
+            "different machines, so that milliseconds are not compared: "
+            + "; ".join(comparison.machine)
+        )
+    elif not comparison.together and "time" in bases:
+        yield (
+            "measured in two sessions, and intervals are wider by what these differ; "
+            "`qbench bench --baseline` measures both in one"
+        )
+    if comparison.software:
+        yield "software: " + "; ".join(comparison.software)
+    if any(row.accuracy and row.accuracy.verdict is None for row in comparison.rows):
+        yield "accuracy was not judged on the same images, or not known to be"
+    yield from (f"{row.label}: {note}" for row in comparison.rows for note in row.notes)
+    yield from _others(comparison)
+    if not comparison.trusted:
+        yield "NOT TRUSTED: identical candidates differed by more than 1 % in one of the runs"
+
+
+def _others(comparison: Comparison) -> Iterator[str]:
+    if not comparison.rows:
+        yield "no row of the one measures what a row of the other does"
+    if comparison.only_before:
+        yield f"only in {comparison.before}: {', '.join(comparison.only_before)}"
+    if comparison.only_after:
+        yield f"only in {comparison.after}: {', '.join(comparison.only_after)}"
+
+
+def _accuracy(change: AccuracyChange | None) -> tuple[str, str]:
+    if change is None:
+        return "-", "-"
+    text = f"{100 * change.difference:+.1f}"
+    if change.ci_low is not None and change.ci_high is not None:
+        text += f" [{100 * change.ci_low:+.1f}, {100 * change.ci_high:+.1f}]"
+    return percent(change.after), text
+
+
+def _speed(row: RowChange) -> tuple[str, str, str]:
+    if row.speed is None:
+        return "-", "-", "broken" if row.broken else ""
+    mark = "*" if row.speed.basis == "own baseline" else ""
+    after = "-" if mark else digits(row.speed.after)
+    return after, _ratio(row.speed) + mark, row.speed.verdict or "unknown"
+
+
+def _ratio(change: SpeedChange) -> str:
+    text = digits(change.ratio)
+    if change.ci_low is None or change.ci_high is None:
+        return text
+    return f"{text} [{digits(change.ci_low)}, {digits(change.ci_high)}]"

@@ -1,0 +1,170 @@
+"""Find for each tensor of a float graph what stands for it in a converted one, whoever made that.
+
+Tensors are known by their names, which quantizers keep. Where a tensor is quantized, its
+dequantized form stands for it. Where qbench has equalized it, it is held divided by factors that
+the file does not tell, so it is compared up to a factor per channel.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from qbench.errors import ModelError
+from qbench.evaluation.layerwise import Layer
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.placement.analysis import channel_axis
+from qbench.quantization.equalization import equalized_name
+
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
+
+_INPUT = "Input"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is compared.
+
+    Attributes:
+        graph: The form of the reference in which the test has most tensors.
+        layers: By depth.
+        total: Number of tensors that could be compared if the test had them all.
+    """
+
+    graph: ir.Model
+    layers: tuple[Layer, ...]
+    total: int
+
+
+def pair_tensors(reference: Model, test: Model, *, dequantized_only: bool = False) -> Pairs:
+    """Return the tensors that `test` has in common with `reference` as it is or prepared.
+
+    Args:
+        reference: The float model.
+        test: What was made from it.
+        dequantized_only: Leave out what the test does not write as a dequantized tensor or output,
+            since a runtime does not fuse what it must hand out. Nothing is left out of a test
+            without dequantized tensors.
+
+    Raises:
+        ModelError: The reference is quantized, the inputs differ, or there is no tensor in common.
+    """
+    reference.check_float()
+    _check_inputs(reference, test)
+    stand_ins = _stand_ins(test.ir.graph, dequantized_only=dequantized_only)
+    forms = [_pairs(form, stand_ins) for form in (prepare(reference).ir, _inferred(reference.ir))]
+    best = max(forms, key=lambda pairs: len(pairs.layers))  # the prepared one if they are equal
+    if not best.layers:
+        raise ModelError(
+            f"{test.path} has no tensor of {reference.path} under its name; "
+            "compare it with the model that it was made from"
+        )
+    return best
+
+
+def _check_inputs(reference: Model, test: Model) -> None:
+    wanted, found = ([spec.name for spec in model.inputs] for model in (reference, test))
+    if sorted(wanted) != sorted(found):
+        raise ModelError(
+            f"{test.path} takes {', '.join(found)} and {reference.path} takes "
+            f"{', '.join(wanted)}; compare two forms of one model"
+        )
+
+
+def _inferred(model: ir.Model) -> ir.Model:
+    return common.ShapeInferencePass()(model.clone()).model
+
+
+def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, str]:
+    """Return by name what stands for each tensor of the test: its dequantized form, or itself."""
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    found = {value.name or "": _dequantized(value) for value in values}
+    is_dequantized = any(_is_dequantized(value) for value in found.values())
+    if dequantized_only and is_dequantized:
+        found = {
+            name: value
+            for name, value in found.items()
+            if _is_dequantized(value) or value.is_graph_output()
+        }
+    return {name: value.name or "" for name, value in found.items()}
+
+
+def _dequantized(value: ir.Value) -> ir.Value:
+    for quantize in _readers(value, "QuantizeLinear"):
+        for dequantize in _readers(quantize.outputs[0], "DequantizeLinear"):
+            return dequantize.outputs[0]
+    return value
+
+
+def _readers(value: ir.Value, op_type: str) -> Iterator[ir.Node]:
+    return (u.node for u in value.uses() if u.idx == 0 and u.node.op_type == op_type)
+
+
+def _is_dequantized(value: ir.Value) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
+def _pairs(model: ir.Model, stand_ins: dict[str, str]) -> Pairs:
+    finder = _Finder(stand_ins)
+    finder.take_inputs(model.graph)
+    for node in model.graph:
+        finder.take_outputs(node)
+    layers = sorted(finder.layers, key=lambda layer: layer.depth)
+    return Pairs(model, tuple(layers), finder.total)
+
+
+class _Finder:
+    """Goes through a graph once; knows each value's depth and the layers that it is made from."""
+
+    def __init__(self, stand_ins: dict[str, str]) -> None:
+        self._stand_ins = stand_ins
+        self._depths: dict[ir.Value, int] = {}
+        self._nearest: dict[ir.Value, tuple[str, ...]] = {}
+        self.layers: list[Layer] = []
+        self.total = 0
+
+    def take_inputs(self, graph: ir.Graph) -> None:
+        """Take the inputs that the test rounds; the others are equal."""
+        for value in graph.inputs:
+            name = value.name or ""
+            if self._stand_ins.get(name, name) != name:
+                self._take(value, _INPUT, 0, ())
+
+    def take_outputs(self, node: ir.Node) -> None:
+        computed = [value for value in node.inputs if value is not None]
+        before = [name for value in computed for name in self._nearest.get(value, ())]
+        inputs = tuple(dict.fromkeys(before))
+        depth = 1 + max((self._depths.get(value, 0) for value in computed), default=0)
+        for value in node.outputs:
+            self._take(value, node.op_type, depth, inputs)
+
+    def _take(self, value: ir.Value, op_type: str, depth: int, inputs: tuple[str, ...]) -> None:
+        self._depths[value], self._nearest[value] = depth, inputs
+        if value.dtype not in _FLOATS:
+            return
+        self.total += 1
+        if layer := self._layer(value, op_type, depth, inputs):
+            self._nearest[value] = (layer.name,)
+            self.layers.append(layer)
+
+    def _layer(
+        self, value: ir.Value, op_type: str, depth: int, inputs: tuple[str, ...]
+    ) -> Layer | None:
+        name = value.name or ""
+        equalized = self._stand_ins.get(equalized_name(name))
+        if equalized is None:
+            test = self._stand_ins.get(name)
+            return None if test is None else Layer(name, test, op_type, depth, inputs)
+        axis = self._axis(value)
+        return None if axis is None else Layer(name, equalized, op_type, depth, inputs, axis)
+
+    def _axis(self, value: ir.Value) -> int | None:
+        """Return the channel axis as those who read an equalized tensor see it."""
+        axis = channel_axis(value)
+        readers = [usage.node for usage in value.uses()]
+        if axis is None and len(readers) == 1:  # through what the division was folded into
+            return self._axis(readers[0].outputs[0])
+        return axis

@@ -1,0 +1,92 @@
+"""Which row of one run measures the same as which row of another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qbench.benchmarking.result import Row
+from qbench.benchmarking.stats import aa_error
+from qbench.runs.machine import machine_differences
+from qbench.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows that measure the same, by their index in their runs."""
+
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two runs of a comparison.
+
+    Attributes:
+        before: The older one.
+        after: The newer one.
+        together: Whether both are parts of one run, whose candidates were timed interleaved.
+    """
+
+    before: Run
+    after: Run
+    together: bool = False
+
+    @property
+    def machine(self) -> tuple[str, ...]:
+        """What differs between the machines."""
+        return machine_differences(self.before.result.environment, self.after.result.environment)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether both runs can be trusted."""
+        return self.before.result.trusted and self.after.result.trusted
+
+    @property
+    def noise(self) -> float:
+        """The larger A/A error of the two, relative."""
+        controls = [run.result.control for run in (self.before, self.after)]
+        return max((aa_error(control) for control in controls if control is not None), default=0.0)
+
+    @property
+    def same_images(self) -> bool:
+        """Whether both judged the same images, as far as is known."""
+        images = [run.request and run.request.images for run in (self.before, self.after)]
+        return self.together or (images[0] is not None and images[0] == images[1])
+
+    def pairs(self) -> list[Pair]:
+        """Return the rows that measure the same, in the order of the newer run.
+
+        A run of one model is compared with a run of one model whatever their names.
+        """
+        by_name = _share_names(self.before.result.rows, self.after.result.rows)
+        places = [_place(row, by_name) for row in self.before.result.rows]
+        left = list(range(len(places)))
+        found = []
+        for after, row in enumerate(self.after.result.rows):
+            before = next((i for i in left if places[i] == _place(row, by_name)), None)
+            if before is not None:
+                left.remove(before)
+                found.append(Pair(before, after))
+        return found
+
+
+def label(row: Row) -> str:
+    """Return what a row measures, in a few words; what is as usual goes without saying."""
+    parts = [row.model, row.precision, row.provider]
+    parts += [f"batch {row.batch}"] if row.batch > 1 else []
+    parts += [f"{row.threads} threads"] if row.threads else []
+    parts += [f"{row.streams} streams"] if row.streams > 1 else []
+    parts += [row.mode] if row.mode != "latency" else []
+    parts += [f"{row.rate:g} a second"] if row.rate else []
+    return " ".join(parts)
+
+
+def _share_names(before: Sequence[Row], after: Sequence[Row]) -> bool:
+    """Return whether rows are told apart by their models' names."""
+    names = [{row.model for row in rows} for rows in (before, after)]
+    return bool(names[0] & names[1]) or any(len(several) > 1 for several in names)
+
+
+def _place(row: Row, by_name: bool) -> tuple[object, ...]:
+    load = (row.batch, row.threads, row.streams, row.mode, row.rate)
+    return (row.model if by_name else None, row.precision, row.provider, *load)

@@ -1,0 +1,86 @@
+"""How speed changed between two runs."""
+
+import msgspec
+
+from qbench.benchmarking.result import Ratio
+from qbench.benchmarking.stats import Interval, verdict
+from qbench.runs.comparing.changes import SpeedChange
+from qbench.runs.comparing.intervals import quotient_of, speedup
+from qbench.runs.comparing.pairs import Pair, Sides
+from qbench.runs.run import Run
+
+
+def speed_change(sides: Sides, pair: Pair) -> SpeedChange | None:
+    """Return how the speed of a row changed; None where nothing can be compared.
+
+    Of rows that were measured together, by their ratios to the first row, which was timed in the
+    same rounds as each of them. Of two sessions on the same machine by their milliseconds. On
+    different machines by each row's speed-up over its own run's baseline; that also where no
+    samples are kept, since it has an interval.
+    """
+    if sides.together:
+        return _of_times(sides, pair, _by_first_row(sides, pair))
+    ratio = None if sides.machine else _by_samples(sides, pair)
+    if ratio is not None:
+        return _of_times(sides, pair, ratio)
+    own = _of_speedups(sides, pair)
+    return own if own is not None or sides.machine else _of_times(sides, pair, None)
+
+
+def _by_first_row(sides: Sides, pair: Pair) -> Interval | None:
+    before = sides.before.result.rows[pair.before].ratio
+    after = sides.after.result.rows[pair.after].ratio
+    if before is None or after is None:
+        return None
+    return quotient_of(_interval(after), _interval(before))
+
+
+def _by_samples(sides: Sides, pair: Pair) -> Interval | None:
+    before = sides.before.samples.get(pair.before)
+    after = sides.after.samples.get(pair.after)
+    return None if before is None or after is None else speedup(before, after)
+
+
+def _of_times(sides: Sides, pair: Pair, ratio: Interval | None) -> SpeedChange | None:
+    """Compare milliseconds; without an interval where there are no samples to tell one."""
+    before = sides.before.result.rows[pair.before].latency_ms
+    after = sides.after.result.rows[pair.after].latency_ms
+    if before is None or after is None:
+        return None
+    change = SpeedChange(
+        basis="time",
+        before=before.median,
+        after=after.median,
+        ratio=before.median / after.median,
+    )
+    return change if ratio is None else _with_interval(change, sides, ratio)
+
+
+def _of_speedups(sides: Sides, pair: Pair) -> SpeedChange | None:
+    """Compare speed-ups over the baselines, where these measure the same."""
+    before = sides.before.result.rows[pair.before].ratio
+    after = sides.after.result.rows[pair.after].ratio
+    baselines = Pair(_baseline(sides.before), _baseline(sides.after))
+    if before is None or after is None or pair == baselines or baselines not in sides.pairs():
+        return None
+    ratio = quotient_of(_interval(after), _interval(before))
+    change = SpeedChange(
+        basis="own baseline", before=before.value, after=after.value, ratio=ratio.value
+    )
+    return _with_interval(change, sides, ratio)
+
+
+def _baseline(run: Run) -> int:
+    """Return the index of the first row that was timed; -1 where none was."""
+    return next((i for i, row in enumerate(run.result.rows) if row.ratio is not None), -1)
+
+
+def _interval(ratio: Ratio) -> Interval:
+    return Interval(ratio.value, ratio.ci_low, ratio.ci_high)
+
+
+def _with_interval(change: SpeedChange, sides: Sides, ratio: Interval) -> SpeedChange:
+    judged = verdict(ratio, sides.noise) if sides.trusted else "inconclusive"
+    return msgspec.structs.replace(
+        change, ratio=ratio.value, ci_low=ratio.low, ci_high=ratio.high, verdict=judged
+    )

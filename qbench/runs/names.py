@@ -1,0 +1,54 @@
+"""What runs are called: a few letters that a human can type."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from qbench.errors import UsageError
+
+LATEST = "latest"
+"""What names the run that was begun last."""
+
+_LETTERS = "bcdfghjkmnpqrstvwxz"
+_LENGTH = 6
+_MOST_NAMED = 5
+
+
+def new_id(taken: Iterable[str]) -> str:
+    """Return six letters that make no word, no number, and no name that is taken."""
+    known = set(taken)
+    while True:
+        name = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+        if name not in known:
+            return name
+
+
+def resolved(name: str, ids: Sequence[str], place: Path) -> str:
+    """Return the id that is meant.
+
+    Args:
+        name: An id, the first letters of one, or `latest`.
+        ids: Of all runs, the latest first.
+        place: Where they are kept.
+
+    Raises:
+        UsageError: No run, or more than one, is called so.
+    """
+    if not ids:
+        raise UsageError(f"no run {name!r}: none is kept in {place}; run `qbench bench` before")
+    if name == LATEST:
+        return ids[0]
+    if name in ids:
+        return name
+    matches = [run for run in ids if name and run.startswith(name)]
+    if not matches:
+        raise UsageError(f"no run {name!r} in {place}; `qbench runs list` names them")
+    if len(matches) > 1:
+        raise UsageError(f"{name!r} may be {_some(matches)}; give more letters")
+    return matches[0]
+
+
+def _some(matches: Sequence[str]) -> str:
+    """Return some names, and how many more there are."""
+    more = len(matches) - _MOST_NAMED
+    return ", ".join(matches[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

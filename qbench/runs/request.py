@@ -1,0 +1,87 @@
+"""What a benchmark was asked to measure, and the key by which a stopped run is found again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qbench.artifacts import sha256_bytes, sha256_files
+from qbench.benchmarking.environment import Environment
+from qbench.benchmarking.given_engines import is_engine
+from qbench.benchmarking.settings import Settings
+from qbench.model.load import load
+from qbench.runs.machine import machine_of
+
+_SMALL_TEXTS = {".csv", ".json", ".toml", ".txt"}
+"""Labels and recipes, whose size alone would not tell that they changed."""
+
+
+class ModelFile(msgspec.Struct, frozen=True):
+    """A model or an engine that was measured.
+
+    Attributes:
+        path: Absolute.
+        sha256: Of the file, and of a model's external data.
+    """
+
+    path: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return Path(self.path).name
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for.
+
+    Attributes:
+        command: The words of the command line.
+        models: In their order.
+        options: All else that decides what is measured.
+        images: Fingerprint of the images and labels; None without any.
+    """
+
+    command: tuple[str, ...]
+    models: tuple[ModelFile, ...]
+    options: dict[str, Any]
+    images: str | None = None
+
+    def key(self, settings: Settings, environment: Environment) -> str:
+        """Return a hash of all that two parts of one run must have in common."""
+        names = [(model.name, model.sha256) for model in self.models]
+        machine = (machine_of(environment), environment.python, environment.versions)
+        parts = (names, self.options, self.images, settings, machine)
+        return sha256_bytes(msgspec.json.encode(parts, order="sorted"))
+
+
+def model_file(path: Path) -> ModelFile:
+    """Return a model's or engine's file with its hash; of an engine that is missing, it is empty.
+
+    Raises:
+        ModelError: The model is missing, or cannot be read.
+    """
+    if not is_engine(path):
+        return ModelFile(str(path.absolute()), load(path).sha256)
+    return ModelFile(str(path.absolute()), sha256_files([path]) if path.is_file() else "")
+
+
+def fingerprint(*places: Path | None) -> str | None:
+    """Return a hash of the files at and below `places`; None where all are None.
+
+    Images count by name and size, so that thousands of them take no time; texts by their content.
+    """
+    given = [place for place in places if place is not None]
+    if not given:
+        return None
+    return sha256_bytes(msgspec.json.encode([list(_traits(place)) for place in given]))
+
+
+def _traits(place: Path) -> Iterator[tuple[str, int, str]]:
+    files = [place] if place.is_file() else sorted(place.rglob("*"))
+    for file in files:
+        if file.is_file():
+            content = sha256_files([file]) if file.suffix.lower() in _SMALL_TEXTS else ""
+            yield file.relative_to(place).as_posix(), file.stat().st_size, content

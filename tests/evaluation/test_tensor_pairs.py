@@ -1,0 +1,137 @@
+import graphs
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from graphs import CHANNELS, Builder, model_of, table_of
+from qdq import QdqBuilder
+
+from qbench.errors import ModelError
+from qbench.evaluation.layerwise import Layer
+from qbench.evaluation.tensor_pairs import Pairs, pair_tensors
+from qbench.model.load import Model
+from qbench.model.prepare import prepare
+from qbench.quantization.equalization import equalize
+from qbench.quantization.quantize import quantize
+
+FACTORS = np.geomspace(0.01, 1, CHANNELS).astype(np.float32)
+
+
+def pairs_of(proto: onnx.ModelProto, target: str, **options: bool) -> Pairs:
+    model = model_of(proto)
+    made = quantize(model, target=target, table=table_of(model))
+    return pair_tensors(model, Model(made.ir, None, ""), **options)
+
+
+def named(pairs: Pairs) -> dict[str, str]:
+    return {layer.name: layer.test for layer in pairs.layers}
+
+
+def test_dequantized_tensors_stand_for_quantized_ones() -> None:
+    found = named(pairs_of(graphs.residual(), "tensorrt"))
+    assert found["x"] == "x_dequantized"
+    assert found["stem_relu"] == "stem_relu_dequantized"
+    assert found["stem"] == "stem"
+    assert found["head"] == "head"
+
+
+def test_an_output_that_was_handed_over_stands_for_itself() -> None:
+    found = pairs_of(graphs.output_in_the_middle(), "cpu")
+    assert named(found)["middle"] == "middle"
+    assert len(found.layers) == found.total
+
+
+def test_batch_normalization_is_compared_behind_its_fusion() -> None:
+    found = pairs_of(graphs.conv_bn_relu(), "tensorrt")
+    assert {"bn0", "relu0", "bn1", "relu1", "head"} <= named(found).keys()
+    assert "conv0" not in named(found)
+    operators = {layer.name: layer.op_type for layer in found.layers}
+    assert operators["bn0"] == "Conv"
+
+
+def test_depth_is_the_longest_way_and_inputs_are_the_nearest_layers() -> None:
+    layers = {layer.name: layer for layer in pairs_of(graphs.residual(), "tensorrt").layers}
+    assert layers["x"] == Layer("x", "x_dequantized", "Input", 0)
+    assert layers["join"].depth == 1 + layers["branch2"].depth == 6
+    assert set(layers["join"].inputs) == {"branch2", "stem_relu"}
+    depths = [layer.depth for layer in layers.values()]
+    assert depths == sorted(depths)
+
+
+def test_a_layer_that_the_test_lacks_is_bridged() -> None:
+    b, other = Builder(), Builder()
+    reference = b.model(b.conv("head", b.node("Relu", "between", b.conv("stem", b.x))))
+    other_stem = other.conv("stem", other.x)
+    test = other.model(other.conv("head", other.node("Relu", "renamed", other_stem)))
+    found = pair_tensors(model_of(reference), model_of(test))
+    assert [(layer.name, layer.inputs, layer.depth) for layer in found.layers] == [
+        ("stem", (), 1),
+        ("head", ("stem",), 3),
+    ]
+    assert found.total == 3
+
+
+def test_equalized_tensors_are_compared_up_to_a_factor() -> None:
+    b = Builder()
+    gated = b.node("Relu", "gated", b.conv("first", b.x))
+    model = model_of(b.model(b.conv("second", gated)))
+    changed = equalize(prepare(model).ir, {"gated": FACTORS}, ["second"])
+    found = pair_tensors(model, Model(changed, None, ""))
+    assert {layer.name: (layer.test, layer.axis) for layer in found.layers} == {
+        "first": ("first_equalized", 1),
+        "gated": ("gated_equalized", 1),
+        "second": ("second", None),
+    }
+
+
+def test_other_tools_names_do_not_matter() -> None:
+    b = Builder()
+    float_model = b.model(b.node("Relu", "relu", b.conv("conv", b.x)))
+    q = QdqBuilder()
+    relu = q.node("Relu", "relu", q.qdq(q.qconv("conv", q.qdq(q.x, "in")), "mid"))
+    found = pair_tensors(model_of(float_model), model_of(q.model(relu)))
+    assert named(found) == {"x": "in.dq", "conv": "mid.dq", "relu": "relu"}
+
+
+def test_the_form_of_the_reference_that_has_more_in_common_is_taken() -> None:
+    proto = graphs.conv_bn_relu()
+    as_it_is = pair_tensors(model_of(proto), model_of(proto))
+    assert {"conv0", "bn0", "conv1", "bn1"} <= named(as_it_is).keys()
+    prepared = prepare(model_of(proto))
+    assert "conv0" not in named(pair_tensors(model_of(proto), prepared))
+
+
+def test_only_what_a_runtime_fuses_around() -> None:
+    found = pairs_of(graphs.residual(), "tensorrt", dequantized_only=True)
+    assert "stem" not in named(found)
+    assert named(found)["stem_relu"] == "stem_relu_dequantized"
+    assert "head" in named(found)
+    half = pair_tensors(
+        model_of(graphs.residual()), model_of(graphs.residual()), dequantized_only=True
+    )
+    assert "stem" in named(half)
+
+
+def test_shapes_and_indices_are_no_layers() -> None:
+    b = Builder()
+    shape = b.node("Shape", "shape", b.conv("stem", b.x))
+    proto = b.model(b.node("Reshape", "flat", "stem", shape))
+    assert set(named(pair_tensors(model_of(proto), model_of(proto)))) == {"stem", "flat"}
+
+
+def test_models_that_are_not_two_forms_of_one() -> None:
+    float_model, other = model_of(graphs.residual()), model_of(graphs.two_inputs())
+    with pytest.raises(ModelError, match="takes x, y and None takes x; compare two forms of one"):
+        pair_tensors(float_model, other)
+    with pytest.raises(ModelError, match="has no tensor of None under its name; compare it with"):
+        pair_tensors(float_model, _renamed(model_of(graphs.residual())))
+    quantized = QdqBuilder()
+    with pytest.raises(ModelError, match="is quantized already; give the float model"):
+        pair_tensors(model_of(quantized.model(quantized.qconv("c", quantized.x))), float_model)
+
+
+def _renamed(model: Model) -> Model:
+    graph: ir.Graph = model.ir.graph
+    for node in graph:
+        node.outputs[0].name = f"other/{node.outputs[0].name}"
+    return model
