@@ -1,6 +1,7 @@
 import io
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from qbench.benchmarking.result import (
     Accuracy,
     Figure,
     Latency,
+    Metric,
     Ratio,
     Row,
     RunResult,
@@ -168,3 +170,13 @@ def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
     profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
     notes = footnotes(result_of(row(precision="fp32"), profiled))
     assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("top1", "top1"), ("map", "COCO mAP"), ("agreement", "detections in common with FP32")],
+)
+def test_metrics_are_called_by_their_names(metric: Metric, words: str) -> None:
+    measured = row(accuracy=Accuracy(metric, 0.5, 60, 0.4, 0.6))
+    line = f"accuracy: {words} on 60 images, 95 % interval about +-10.0 %"
+    assert line in footnotes(result_of(measured))
