@@ -185,14 +185,14 @@ def _change(metric: str, change: Interval) -> str:
 
 def _cells(row: Row, *, is_first: bool) -> dict[str, str]:
     """Return the texts of a row by the names of all columns."""
-    latency = row.latency_ms
+    accuracy, latency = row.accuracy, row.latency_ms
     ratio, verdict = _ratio(row, is_first=is_first)
     return {
         "model": row.model,
         "precision": row.precision,
         "provider": _provider(row),
         **{name: str(getattr(row, axis) or "all") for axis, name in _AXES.items()},
-        "accuracy": _accuracy(row),
+        "accuracy": _text(accuracy.metric, accuracy.value) if accuracy else "-",
         "ms": _digits(latency.median if latency else None),
         "p99": _digits(latency.p99 if latency else None),
         "img/s": _digits(row.throughput_per_s),
@@ -200,10 +200,6 @@ def _cells(row: Row, *, is_first: bool) -> dict[str, str]:
         "verdict": verdict,
         "MiB": _digits(row.size_bytes / (1 << 20) if row.size_bytes is not None else None),
     }
-
-
-def _accuracy(row: Row) -> str:
-    return "-" if row.accuracy is None else _text(row.accuracy.metric, row.accuracy.value)
 
 
 def _digits(value: float | None) -> str:

@@ -31,6 +31,8 @@ from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
 from qbench.errors import StorageError, UsageError
+from qbench.figures import digits, percent, size_text
+from qbench.html import terms_table
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
@@ -89,6 +91,24 @@ class Engine:
     manifest: EngineManifest
     audit: EngineAudit | None
     notes: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """Return what was built, for a notebook."""
+        manifest = self.manifest
+        share = manifest.int8_conv_fraction
+        layers = (f"{dtype} {count}" for dtype, count in manifest.layers_by_dtype.items())
+        return terms_table(
+            {
+                "precision": manifest.precision,
+                "built by": f"{manifest.flavour} {manifest.flavour_version}",
+                "for": ", ".join(manifest.targets) or "the GPU at hand",
+                "in": f"{digits(manifest.seconds)} s",
+                "layers": ", ".join(layers),
+                "convolutions in INT8": None if share is None else percent(share),
+                "notes": "; ".join(self.notes),
+                "file": f"{self.path} ({size_text(manifest.size_bytes)})",
+            }
+        )
 
 
 def build_engine(

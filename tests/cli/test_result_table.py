@@ -148,6 +148,13 @@ def test_every_further_figure_has_a_line() -> None:
     ]
 
 
+def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
+    parts = [OperatorTime("Conv", "int8", 0.9), OperatorTime("Mul", None, 0.095)]
+    profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
+    notes = footnotes(result_of(row(precision="fp32"), profiled))
+    assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"
+
+
 def test_a_cosine_is_no_percentage() -> None:
     first = Accuracy("cosine", 1.0, 60, 1.0, 1.0)
     second = Accuracy("cosine", 0.98765, 60, 0.987, 0.989, Interval(-0.0123, -0.013, -0.011))
@@ -163,13 +170,6 @@ def test_a_cosine_is_no_percentage() -> None:
     out = io.StringIO()
     Console(file=out, width=80).print(result_table(result))
     assert out.getvalue().splitlines()[2].split()[:3] == ["int8", "cpu", "0.9877"]
-
-
-def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
-    parts = [OperatorTime("Conv", "int8", 0.9), OperatorTime("Mul", None, 0.095)]
-    profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
-    notes = footnotes(result_of(row(precision="fp32"), profiled))
-    assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"
 
 
 @pytest.mark.parametrize(
