@@ -7,6 +7,7 @@ The calls of the main job are loaded on first use, so that `import qbench` stays
     engine = qbench.build_engine("model.onnx", precision="int8", table=table)
     layers = qbench.compare_layers("model.onnx", "model.cpu.onnx", "imgs/")
     result = qbench.benchmark(["model.onnx"], precisions=["fp32", "int8"], table=table)
+    qbench.write_report(result, "report.html")
 """
 
 from importlib import import_module
@@ -18,9 +19,18 @@ if TYPE_CHECKING:
     from qbench.engines.build import build_engine as build_engine
     from qbench.evaluation.compare_layers import compare_layers as compare_layers
     from qbench.quantization.quantize import quantize as quantize
+    from qbench.report.write import write_report as write_report
     from qbench.tuning.tune import tune as tune
 
-__all__ = ["benchmark", "build_engine", "calibrate", "compare_layers", "quantize", "tune"]
+__all__ = [
+    "benchmark",
+    "build_engine",
+    "calibrate",
+    "compare_layers",
+    "quantize",
+    "tune",
+    "write_report",
+]
 
 _HOMES = {
     "benchmark": "qbench.benchmarking.benchmark",
@@ -29,6 +39,7 @@ _HOMES = {
     "compare_layers": "qbench.evaluation.compare_layers",
     "quantize": "qbench.quantization.quantize",
     "tune": "qbench.tuning.tune",
+    "write_report": "qbench.report.write",
 }
 
 

@@ -40,10 +40,10 @@ def sha256_files(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the packages whose code shapes an artifact."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of the packages whose code shapes an artifact, and of `more`."""
     found = {}
-    for package in (*_PACKAGES, *_ORT_PACKAGES):
+    for package in (*_PACKAGES, *_ORT_PACKAGES, *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

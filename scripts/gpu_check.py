@@ -55,6 +55,7 @@ CHECKS = {
     "streams": Check(engines.streams, 50),
     "overhead": Check(engines.overhead, 50),
     "phases": Check(engines.phases, 30),
+    "profile": Check(engines.profile, 30),
     "trtexec": Check(trtexec.beside, 60),
 }
 """All checks, in an order in which each finds what it needs of those before it."""

@@ -65,7 +65,7 @@ def capture() -> Environment:
         load_average=load_average(),
         os=platform.platform(),
         python=platform.python_version(),
-        versions=artifacts.versions(),
+        versions=artifacts.versions("openvino"),
         git_commit=command_output("git", "rev-parse", "HEAD"),
         gpus=gpu_summary(),
         time_utc=datetime.now(UTC).isoformat(timespec="seconds"),

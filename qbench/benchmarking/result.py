@@ -157,6 +157,12 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     control: Interval | None = None
     trusted: bool = True
 
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        from qbench.benchmarking.html_table import result_html
+
+        return result_html(self)
+
 
 def latency_from_summary(summary: Summary) -> Latency:
     """Return `summary`, which is in seconds, in milliseconds."""

@@ -20,8 +20,6 @@ from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
 from qbench.runtimes.ort_providers import ProviderChoice, options_of
 from qbench.runtimes.tensorrt import TensorRtRunner
 
-_NO_GRAPH = "launched without a CUDA graph"
-
 
 @dataclass(frozen=True)
 class Task:
@@ -156,7 +154,7 @@ class LocalSession:
         return Facts(
             runner.provider,
             runner.load_seconds,
-            runner.notes + _engine_notes(runner, sample.feeds, load),
+            runner.notes + _phases(runner, sample.feeds),
             sample.batch,
             first,
             environment.peak_rss_bytes(),
@@ -191,12 +189,10 @@ def _first_inference(call: Call, batch: int) -> float:
     return time.perf_counter() - started
 
 
-def _engine_notes(runner: Runner, feeds: Tensors, load: Load) -> tuple[str, ...]:
-    """Return how an engine is launched, and what its copies take, which its row leaves out."""
+def _phases(runner: Runner, feeds: Tensors) -> tuple[str, ...]:
+    """Return a note on what an engine's copies take, which its row leaves out."""
     if not isinstance(runner, TensorRtRunner):
         return ()
-    launched = "launched as a CUDA graph where one can be captured" if load.graph else _NO_GRAPH
     phases = runner.phases(feeds)
     h2d, compute, d2h = (f"{1e3 * seconds:.3g} ms" for seconds in astuple(phases))
-    copies = f"by events on the GPU: copies in {h2d}, inference {compute}, copies out {d2h}"
-    return (copies, launched)
+    return (f"by events on the GPU: copies in {h2d}, inference {compute}, copies out {d2h}",)

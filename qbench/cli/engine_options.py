@@ -13,6 +13,7 @@ from qbench.cli.precisions import PrecisionArguments
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from qbench.calibration.calibrate import DataChoice
     from qbench.engines.build import EngineOptions
     from qbench.engines.protocol import BuildOptions
 
@@ -123,7 +124,8 @@ _OPTIONS = (
     click.option(
         "--legacy-implicit",
         is_flag=True,
-        help="INT8: let TensorRT 10 place it by itself, from ranges.",
+        help="INT8: let TensorRT 10 place it by itself, from the ranges of a table or of --ranges, "
+        "or from those that its own calibrator finds on --data.",
     ),
     click.option(
         "--calibrator",
@@ -187,6 +189,7 @@ class EngineArguments(PrecisionArguments):
             limits=Limits(self.timeout, self.memory_limit << 20 if self.memory_limit else None),
             quantization=self.quantization(),
             calibrator=(self.calibrator or _CALIBRATORS[0]) if self.legacy_implicit else None,
+            images=self._images(),
         )
 
     def _build(self) -> BuildOptions:
@@ -208,6 +211,15 @@ class EngineArguments(PrecisionArguments):
             io_formats=parse_formats(self.io_formats),
             timing_cache=self.timing_cache,
         )
+
+    def _images(self) -> DataChoice | None:
+        """Return what TensorRT calibrates on by itself."""
+        if not self.legacy_implicit or self.data is None:
+            return None
+        for flag, given in (("--table", self.table), ("--ranges", self.ranges)):
+            if given is not None:
+                raise UsageError(f"{flag} and --data exclude each other; drop one")
+        return self.choice()
 
     def _compatibility(self) -> str | None:
         word = self.hardware_compatibility

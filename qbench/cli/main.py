@@ -19,6 +19,7 @@ from qbench.cli.engines import engines
 from qbench.cli.groups import InOrder
 from qbench.cli.inspect import inspect
 from qbench.cli.quantize import quantize
+from qbench.cli.report import report
 from qbench.cli.runs import runs
 from qbench.cli.tune import tune
 from qbench.errors import QbenchError, UnfitError
@@ -48,7 +49,7 @@ def qbench(verbose: bool) -> None:
 
 _START = (demo, doctor, inspect)
 _MAKE = (calibrate, quantize, audit, build_trt, engines)
-_JUDGE = (bench, runs, compare, debug, tune)
+_JUDGE = (bench, runs, compare, report, debug, tune)
 
 for command in (*_START, *_MAKE, *_JUDGE):
     qbench.add_command(command)

@@ -1,4 +1,4 @@
-"""How figures look: formatted once, here, at the edge."""
+"""What commands print: documents, tables, fields and bars."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qbench.figures import count_text as count_text
+from qbench.figures import digits as digits
+from qbench.figures import percent as percent
+from qbench.figures import size_text as size_text
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from qbench.quantization.linting.finding import Finding
-
-_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def print_json(document: Any) -> None:
@@ -51,35 +54,6 @@ def print_findings(findings: Sequence[Finding]) -> None:
         more = f" (and {len(others)} more)" if others else ""
         print_field(first.severity, f"{first.rule}: {first.node}: {first.reason}{more}")
         print_field("  fix", first.fix)
-
-
-def size_text(size: float) -> str:
-    """Return a size in bytes as in `4.7 MiB`."""
-    for unit, name in _UNITS:
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size:.0f} B"
-
-
-def count_text(count: float) -> str:
-    """Return a large count as in `4.7 M`."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.2f} {name}"
-    return f"{count:.0f}"
-
-
-def digits(value: float) -> str:
-    """Return a figure with two decimals below 10, one below 1000, and none above."""
-    for limit, decimals in ((10, 2), (1000, 1)):
-        if abs(value) < limit:
-            return f"{value:.{decimals}f}"
-    return f"{value:.0f}"
-
-
-def percent(share: float) -> str:
-    """Return a share as in `95.0 %`."""
-    return f"{100 * share:.1f} %"
 
 
 @contextmanager

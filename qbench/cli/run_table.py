@@ -18,7 +18,7 @@ def run_table(found: Iterable[Summary]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("run", no_wrap=True)
     table.add_column("when", no_wrap=True)
-    table.add_column("models", overflow="fold", max_width=34)
+    table.add_column("models", overflow="fold", max_width=28)
     table.add_column("rows", justify="right")
     table.add_column("finished")
     table.add_column("trusted")

@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from qbench.artifacts import staged
+from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.engines.audit import EngineAudit
@@ -15,12 +16,17 @@ from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import OnProgress, build
 from qbench.engines.config import check_options, is_default
 from qbench.engines.implicit import check_implicit
-from qbench.engines.implicit_order import implicit_int8
+from qbench.engines.implicit_order import implicit_int8, implicit_on_images
 from qbench.engines.io_formats import check_format_names
 from qbench.engines.limits import Limits, check_limits
 from qbench.engines.manifest import EngineManifest, write_manifest
 from qbench.engines.preflight.check import check_buildable
-from qbench.engines.profiles import check_profiles, parse_profiles, profiles_for
+from qbench.engines.profiles import (
+    ShapeProfile,
+    check_profiles,
+    parse_profiles,
+    profiles_for,
+)
 from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
@@ -54,6 +60,7 @@ class EngineOptions:
         quantization: How to write the precision; None for its defaults.
         calibrator: Let TensorRT 10 place INT8 by itself, with this key of `implicit.CALIBRATORS`;
             None writes it into the model.
+        images: What that calibrator finds ranges on, in place of a table.
     """
 
     backend: str = "auto"
@@ -64,6 +71,7 @@ class EngineOptions:
     limits: Limits = field(default_factory=Limits)
     quantization: Options | None = None
     calibrator: str | None = None
+    images: DataChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ def build_engine(
     given = parse_profiles(options.shapes)
     model = model if isinstance(model, Model) else load(model)
     check_model(model, options, flavour)
-    used_table = table_for(model, precision, table)
+    used_table = None if options.images else table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, given, size)
     label = f"{precision}-implicit" if options.calibrator else precision
@@ -127,7 +135,7 @@ def build_engine(
             flavour=flavour,
             profiles=profiles,
             options=replace(options.build, least_gpu=LEAST_GPU.get(precision, 0)),
-            implicit=_implicit(used_table, options.calibrator),
+            implicit=_implicit(model, used_table, options, profiles),
             title=f"{model.path or 'the model'} in {label}",
             failed_log=_failed_log(stem),
         )
@@ -156,6 +164,8 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
     check_limits(options.limits)
     if options.calibrator is not None and precision != "int8":
         raise UsageError(f"--legacy-implicit has an effect with --int8 only, not --{precision}")
+    if options.images is not None and options.calibrator is None:
+        raise UsageError("images are for TensorRT's own calibrator; add --legacy-implicit")
     if options.calibrator is None and is_default(options.build):
         return flavour  # The heavy module need not be loaded here.
     module = import_flavour(flavour)
@@ -200,9 +210,17 @@ def _failed_log(stem: Path) -> Path:
 
 
 def _implicit(
-    table: CalibrationTable | GivenRanges | None, calibrator: str | None
+    model: Model,
+    table: CalibrationTable | GivenRanges | None,
+    options: EngineOptions,
+    profiles: Sequence[ShapeProfile],
 ) -> ImplicitInt8 | None:
-    return implicit_int8(table, calibrator) if calibrator and table else None
+    if options.calibrator is None:
+        return None
+    if options.images is not None:
+        return implicit_on_images(model, options.images, options.calibrator, profiles)
+    assert table is not None  # INT8 takes one
+    return implicit_int8(table, options.calibrator)
 
 
 def _write_typed(

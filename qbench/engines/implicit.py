@@ -1,16 +1,22 @@
 """INT8 as TensorRT 10 and older place it by themselves, from the range of every tensor.
 
-The calibrator hands over a calibration cache and never a batch, so no image has to be on a GPU:
-the ranges are those of the calibration table, or of a cache that another tool wrote.
+The calibrator hands over a calibration cache, with the ranges of a calibration table or of another
+tool, and never a batch. Or it has no cache and hands over images, on which TensorRT finds the
+ranges.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qbench.engines.features import missing_members
 from qbench.engines.protocol import BuildOptions, ImplicitInt8
 from qbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from qbench.engines.calibrator_feed import BatchFeed
 
 CALIBRATORS = {
     "entropy": ("IInt8EntropyCalibrator2", "EntropyCalibration2"),
@@ -38,24 +44,51 @@ def check_implicit(module: ModuleType, options: BuildOptions) -> None:
         raise UsageError("--weight-streaming needs a typed network; leave out --legacy-implicit")
 
 
-def set_implicit(module: ModuleType, config: Any, implicit: ImplicitInt8, copy: Path) -> Any:
-    """Let the compiler place INT8, and FP16 where it is faster.
+@contextmanager
+def placed_by_compiler(
+    module: ModuleType,
+    config: Any,
+    implicit: ImplicitInt8,
+    copy: Path,
+    tell: Callable[[str], None],
+) -> Iterator[None]:
+    """Let what is built meanwhile have INT8 where the compiler likes, and FP16 where it is faster.
 
     Args:
         module: The module of TensorRT.
         config: The configuration of the build.
         implicit: How.
-        copy: Where to write the calibration cache that the compiler gets.
+        copy: Where to keep the calibration cache that the compiler gets, or makes.
+        tell: Called with what the user has to know.
 
-    Returns:
-        The calibrator, which has to live until the build ends.
+    Raises:
+        DataError: Images cannot be read, or do not fit the model.
+        EngineError: They do not get to the GPU.
+        UnfitError: They need one.
+        OSError: The cache cannot be written.
     """
     for flag in _FLAGS:
         config.set_flag(getattr(module.BuilderFlag, flag))
-    cache = _with_header(module, implicit)
-    copy.write_text(cache, "utf-8")
-    config.int8_calibrator = calibrator = _calibrator(module, implicit.calibrator, cache.encode())
-    return calibrator
+    if implicit.images is None:
+        cache = _with_header(module, implicit)
+        copy.write_text(cache, "utf-8")
+        # The compiler does not own the calibrator, which has to live until it is done.
+        config.int8_calibrator = calibrator = _with_cache(module, implicit.calibrator, cache)
+        yield
+        del calibrator
+        return
+    # The process that compiles starts without what reads images.
+    from qbench.engines.calibrator_feed import BatchFeed
+
+    with closing(BatchFeed(implicit.images)) as feed:
+        config.int8_calibrator = fed = _with_images(module, implicit.calibrator, feed)
+        yield
+        if feed.error is not None:
+            raise feed.error
+        if fed.found:
+            copy.write_bytes(fed.found)
+        if feed.notes():
+            tell(feed.notes())
 
 
 def _with_header(module: ModuleType, implicit: ImplicitInt8) -> str:
@@ -66,7 +99,7 @@ def _with_header(module: ModuleType, implicit: ImplicitInt8) -> str:
     return f"TRT-{10_000 * major + 100 * minor + patch}-{algorithm}\n{ranges}"
 
 
-def _calibrator(module: ModuleType, name: str, cache: bytes) -> Any:
+def _with_cache(module: ModuleType, name: str, cache: str) -> Any:
     base: Any = getattr(module, CALIBRATORS[name][0])
 
     class Calibrator(base):  # type: ignore[misc]
@@ -80,9 +113,32 @@ def _calibrator(module: ModuleType, name: str, cache: bytes) -> Any:
             """Say that there are no images: the cache has to do."""
 
         def read_calibration_cache(self) -> bytes:
-            return cache
+            return cache.encode()
 
         def write_calibration_cache(self, cache: bytes) -> None:
             """Keep nothing: what the compiler got is written already."""
+
+    return Calibrator()
+
+
+def _with_images(module: ModuleType, name: str, feed: "BatchFeed") -> Any:
+    base: Any = getattr(module, CALIBRATORS[name][0])
+
+    class Calibrator(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.found = b""
+
+        def get_batch_size(self) -> int:
+            return feed.batch
+
+        def get_batch(self, names: list[str]) -> list[int] | None:
+            return feed.next(names)
+
+        def read_calibration_cache(self) -> None:
+            """Say that there is no cache: the images have to do."""
+
+        def write_calibration_cache(self, cache: Any) -> None:
+            self.found = bytes(cache)
 
     return Calibrator()

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from qbench.data.recipes import Recipe
 from qbench.engines.profiles import ShapeProfile
 from qbench.runtimes.flavour import Flavour
 
@@ -47,16 +48,42 @@ class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timing_cache: Path | None = None
 
 
+class FedInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An input while the compiler calibrates: its shape of then, and the name of its dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class CalibrationImages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the compiler's own calibrator is fed.
+
+    Attributes:
+        path: A folder of images, or .npz arrays.
+        recipe: How images are prepared; None for arrays.
+        limit: Use this many samples, evenly spaced; None for all.
+        inputs: The model's inputs.
+    """
+
+    path: Path
+    recipe: Recipe | None
+    limit: int | None
+    inputs: tuple[FedInput, ...]
+
+
 class ImplicitInt8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """INT8 that the compiler places by itself, from ranges alone; only TensorRT 10 still can.
+    """INT8 that the compiler places by itself, from ranges; only TensorRT 10 still can.
 
     Attributes:
         calibrator: A key of `implicit.CALIBRATORS`.
-        cache: Text of a calibration cache with the range of every tensor.
+        cache: Text of a calibration cache with the range of every tensor; empty for images.
+        images: Where the compiler finds the ranges itself; None for a cache.
     """
 
     calibrator: str
-    cache: str
+    cache: str = ""
+    images: CalibrationImages | None = None
 
 
 class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

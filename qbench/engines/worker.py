@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from qbench.artifacts import storage_error
 from qbench.engines.config import apply_options, check_options
 from qbench.engines.features import Compilation, builds_ahead
-from qbench.engines.implicit import check_implicit, set_implicit
+from qbench.engines.implicit import check_implicit, placed_by_compiler
 from qbench.engines.inspector import inspect_engine
 from qbench.engines.listeners import logger_of, monitor_of
 from qbench.engines.protocol import (
@@ -79,10 +79,9 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
     _add_profiles(builder, network, config, request)
     # The compiler owns neither of these; they have to live until it is done.
     config.progress_monitor = monitor = monitor_of(module, send)
-    calibrator = _place_int8(module, config, request, staged)
-    with _timing_cache(config, request, send):
+    with _timing_cache(config, request, send), _int8(module, config, request, staged, send):
         engine = builder.build_serialized_network(network, config)
-    del monitor, calibrator, parser
+    del monitor, parser
     if engine is None:
         raise _build_error(request, logger.errors)
     seconds = time.perf_counter() - start
@@ -141,12 +140,24 @@ def _add_profiles(builder: Any, network: Any, config: Any, request: BuildRequest
             config.set_calibration_profile(profile)
 
 
-def _place_int8(module: ModuleType, config: Any, request: BuildRequest, staged: Path) -> Any:
-    """Let the compiler place INT8 where that is asked; return what has to outlive the build."""
+@contextmanager
+def _int8(
+    module: ModuleType,
+    config: Any,
+    request: BuildRequest,
+    staged: Path,
+    send: Callable[[Event], None],
+) -> Iterator[None]:
+    """Let the compiler place INT8 in what is built meanwhile, where that is asked."""
     if request.implicit is None:
-        return None
+        yield
+        return
+    copy = staged.with_suffix(".cache")
     try:
-        return set_implicit(module, config, request.implicit, staged.with_suffix(".cache"))
+        with placed_by_compiler(
+            module, config, request.implicit, copy, lambda text: send(Notice(text))
+        ):
+            yield
     except OSError as error:
         raise storage_error(request.output.with_suffix(".cache"), error) from error
 

@@ -33,7 +33,8 @@ class Runner(Protocol):
     Attributes:
         provider: What really executes the model (`cpu`, `cuda`, ...), not what was asked for.
         load_seconds: Time that loading took, optimization included.
-        device_memory_bytes: Memory on the GPU, None where there is none or it does not tell.
+        device_memory_bytes: What the loaded model takes of the GPU's memory, None where there is
+            none or it is not told.
         notes: What a reader of its figures must know.
     """
 

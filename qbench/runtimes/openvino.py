@@ -34,6 +34,9 @@ _DTYPES = {
     "boolean": np.bool_,
 }
 
+_HALVES = {"f16": "FP16", "bf16": "BF16"}
+"""What OpenVINO calls the types of 16 bits, as elements and as capabilities of a CPU."""
+
 _SINK = "/sink_port_0"
 """What OpenVINO adds to the name of an ONNX output."""
 
@@ -45,8 +48,8 @@ _TOLD = 2
 class OpenVinoRunner:
     """A model in OpenVINO, on the CPU.
 
-    It computes in the types that the model states. By itself OpenVINO would compute FP32 in BF16
-    wherever the CPU can, and rows would not tell what they say. `run` is for one thread at a time.
+    FP32 is computed in FP32. By itself OpenVINO would take BF16 wherever the CPU can, and rows
+    would not be what they say. `run` is for one thread at a time.
 
     Args:
         model: Path of an ONNX file, or its bytes.
@@ -156,11 +159,16 @@ class OpenVinoRunner:
         return call
 
     def _notes(self) -> tuple[str, ...]:
-        fast = {"BF16", "FP16"} & set(self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
-        if not fast:
-            return ()
-        types = " or ".join(sorted(fast))
-        return (f"computes in the model's types; by itself OpenVINO would take {types} for FP32",)
+        """Return where a type is not computed in as one would think."""
+        has = set(self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+        constants = (node for node in self._model.get_ops() if node.get_type_name() == "Constant")
+        held = {node.get_element_type().get_type_name() for node in constants}
+        wide = [word for name, word in _HALVES.items() if name in held and word not in has]
+        notes = [f"this CPU has no {word}; OpenVINO computes it in FP32" for word in wide]
+        if "f32" in held and (fast := has & set(_HALVES.values())):
+            types = " or ".join(sorted(fast))
+            notes.append(f"FP32 is computed in FP32; by itself OpenVINO would take {types} for it")
+        return tuple(notes)
 
 
 def import_openvino() -> Any:

@@ -75,7 +75,6 @@ class OrtRunner:
         simulate: bool = False,
         folder: Path | None = None,
     ) -> None:
-        started = time.perf_counter()
         options = session_options(threads, simulate)
         if folder is not None:
             options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
@@ -84,13 +83,14 @@ class OrtRunner:
         choice = ProviderChoice(provider) if isinstance(provider, str) else provider
         gpu = None if choice.name == "cpu" else open_nvml()
         used = None if gpu is None else gpu.used_bytes()
+        started = time.perf_counter()
         session = create_session(model, choice, options)
         self.load_seconds = time.perf_counter() - started
-        self.device_memory_bytes = _growth(gpu, used)
         self._file = model if isinstance(model, Path) else None
         self._threads = threads
         ran = what_ran(session, choice)
         self.provider, self.notes = ran.provider, ran.notes
+        self.device_memory_bytes = None if ran.provider == "cpu" else _growth(gpu, used)
         self._session: Any = session
         self.inputs = tuple(_spec(arg) for arg in self._session.get_inputs())
         self.outputs = tuple(_spec(arg) for arg in self._session.get_outputs())
@@ -278,10 +278,10 @@ def first_line(error: Exception) -> str:
 
 
 def _growth(gpu: Nvml | None, before: int | None) -> int | None:
-    """Return by how much the memory in use on a GPU has grown.
+    """Return by how much the memory in use on a GPU has grown while a session was made.
 
-    The first session of a process makes CUDA's context as well, and what other processes take
-    meanwhile counts too: NVML does not tell them apart on every system.
+    These are the weights, and for the first session of a process CUDA's context as well; what other
+    processes take meanwhile counts too, since NVML does not tell them apart on every system.
     """
     after = None if gpu is None else gpu.used_bytes()
     return None if before is None or after is None else max(after - before, 0)

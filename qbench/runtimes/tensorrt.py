@@ -72,12 +72,7 @@ class TensorRtRunner:
             self._cuda.close()
             raise
         self.provider = PROVIDERS[flavour.name]
-        self.notes: tuple[str, ...] = (
-            f"{flavour}; timed without copies to and from the GPU, and with CUDA's own way of "
-            "waiting",
-        )
-        if self._engine.streamed_bytes != 0:
-            self.notes += ("weights that do not fit stay on the host and are streamed",)
+        self._note("without a CUDA graph")
         self.device_memory_bytes = self._engine.device_memory_bytes()
         self.load_seconds = time.perf_counter() - started
         self.inputs = tuple(port.spec for port in self._engine.inputs)
@@ -108,11 +103,12 @@ class TensorRtRunner:
     ) -> Callable[[], None]:
         """Return a call that runs on `feeds`, which are on the device, and leaves outputs there.
 
-        The call has contexts and buffers of its own, until `close`.
+        The call has contexts and buffers of its own, until `close`. The runner's notes say how the
+        latest one launches.
 
         Args:
             feeds: What to run on.
-            graph: Launch a CUDA graph; where none can be captured a warning says so and why.
+            graph: Launch a CUDA graph; where none can be captured a note and a warning say so.
             streams: Run as many times at once, each on a stream of its own.
 
         Raises:
@@ -232,12 +228,28 @@ class TensorRtRunner:
         return lane
 
     def _launcher(self, lane: Lane, graph: bool) -> Callable[[], None]:
-        if graph:
-            try:
-                return lane.graph_launcher()
-            except EngineError as error:
-                logger.warning("without a CUDA graph: %s", error)
-        return lane.launcher()
+        if not graph:
+            self._note("without a CUDA graph")
+            return lane.launcher()
+        try:
+            launch = lane.graph_launcher()
+        except EngineError as error:
+            logger.warning("without a CUDA graph: %s", error)
+            self._note(f"without a CUDA graph ({error})")
+            return lane.launcher()
+        self._note("as a CUDA graph")
+        return launch
+
+    def _note(self, launched: str) -> None:
+        """Say how calls run, `launched` in some way."""
+        if self._engine is None:
+            raise _closed()
+        self.notes: tuple[str, ...] = (
+            f"{self._engine.flavour}; timed without copies to and from the GPU, {launched}, and "
+            "with CUDA's own way of waiting",
+        )
+        if self._engine.streamed_bytes != 0:
+            self.notes += ("weights that do not fit stay on the host and are streamed",)
 
 
 def _closed() -> EngineError:

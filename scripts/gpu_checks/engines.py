@@ -19,6 +19,7 @@ from qbench.runtimes.ort import OrtRunner
 STREAMS = (1, 2, 4)
 
 _SAMPLES = 16
+_NAMED = 3
 
 
 def build(work: Work, rows: Rows, backend: str) -> None:
@@ -144,6 +145,22 @@ def phases(work: Work, rows: Rows) -> None:
             }
             words = zip(("in", "compute", "out"), micros.values(), strict=True)
             rows.add(name, ", ".join(f"{word} {us:.1f} us" for word, us in words), **micros)
+
+
+def profile(work: Work, rows: Rows) -> None:
+    """Say what takes each engine's time, in which types, and how much memory it holds."""
+    for name, path in work.engines(rows):
+        with rows.about(name), work.open(path) as runner:
+            found = runner.profile(feeds_for(runner)[0])
+            largest = [f"{p.operator} {p.type} {p.share:.0%}" for p in found[:_NAMED]]
+            memory = runner.device_memory_bytes
+            size = "unknown memory" if memory is None else f"{memory / 1e6:.1f} MB on the GPU"
+            rows.add(
+                name,
+                "; ".join((*largest, size)),
+                shares=[[p.operator, p.type, p.share] for p in found],
+                device_memory_bytes=memory,
+            )
 
 
 @contextmanager

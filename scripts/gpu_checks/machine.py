@@ -10,6 +10,7 @@ from qbench.benchmarking.environment import capture
 from qbench.benchmarking.result import Row
 from qbench.runtimes.cuda.choose import BACKENDS, open_cuda
 from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.gpu_watch import open_gpu_watch
 from qbench.runtimes.ort_providers import preload_cuda
 from qbench.runtimes.providers import probe_providers
 
@@ -30,6 +31,7 @@ def doctor(work: Work, rows: Rows) -> None:
             cuda.close()
             text = f"{device.name}, {device.compute_capability}"
             rows.add(name, text, free_bytes=device.free_bytes, total_bytes=device.total_bytes)
+    watch_gpu(rows)
     for problem in preload_cuda():
         rows.fail("CUDA libraries", problem)
     for name, problem in probe_providers().items():
@@ -40,6 +42,17 @@ def doctor(work: Work, rows: Rows) -> None:
     for backend in ("tensorrt", "rtx"):
         with rows.about(f"engines {backend}"):
             rows.add(f"engines {backend}", str(find_flavour(backend)))
+
+
+def watch_gpu(rows: Rows) -> None:
+    """Say what would void a block of timings now."""
+    watch = open_gpu_watch()
+    if watch is None:
+        rows.fail("watch", "NVML finds no GPU, or the package nvidia-ml-py is missing")
+        return
+    watch.before_block()
+    reason = watch.after_block()
+    rows.add("watch", reason or "nothing disturbs the GPU", sm_clocks_mhz=watch.sm_clocks_mhz)
 
 
 def onnxruntime(work: Work, rows: Rows) -> None:

@@ -59,6 +59,28 @@ def test_int8_placed_by_the_cache_of_another_tool(qbench: Qbench, install: Insta
     assert seen[0].implicit.cache.splitlines()[1:] == ["x: 3c010a14"]
 
 
+@pytest.mark.usefixtures("project")
+def test_int8_placed_by_what_tensorrt_10_sees_of_images(qbench: Qbench, install: Install) -> None:
+    seen = install(standins.tensorrt_10())
+    data = ("--data", "imgs", "--recipe", "raw", "--limit", 5)
+    assert qbench("build-trt", "--legacy-implicit", *data).code == 0
+    assert seen[0].implicit is not None
+    assert (seen[0].implicit.cache, seen[0].implicit.calibrator) == ("", "entropy")
+    images = seen[0].implicit.images
+    assert images is not None
+    assert (images.path, images.limit) == (Path("imgs").absolute(), 5)
+    assert read_manifest(Path("engines/m.int8-implicit.engine")).table_sha256 is None
+    assert not Path("calibration").exists()
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("flag", ["--table", "--ranges"])
+def test_images_or_ranges_but_not_both(flag: str, qbench: Qbench, install: Install) -> None:
+    install(standins.tensorrt_10())
+    outcome = qbench("build-trt", "--legacy-implicit", "--data", "imgs", flag, "some.json")
+    assert f"{flag} and --data exclude each other; drop one" in refused(outcome, 2)
+
+
 def test_tensorrt_11_places_none(calibrated: Path, qbench: Qbench, install: Install) -> None:
     install(standins.tensorrt_11())
     before = files(calibrated)

@@ -2,6 +2,7 @@
 
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import graphs
 import onnx
@@ -9,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from qbench.cli.layer_table import chart, layer_table
+from qbench.engines import reduce
+from qbench.engines.reduce import Part, Reduced
 from qbench.evaluation.layerwise import LayerScore
 from qbench.quantization.quantize import quantize
 
@@ -159,3 +162,68 @@ def test_the_table_fits_80_columns_with_the_worst_first() -> None:
     assert lines[1].split() == ["1", "b", "Relu", "lost", "equal", "0.0000", "100.0", "%"]
     assert lines[-1].split()[-2:] == ["0.0001", "%"]
     assert "".join(line[7:40].split(" ")[0] for line in lines[2:-1]) == long
+
+
+REDUCED = Reduced(
+    model="m.onnx",
+    output="m.reduced.onnx",
+    backend="TensorRT for RTX 1.7",
+    failure="TensorRT for RTX 1.7 cannot parse the model",
+    nodes=tuple(Part(f"det{i}", "Det") for i in range(14)),
+    whole=20,
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `reduce_model` was called with."""
+    calls: list[Any] = []
+
+    def reduce_model(*arguments: Any, **options: Any) -> Reduced:
+        calls.extend([*arguments, options["backend"], options["image_size"]])
+        return REDUCED
+
+    monkeypatch.setattr(reduce, "reduce_model", reduce_model)
+    return calls
+
+
+@pytest.mark.usefixtures("project")
+def test_the_part_that_fails_is_described(qbench: Qbench, asked: list[Any]) -> None:
+    outcome = qbench("debug", "m.onnx", "--reduce", "--size", 32, "--backend", "rtx")
+    assert outcome.code == 0
+    assert asked == [Path("m.onnx"), Path("m.reduced.onnx"), "rtx", (32, 32)]
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert lines[1] == ["part", "14", "of", "20", "nodes"]
+    assert lines[2] == ["Det", "det0"]
+    assert lines[-2] == ["2", "more;", "--json", "lists", "them"]
+    assert lines[-1] == ["wrote", "m.reduced.onnx"]
+
+
+@pytest.mark.usefixtures("project", "asked")
+def test_json_of_a_part(qbench: Qbench) -> None:
+    document = qbench("debug", "m.onnx", "--reduce", "--json", "-o", "part.onnx").json
+    assert document.keys() == {
+        "schema_version",
+        "model",
+        "output",
+        "backend",
+        "failure",
+        "nodes",
+        "whole",
+    }
+    assert document["nodes"][0] == {"name": "det0", "op_type": "Det"}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("m.onnx",), "what is m.onnx compared with? name B, or add --reduce"),
+        (("m.onnx", "q.onnx", "--reduce"), "--reduce cuts one model; leave out q.onnx"),
+        (("m.onnx", "q.onnx", "-o", "x"), "-o is the file of --reduce, and nothing is reduced"),
+    ],
+)
+def test_what_is_compared_or_reduced_has_to_be_plain(
+    qbench: Qbench, arguments: tuple[str, ...], error: str
+) -> None:
+    assert error in refused(qbench("debug", *arguments), 2)

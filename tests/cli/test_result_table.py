@@ -1,7 +1,6 @@
 import io
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -16,7 +15,6 @@ from qbench.benchmarking.result import (
     RunResult,
 )
 from qbench.benchmarking.settings import Settings
-from qbench.cli.render import digits
 from qbench.cli.result_table import footnotes, result_table
 from qbench.runtimes.base import OperatorTime
 
@@ -145,14 +143,6 @@ def test_every_further_figure_has_a_line() -> None:
         "SQNR in dB: int8 cpu 21.3",
         "top5: int8 cpu 87.5 %",
     ]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0312, "0.03"), (1.5, "1.50"), (-9.5, "-9.50"), (12.34, "12.3"), (4321.6, "4322")],
-)
-def test_digits(value: float, text: str) -> None:
-    assert digits(value) == text
 
 
 def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:

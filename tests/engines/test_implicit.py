@@ -10,7 +10,7 @@ import standins
 
 from qbench.calibration.given import load_ranges
 from qbench.calibration.interop import DEFAULT_HEADER, ranges_from_tensorrt_cache
-from qbench.engines.implicit import check_implicit, set_implicit
+from qbench.engines.implicit import check_implicit, placed_by_compiler
 from qbench.engines.implicit_order import implicit_int8
 from qbench.engines.protocol import BuildOptions, ImplicitInt8
 from qbench.errors import UsageError
@@ -54,8 +54,8 @@ def test_an_unknown_calibrator(tmp_path: Path) -> None:
 def test_what_the_compiler_gets(calibrator: str, version: str, header: str, tmp_path: Path) -> None:
     module: Any = standins.tensorrt_10(version)
     config, copy = standins.Config(), tmp_path / "copy"
-    made = set_implicit(module, config, ImplicitInt8(calibrator, CACHE), copy)
-    assert config.int8_calibrator is made
+    with placed_by_compiler(module, config, ImplicitInt8(calibrator, CACHE), copy, print):
+        made = config.int8_calibrator
     assert config.flags == {module.BuilderFlag.INT8, module.BuilderFlag.FP16}
     text = made.read_calibration_cache().decode()
     assert text.splitlines() == [header, *CACHE.splitlines()[1:]]

@@ -49,24 +49,35 @@ def test_inputs_and_outputs(runner: OpenVinoRunner) -> None:
 def test_fp32_is_computed_in_fp32_whatever_the_cpu_could_do(runner: OpenVinoRunner) -> None:
     reference = OrtRunner(MODEL, threads=1).run(FEEDS)["head"]
     assert signal_to_noise(runner.run(FEEDS)["head"], reference) > 100
-    assert {part.type for part in runner.profile(FEEDS, runs=1)} == {"fp32"}
+    assert {part.type for part in runner.profile(FEEDS)} == {"fp32"}
+
+
+FP32 = {"FP32"}
+ALL = {"FP32", "BF16", "FP16"}
+OWN_WAY = "FP32 is computed in FP32; by itself OpenVINO would take"
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "notes"),
+    ("weights", "capabilities", "notes"),
     [
-        (["FP32", "INT8"], ()),
-        (
-            ["FP32", "BF16", "FP16"],
-            ("computes in the model's types; by itself OpenVINO would take BF16 or FP16 for FP32",),
-        ),
+        ("FLOAT", FP32, ()),
+        ("FLOAT", ALL, (f"{OWN_WAY} BF16 or FP16 for it",)),
+        ("FLOAT16", ALL, ()),
+        ("FLOAT16", FP32, ("this CPU has no FP16; OpenVINO computes it in FP32",)),
+        ("BFLOAT16", FP32 | {"FP16"}, ("this CPU has no BF16; OpenVINO computes it in FP32",)),
     ],
 )
-def test_what_openvino_would_do_by_itself_is_noted(
-    capabilities: list[str], notes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+def test_types_that_are_not_computed_in_as_one_would_think_are_noted(
+    weights: str, capabilities: set[str], notes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = OpenVinoRunner(MODEL, threads=1)
-    told = SimpleNamespace(get_property=lambda *_: capabilities)
+    kind = onnx.TensorProto.DataType.Value(weights)
+    b = graphs.Builder()
+    weight = onnx.helper.make_tensor("w", kind, graphs.IMAGE, np.ones(graphs.IMAGE).ravel())
+    b.constants.append(weight)
+    added = b.node("Add", "added", b.node("Cast", "half", b.x, to=kind), "w")
+    model = b.model(b.node("Cast", "y", added, to=onnx.TensorProto.FLOAT))
+    runner = OpenVinoRunner(model.SerializeToString(), threads=1)
+    told = SimpleNamespace(get_property=lambda *_: sorted(capabilities))
     monkeypatch.setattr(runner, "_core", told)
     assert runner._notes() == notes
 

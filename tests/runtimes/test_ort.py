@@ -16,7 +16,7 @@ from qbench.model import save
 from qbench.model.spec import TensorSpec
 from qbench.runtimes import ort as ort_module
 from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
-from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice
+from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice, Ran
 from qbench.runtimes.providers import probe_providers
 
 MODEL = graphs.conv_bn_relu().SerializeToString()
@@ -113,8 +113,9 @@ def test_memory_on_the_gpu_is_what_loading_adds(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(ort_module, "create_session", taking)
     choice = ProviderChoice("cuda", allow_fallback=True)
+    assert OrtRunner(MODEL, threads=1, provider=choice).device_memory_bytes is None  # the CPU ran
+    monkeypatch.setattr(ort_module, "what_ran", lambda *_: Ran("cuda"))
     assert OrtRunner(MODEL, threads=1, provider=choice).device_memory_bytes == 5 << 20
-    assert OrtRunner(MODEL, threads=1).device_memory_bytes is None
     gpu.missing = {"nvmlDeviceGetMemoryInfo"}
     assert OrtRunner(MODEL, threads=1, provider=choice).device_memory_bytes is None
 

@@ -409,11 +409,15 @@ def test_the_bare_call_is_the_same_work(gpu: FakeGpu) -> None:
 
 def test_a_graph_is_launched_in_place_of_the_engine(gpu: FakeGpu) -> None:
     with gpu.open(doubled(), (SMALL,)) as runner:
+        assert "without a CUDA graph," in runner.notes[0]
         call = runner.bind({"x": rows(1)}, graph=True)
+        assert "from the GPU, as a CUDA graph, and" in runner.notes[0]
         assert gpu.cuda.launches == 0
         call()
         call()
         assert gpu.cuda.launches == 2
+        runner.bind({"x": rows(1)})
+        assert "without a CUDA graph," in runner.notes[0]
 
 
 def test_a_graph_that_cannot_be_captured_is_said_aloud(
@@ -422,6 +426,7 @@ def test_a_graph_that_cannot_be_captured_is_said_aloud(
     gpu.cuda.refuses_capture = "operation not permitted when stream is capturing"
     with gpu.open(doubled(), (SMALL,)) as runner:
         runner.bind({"x": rows(1)}, graph=True)()
+        assert f"without a CUDA graph ({gpu.cuda.refuses_capture})," in runner.notes[0]
         assert len(gpu.runs) == 2  # once before the capture
     assert caplog.messages == [
         "without a CUDA graph: operation not permitted when stream is capturing"

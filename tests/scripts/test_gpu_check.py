@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fake_nvml
 import pytest
 import trt_runtime
+from fake_trt.running import ACTIVATIONS
 
 from qbench.benchmarking.settings import Settings
 from qbench.demo import workflow
@@ -69,19 +71,25 @@ def test_all_of_tensorrt(
     run: Run, trtexec: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gpu = trt_runtime.install(monkeypatch, tmp_path, "11.4")
+    fake_nvml.install(monkeypatch)
     rows = run("build rtx")
     engines = ("tensorrt fp16", "tensorrt fp32", "tensorrt int8")
-    per_engine = ("parity", "graphs", "streams", "overhead", "phases", "trtexec")
+    per_engine = ("parity", "graphs", "streams", "overhead", "phases", "profile", "trtexec")
     wanted = {(check, engine) for check in per_engine for engine in engines}
     wanted |= {("build tensorrt", engine) for engine in engines}
     wanted |= {("engines", f"{name} tensorrt engine") for name in ("fp32", "fp16", "int8")}
     assert {key: rows[key].error for key in wanted if rows[key].error is not None} == {}
     assert rows["doctor", "cuda-bindings"].result == "host, sm00"
+    assert rows["doctor", "watch"].figures == {"sm_clocks_mhz": [1980, 1980]}
     for engine in engines:
         assert rows["parity", engine].figures["max_difference"] < 1e-6
         assert rows["parity", engine].figures["least_cosine"] > 0.999999
         assert rows["graphs", engine].figures["captured"]
         assert set(rows["streams", engine].figures["images_per_s"]) == {"1", "2", "4"}
+        assert sum(
+            share for *_, share in rows["profile", engine].figures["shares"]
+        ) == pytest.approx(1)
+        assert rows["profile", engine].figures["device_memory_bytes"] > ACTIVATIONS
         assert rows["trtexec", engine].figures["trtexec_ms"] == 0.51
     assert rows["onnxruntime", "fp32 cpu"].figures["accuracy"]["n"] == 20
     assert trtexec.exists()
@@ -103,7 +111,7 @@ def test_what_refuses_is_told_and_the_rest_goes_on(
 
     monkeypatch.setattr(trt.Runtime, "deserialize_cuda_engine", refuse)
     rows = run("prepare", "build tensorrt")
-    for check in ("parity", "graphs", "streams", "overhead", "phases"):
+    for check in ("parity", "graphs", "streams", "overhead", "phases", "profile"):
         assert rows[check, "tensorrt int8"].error == "True: this GPU is not supported"
 
 
@@ -117,7 +125,8 @@ def test_without_a_gpu_each_check_says_why(
 
     monkeypatch.setitem(trt_runtime.BACKENDS, "cuda-bindings", no_gpu)
     rows = run("build rtx", "onnxruntime", "overhead")
-    for check in ("parity", "engines", "graphs", "streams", "phases", "trtexec"):
+    assert rows["doctor", "watch"].error.startswith("NVML finds no GPU, or the package")
+    for check in ("parity", "engines", "graphs", "streams", "phases", "profile", "trtexec"):
         assert rows[check, "engines"].error == "no GPU is here"
     assert gpu.cuda.live == {}
 

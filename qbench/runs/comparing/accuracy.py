@@ -47,10 +47,15 @@ def _paired(sides: Sides, pair: Pair) -> Interval | None:
 
 
 def _share_the_first(sides: Sides) -> bool:
+    """Return whether the first rows are one, or the same file with the same accuracy."""
     if sides.together:
         return True
-    firsts = [run.cells.get(_first(run)) for run in (sides.before, sides.after)]
-    return firsts[0] is not None and firsts[0] == firsts[1]
+    runs, firsts = (sides.before, sides.after), (_first(sides.before), _first(sides.after))
+    cells = [run.cells.get(first) for run, first in zip(runs, firsts, strict=True)]
+    if cells[0] is None or cells[0] != cells[1]:
+        return False
+    values = [run.result.rows[i].accuracy for run, i in zip(runs, firsts, strict=True)]
+    return values[0] == values[1]
 
 
 def _first(run: Run) -> int:

@@ -1,0 +1,114 @@
+"""What the figures of a benchmark can bear, in plain sentences."""
+
+from qbench.benchmarking.columns import change_text
+from qbench.benchmarking.naming import is_baseline, metric_name, row_names
+from qbench.benchmarking.result import Ratio, Row, RunResult
+from qbench.benchmarking.stats import MARGIN, Interval, aa_error, half_width
+from qbench.figures import digits, interval_text, percent
+
+
+def bearing(result: RunResult) -> list[str]:
+    """Return the sentences: whether to trust the run, what it found, and what it leaves open."""
+    makers = (_control, _fastest, _verdicts, _widths, _images, _failed)
+    return [sentence for make in makers if (sentence := make(result))]
+
+
+def margin(control: Interval) -> float:
+    """Return the relative difference that a verdict must exceed: max(1 %, 2 * A/A error)."""
+    return max(MARGIN, 2 * aa_error(control))
+
+
+def _control(result: RunResult) -> str:
+    control = result.control
+    if control is None:
+        return "Nothing was timed."
+    found = (
+        f"{percent(aa_error(control))} (ratio {interval_text(control.low, control.high, _four)})"
+    )
+    if result.trusted:
+        return f"Timings can be trusted: two identical candidates differed by {found}."
+    return (
+        f"Timings cannot be trusted: two identical candidates differed by {found}, "
+        "so that something else decided them; run again on a quiet machine."
+    )
+
+
+def _fastest(result: RunResult) -> str:
+    """Name the fastest row and what it costs, where one baseline serves all rows."""
+    timed = _timed(result)
+    bases = [name for name, _, ratio in timed if is_baseline(ratio)]
+    if len(bases) != 1 or len(timed) < 2:
+        return ""
+    faster = [found for found in timed if found[2].verdict == "faster"]
+    if not faster:
+        return f"No row is faster than {bases[0]} beyond doubt."
+    name, row, ratio = max(faster, key=lambda found: found[2].value)
+    ends = interval_text(ratio.ci_low, ratio.ci_high)
+    return f"Fastest: {name}, {digits(ratio.value)} {ends} times as fast as {bases[0]}{_cost(row)}."
+
+
+def _cost(row: Row) -> str:
+    if row.accuracy is None or row.accuracy.difference is None:
+        return ""
+    unit = "" if row.accuracy.metric == "cosine" else "points of "
+    return f", at {change_text(row.accuracy)} {unit}{metric_name(row.accuracy.metric)}"
+
+
+def _verdicts(result: RunResult) -> str:
+    judged = [ratio for _, _, ratio in _timed(result) if not is_baseline(ratio)]
+    if not judged or result.control is None:
+        return ""
+    limit = percent(margin(result.control))
+    text = (
+        f"A row is called faster or slower where its whole interval lies beyond a margin of {limit}"
+    )
+    open_ones = sum(ratio.verdict == "inconclusive" for ratio in judged)
+    return f"{text}; {open_ones} of {len(judged)} are inconclusive." if open_ones else f"{text}."
+
+
+def _widths(result: RunResult) -> str:
+    asked = result.settings.half_width
+    widths = [
+        half_width(Interval(ratio.value, ratio.ci_low, ratio.ci_high))
+        for _, _, ratio in _timed(result)
+        if not is_baseline(ratio)
+    ]
+    wide = sum(width > asked for width in widths)
+    if not wide:
+        return ""
+    return (
+        f"{wide} of {len(widths)} speed-ups have intervals wider than the {percent(asked)} to each "
+        "side that were asked for."
+    )
+
+
+def _images(result: RunResult) -> str:
+    judged = [row.accuracy for row in result.rows if row.accuracy]
+    if not judged:
+        return "Accuracy was not measured."
+    images = ", ".join(dict.fromkeys(f"{metric_name(a.metric)} on {a.n} images" for a in judged))
+    changes = [a.difference for a in judged if a.difference]
+    if not changes:
+        return f"Accuracy is {images}."
+    open_ones = sum(change.low <= 0 <= change.high for change in changes)
+    return (
+        f"Accuracy is {images}; {open_ones} of {len(changes)} differences to the first row "
+        "may be chance: their intervals hold 0."
+    )
+
+
+def _failed(result: RunResult) -> str:
+    failed = sum(row.error is not None for row in result.rows)
+    if not failed:
+        return ""
+    return f"{failed} of {len(result.rows)} rows could not run; the reason stands below each."
+
+
+def _timed(result: RunResult) -> list[tuple[str, Row, Ratio]]:
+    """Return the name, row and speed-up of all rows that were compared."""
+    named = zip(row_names(result), result.rows, strict=True)
+    return [(name, row, row.ratio) for name, row in named if row.ratio]
+
+
+def _four(value: float) -> str:
+    return f"{value:.4f}"

@@ -1,0 +1,50 @@
+"""What rows and metrics are called where people read them."""
+
+from collections import Counter
+
+from qbench.benchmarking.result import Ratio, Row, RunResult
+
+METRICS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "map": "mAP",
+    "miou": "mean IoU",
+    "agreement": "agreement with the float model",
+    "top1_agreement": "top-1 agreement with the float model",
+    "cosine": "cosine to the float model's outputs",
+    "sqnr_db": "SQNR in dB",
+    "retrieval": "same nearest image as by the float model",
+}
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric."""
+    return METRICS.get(metric, metric)
+
+
+def row_names(result: RunResult) -> list[str]:
+    """Return a name for each row: what tells it from the others, and never twice the same."""
+    several = len({row.model for row in result.rows}) > 1
+    names = [_name(row, with_model=several) for row in result.rows]
+    seen: Counter[str] = Counter()
+    for number, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[number] = f"{name} ({seen[name]})"
+    return names
+
+
+def is_baseline(ratio: Ratio | None) -> bool:
+    """Tell whether a speed-up is that of the baseline over itself."""
+    return ratio is not None and ratio.value == ratio.ci_low == ratio.ci_high == 1.0
+
+
+def _name(row: Row, *, with_model: bool) -> str:
+    parts = [row.model] if with_model else []
+    parts += [row.precision, row.provider]
+    parts += [f"batch {row.batch}"] if row.batch > 1 else []
+    parts += [f"{row.threads} threads"] if row.threads else []
+    parts += [f"{row.streams} streams"] if row.streams > 1 else []
+    parts += [row.mode] if row.mode != "latency" else []
+    parts += [f"{row.rate:g}/s"] if row.rate else []
+    return " ".join(parts)

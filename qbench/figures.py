@@ -1,0 +1,45 @@
+"""How figures look: formatted once, at the edge, whether a terminal or a page shows them."""
+
+from collections.abc import Callable
+
+_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+_MINUS = "\N{MINUS SIGN}"
+
+
+def size_text(size: float) -> str:
+    """Return a size in bytes as in `4.7 MiB`."""
+    for unit, name in _UNITS:
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size:.0f} B"
+
+
+def count_text(count: float) -> str:
+    """Return a large count as in `4.7 M`."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.2f} {name}"
+    return f"{count:.0f}"
+
+
+def digits(value: float) -> str:
+    """Return a figure with two decimals below 10, one below 1000, and none above."""
+    for limit, decimals in ((10, 2), (1000, 1)):
+        if abs(value) < limit:
+            return f"{value:.{decimals}f}"
+    return f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as in `95.0 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in percentage points, signed, with a real minus."""
+    return f"{100 * difference:+.1f}".replace("-", _MINUS)
+
+
+def interval_text(low: float, high: float, form: Callable[[float], str] = digits) -> str:
+    """Return the ends of an interval as in `[1.41, 1.46]`."""
+    return f"[{form(low)}, {form(high)}]"

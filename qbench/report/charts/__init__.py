@@ -1,0 +1,1 @@
+"""The charts of the report, one kind per module; each returns None where there is nothing."""

@@ -1,0 +1,46 @@
+"""Where along the model accuracy is lost."""
+
+import altair as alt
+
+from qbench.figures import digits
+from qbench.report.charts.common import Chart, Record, data, dressed, record, told
+from qbench.report.contents import Contents, Layer
+from qbench.report.theme import Theme
+
+_FACTS = ("layer", "depth", "SQNR", "cosine")
+_WORST = 4
+_HEIGHT = 300
+_EDGES = -20.0, 100.0
+_EQUAL_DB = 200.0
+
+
+def draw_layers(contents: Contents, theme: Theme) -> Chart | None:
+    """Return the SQNR of each layer by depth; the lowest ones have their names."""
+    records = [
+        _record(layer, layer.sqnr_db)
+        for layer in contents.layers
+        if layer.sqnr_db is not None and layer.sqnr_db < _EQUAL_DB
+    ]
+    if not records:
+        return None
+    axis = alt.Axis(title="depth, layers from the input", tickMinStep=1, grid=False)
+    x = alt.X("place:Q", axis=axis)
+    y = alt.Y("db:Q", axis=alt.Axis(title="SQNR of the output, dB", tickCount=6))
+    layers = alt.Chart(data(records)).encode(x=x, y=y)
+    line = layers.mark_line(color=theme["muted"], strokeWidth=1, aria=False)
+    dots = layers.mark_point(filled=True, size=40, opacity=1, color=theme["accent"])
+    worst = sorted(records, key=lambda item: float(item["db"]))[:_WORST]
+    low = alt.Chart(data(worst)).encode(x=x, y=y)
+    rings = low.mark_point(size=90, color=theme["alarm"], opacity=1, aria=False)
+    return dressed([line, dots.encode(**told(_FACTS)), rings], theme, _HEIGHT)
+
+
+def _record(layer: Layer, db: float) -> Record:
+    facts = {
+        "layer": layer.name,
+        "depth": str(layer.depth),
+        "SQNR": f"{digits(db)} dB",
+        "cosine": "not told" if layer.cosine is None else f"{layer.cosine:.5f}",
+    }
+    low, high = _EDGES
+    return record(facts, place=layer.depth, db=min(max(db, low), high))

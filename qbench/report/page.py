@@ -1,0 +1,98 @@
+"""The report as one HTML page that needs nothing else: no network, no other file.
+
+Charts are drawn beforehand, so that the page's own script only sorts and shows tooltips. All text
+is escaped by the template, and a content security policy lets no other script run.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from qbench.benchmarking.bearing import bearing
+from qbench.benchmarking.html_table import table_html
+from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.result import OperatorTime
+from qbench.figures import digits, percent
+from qbench.report.about import float_groups, machine_terms, method_terms
+from qbench.report.charts.common import Chart
+from qbench.report.contents import Contents, Layer
+from qbench.report.figures import FIGURES, Figure
+from qbench.report.images import svg_text
+from qbench.report.theme import DARK, LIGHT, NARROW, WIDE, style_variables
+
+_WORST = 5
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A figure as it stands in the page; without `wide`, its `missing` sentence stands there."""
+
+    figure: Figure
+    wide: Markup | None
+    narrow: Markup | None
+
+
+def page_html(contents: Contents) -> str:
+    """Return the page."""
+    script = _resource("page.js")
+    pages = Environment(autoescape=True, undefined=StrictUndefined)
+    pages.filters.update(percent=percent, digits=digits)
+    result = contents.result
+    return pages.from_string(_resource("page.html")).render(
+        title=", ".join(dict.fromkeys(row.model for row in result.rows)),
+        run=contents.run,
+        colours=Markup(_colours()),
+        style=Markup(_resource("page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        bearing=bearing(result),
+        table=Markup(table_html(result)),
+        drawn=_drawn(contents),
+        profiles=_profiles(contents),
+        worst=_worst(contents),
+        floats=float_groups(result),
+        machine=machine_terms(result.environment),
+        method=method_terms(result.settings),
+    )
+
+
+def _drawn(contents: Contents) -> list[_Drawn]:
+    """Return the figures that have something to show or to say."""
+    found = []
+    for figure in FIGURES:
+        wide, narrow = (_svg(figure.draw(contents, theme)) for theme in (WIDE, NARROW))
+        if wide or figure.missing:
+            found.append(_Drawn(figure, wide, narrow))
+    return found
+
+
+def _svg(chart: Chart | None) -> Markup | None:
+    return None if chart is None else Markup(svg_text(chart))
+
+
+def _profiles(contents: Contents) -> list[tuple[str, tuple[OperatorTime, ...]]]:
+    named = zip(row_names(contents.result), contents.result.rows, strict=True)
+    return [(name, row.profile) for name, row in named if row.profile]
+
+
+def _worst(contents: Contents) -> list[Layer]:
+    """Return the layers that lose most, worst first."""
+    told = [layer for layer in contents.layers if layer.sqnr_db is not None]
+    return sorted(told, key=lambda layer: layer.sqnr_db or 0.0)[:_WORST]
+
+
+def _colours() -> str:
+    """Return the style sheet's colours: light, but dark on the screen of who prefers that."""
+    dark = f":root {{ {style_variables(DARK)} }}"
+    return (
+        f":root {{ {style_variables(LIGHT)} }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ {dark} }}"
+    )
+
+
+def _resource(name: str) -> str:
+    return resources.files("qbench.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,34 @@
+from msgspec.structs import replace
+from runs_to_show import result_to_show, rows
+
+from qbench.benchmarking.naming import is_baseline, metric_name, row_names
+from qbench.benchmarking.result import Ratio, Row
+
+ROW = Row(model="a.onnx", precision="int8", provider="cpu")
+
+
+def names(*given: Row) -> list[str]:
+    return row_names(replace(result_to_show(), rows=given))
+
+
+def test_a_name_says_what_differs_from_the_usual() -> None:
+    paced = replace(ROW, batch=8, threads=2, streams=3, mode="paced")
+    assert names(ROW, paced) == ["int8 cpu", "int8 cpu batch 8 2 threads 3 streams paced"]
+
+
+def test_a_model_is_named_where_there_are_several() -> None:
+    assert names(ROW, replace(ROW, model="b.onnx")) == ["a.onnx int8 cpu", "b.onnx int8 cpu"]
+
+
+def test_no_two_rows_have_one_name() -> None:
+    assert names(ROW, ROW, ROW) == ["int8 cpu", "int8 cpu (2)", "int8 cpu (3)"]
+
+
+def test_the_baseline_is_the_row_that_equals_itself_exactly() -> None:
+    assert [is_baseline(row.ratio) for row in rows()] == [True, *[False] * 8]
+    assert not is_baseline(Ratio(1.0, 0.99, 1.01, "same"))
+
+
+def test_an_unknown_metric_keeps_its_name() -> None:
+    assert metric_name("map") == "mAP"
+    assert metric_name("psnr") == "psnr"

@@ -1,0 +1,99 @@
+"""When an older run is measured again, and when its figures are taken as they were kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+import run_parts
+from run_parts import row
+
+from qbench.model.load import load
+from qbench.runs.baseline import Baseline, plan_baseline
+from qbench.runs.request import ModelFile, model_file
+from qbench.runs.run import Run
+
+NEW = (ModelFile("/models/new.onnx", "new"),)
+
+
+def save(path: Path, name: str = "y") -> ModelFile:
+    b = graphs.Builder((1, 3, 8, 8))
+    onnx.save(b.model(b.node("Relu", name, b.conv("conv", b.x, cin=3))), path)
+    return model_file(path)
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelFile:
+    monkeypatch.chdir(tmp_path)
+    return save(tmp_path / "old.onnx")
+
+
+def of(*models: ModelFile) -> Run:
+    return replace(run_parts.run(row()), request=run_parts.request(models=models))
+
+
+def test_models_that_are_still_there_are_measured_again(old: ModelFile) -> None:
+    found = plan_baseline(of(old, old), NEW, ["fp32"])
+    assert found.models == (old,)
+    assert found.paths == [Path(old.path)]
+    assert found.reason == "the models of bcdfgh, measured again beside the new ones"
+
+
+def test_a_model_that_is_gone_or_has_changed_is_not(old: ModelFile) -> None:
+    run = of(old)
+    save(Path(old.path), "other")
+    changed = plan_baseline(run, NEW, ["fp32"])
+    assert changed.models == ()
+    assert changed.reason == (
+        f"the figures of bcdfgh as they were kept: {old.path} is gone or has changed"
+    )
+    Path(old.path).unlink()
+    assert plan_baseline(run, NEW, ["fp32"]).reason == changed.reason
+
+
+def test_the_same_file_under_other_software_is_not_measured_twice(old: ModelFile) -> None:
+    found = plan_baseline(of(old), [old], ["fp32"])
+    assert (found.models, found.reason[-28:]) == ((), "old.onnx is the same file now"[-28:])
+
+
+def test_int8_needs_the_calibration_of_the_old_model(old: ModelFile) -> None:
+    found = plan_baseline(of(old), NEW, ["int8"])
+    assert found.models == ()
+    assert found.reason.endswith("no calibration table of old.onnx is in calibration")
+    graphs.table_of(load(Path(old.path))).save(Path("calibration/old.json"))
+    assert plan_baseline(of(old), NEW, ["int8"]).models == (old,)
+
+
+def test_a_document_names_no_files() -> None:
+    run = replace(run_parts.run(row()), request=None)
+    found = plan_baseline(run, NEW, ["fp32"])
+    assert (
+        found.reason == "the figures of bcdfgh as they were kept: a document names no model files"
+    )
+
+
+def test_an_engine_needs_no_calibration(tmp_path: Path) -> None:
+    path = tmp_path / "m.engine"
+    path.write_bytes(b"engine")
+    engine = model_file(path)
+    assert plan_baseline(of(engine), NEW, ["int8"]).models == (engine,)
+
+
+def test_what_was_measured_again_is_compared_within_the_run(old: ModelFile) -> None:
+    calls = np.full(100, 0.002)
+    whole = run_parts.run(row(model="old.onnx"), row(model="new.onnx"), id="mmmmmm")
+    cells = {0: run_parts.cell(sha256=old.sha256), 1: run_parts.cell(sha256="new")}
+    whole = replace(whole, cells=cells, samples={0: calls, 1: 2 * calls})
+    found = Baseline(of(old), (old,), "").compare(whole)
+    assert (found.before, found.after, found.together) == ("bcdfgh", "mmmmmm", True)
+    assert found.rows[0].speed is not None
+    assert found.rows[0].speed.ratio == pytest.approx(0.5)
+
+
+def test_what_was_not_is_compared_with_the_kept_figures(old: ModelFile) -> None:
+    found = Baseline(of(old), (), "").compare(run_parts.run(row(ms=4.0), id="mmmmmm"))
+    assert (found.before, found.after, found.together) == ("bcdfgh", "mmmmmm", False)
+    assert found.rows[0].speed is not None
+    assert found.rows[0].speed.ratio == pytest.approx(0.5)
