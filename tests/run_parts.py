@@ -1,14 +1,14 @@
 """Parts of runs for tests: cells, rows, requests and whole runs."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from qbench.benchmarking.environment import Environment
+from qbench.benchmarking.judges import Judged, Outcome
 from qbench.benchmarking.ledger import Cell
-from qbench.benchmarking.result import Accuracy, Latency, Ratio, Row, RunResult
+from qbench.benchmarking.result import Accuracy, Latency, Metric, Ratio, Row, RunResult
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
 from qbench.runs.request import ModelFile, Request
@@ -43,7 +43,7 @@ def cell(precision: str = "fp32", **changed: Any) -> Cell:
 
 
 def row(precision: str = "fp32", *, ms: float = 2.0, **changed: Any) -> Row:
-    values = {"model": "m.onnx", "provider": "cpu", **changed}
+    values = {"model": "m.onnx", "provider": "cpu", "sha256": "aa", **changed}
     latency = Latency(ms, 0.01, ms, ms) if "error" not in changed else None
     return Row(precision=precision, latency_ms=latency, **values)
 
@@ -68,16 +68,19 @@ def result(*rows: Row, **changed: Any) -> RunResult:
     return RunResult(rows=rows, **values)
 
 
-def run(*rows: Row, samples: Sequence[Any] = (), images: str | None = "i", **changed: Any) -> Run:
-    """A finished run; its cells name the file `aa`."""
-    cells = {
-        i: cell(given.precision, model=given.model, provider=given.provider)
-        for i, given in enumerate(rows)
-    }
+def judged(*right: bool, metric: Metric = "top1") -> Judged:
+    """Samples that were judged right or wrong."""
+    names = tuple(f"{i}.png" for i in range(len(right)))
+    return Judged(metric, names, Outcome(sum(right) / len(right), np.array(right)))
+
+
+def run(*rows: Row, images: str | None = "i", **changed: Any) -> Run:
+    """A finished run; `samples` and `judged` are given in the order of the rows."""
+    seconds, outcomes = changed.pop("samples", ()), changed.pop("judged", ())
     return Run(
         id=changed.pop("id", "bcdfgh"),
         result=result(*rows, **changed),
-        samples={i: np.asarray(seconds) for i, seconds in enumerate(samples)},
-        cells=cells,
+        samples={i: np.asarray(given) for i, given in enumerate(seconds)},
+        judged=dict(enumerate(outcomes)),
         request=request(images=images),
     )

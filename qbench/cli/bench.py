@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.bench_arguments import BenchArguments, load_options
+from qbench.cli.bench_arguments import BenchArguments, keep_options, load_options
 from qbench.cli.options import PathType, data_options, json_option, packed, table_option
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ _PRECISIONS = "Of fp32, fp16, bf16, fp8, int8, int4, weight-only, dynamic."
 @load_options
 @click.option("--quick", "effort", flag_value="quick", help="Intervals of +-2 %.")
 @click.option("--strict", "effort", flag_value="strict", help="Intervals of +-0.5 %.")
+@keep_options
 @json_option
 @packed(BenchArguments)
 def bench(arguments: BenchArguments) -> None:
@@ -75,22 +76,21 @@ def bench(arguments: BenchArguments) -> None:
 
     --decoder is found from the output's shape where that is plain. Else give one of yolov8, yolov5,
     yolox, end2end, ssd, detr, rtdetr. A YOLOX with its decoder inside is a yolov5.
-    """
-    from qbench.benchmarking.benchmark import benchmark
-    from qbench.cli.render import print_json
 
-    result = benchmark(
-        arguments.paths(),
-        precisions=_words(arguments.precisions),
-        providers=_words(arguments.providers),
-        table=arguments.table,
-        images=arguments.images(),
-        options=_options(arguments),
-    )
+    Each row is kept in .qbench as it finishes: the same command goes on with a run that was
+    stopped. `qbench runs` lists them.
+
+    --baseline compares with an older run. Its models are measured again beside the new ones where
+    they are still there; else its figures are taken, on the same machine. --fail-on as in compare.
+    """
+    from qbench.cli.kept_bench import measure_run, print_json_of, print_text_of
+
+    finished = measure_run(arguments, _options(arguments))
     if arguments.as_json:
-        print_json(result)
+        print_json_of(finished)
     else:
-        print_result(result)
+        print_text_of(finished)
+    finished.check()
 
 
 def _options(arguments: BenchArguments) -> Options:
@@ -125,10 +125,6 @@ def print_result(result: RunResult) -> None:
     width = get_terminal_size((80, 24)).columns
     for note in footnotes(result):
         click.echo(fill(note, width, subsequent_indent="  "))
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _announce() -> Callable[[str], None]:

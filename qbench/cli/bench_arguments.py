@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qbench.cli.options import DataArguments
+from qbench.cli.options import DataArguments, LimitsType
 from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
     from qbench.benchmarking.result import Mode
     from qbench.benchmarking.subject import LabelledData
+    from qbench.runs.gate import Limits
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -66,6 +67,10 @@ class BenchArguments(DataArguments):
     cuda_backend: str
     cache: Path | None
     effort: str | None
+    baseline: str | None
+    limits: Limits | None
+    no_store: bool
+    restart: bool
     as_json: bool
 
     def paths(self) -> list[Path]:
@@ -114,6 +119,28 @@ def load_options(command: Decorated) -> Decorated:
             click.option("--graph", is_flag=True, help="Launch engines as CUDA graphs."),
             click.option("--profile", is_flag=True, help="Tell which operators take the time."),
             click.option("--in-process", is_flag=True, help="No process for each candidate."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def keep_options(command: Decorated) -> Decorated:
+    """Add the options that say what is kept, and what it is held against."""
+    for option in reversed(
+        (
+            click.option(
+                "--baseline", metavar="RUN", help="Compare with this run, or a .json of bench."
+            ),
+            click.option(
+                "--fail-on",
+                "limits",
+                type=LimitsType(),
+                metavar="LIMITS",
+                help="Exit code 3 beyond 3%, or latency=3%,accuracy=1%.",
+            ),
+            click.option("--no-store", is_flag=True, help="Keep nothing in .qbench."),
+            click.option("--restart", is_flag=True, help="Keep no row of a stopped run."),
         )
     ):
         command = option(command)

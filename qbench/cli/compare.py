@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import json_option
+from qbench.cli.options import LimitsType, json_option
 
 if TYPE_CHECKING:
     from qbench.runs.gate import Limits
-
-
-class LimitsType(click.ParamType["Limits"]):
-    """What may be lost: `3%`, or `latency=3%,accuracy=1%`."""
-
-    name = "limits"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Limits:
-        """Return the limits."""
-        from qbench.errors import UsageError
-        from qbench.runs.gate import parse_limits
-
-        try:
-            return parse_limits(str(value))
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -58,9 +40,9 @@ def compare(before: str, after: str, limits: Limits | None, as_json: bool) -> No
     from qbench.runs.compare import compare as compare_runs
     from qbench.runs.compare import find_run
     from qbench.runs.gate import judge
-    from qbench.runs.store import Store
+    from qbench.runs.reader import Reader
 
-    store = Store()
+    store = Reader()
     comparison = compare_runs(find_run(before, store), find_run(after, store))
     judgement = None if limits is None else judge(comparison, limits)
     if as_json:

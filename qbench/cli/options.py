@@ -15,6 +15,7 @@ from qbench.errors import UsageError
 
 if TYPE_CHECKING:
     from qbench.calibration.calibrate import DataChoice
+    from qbench.runs.gate import Limits
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Arguments = TypeVar("Arguments")
@@ -53,6 +54,23 @@ class ShareType(click.ParamType[float]):
         if not (str(value).endswith("%") and 0 <= share <= 1):
             self.fail(f"{value!r} is no share; write percent, as in 95%", param, ctx)
         return share
+
+
+class LimitsType(click.ParamType["Limits"]):
+    """What may be lost: `3%`, or `latency=3%,accuracy=1%`."""
+
+    name = "limits"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Limits:
+        """Return the limits."""
+        from qbench.runs.gate import parse_limits
+
+        try:
+            return parse_limits(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)

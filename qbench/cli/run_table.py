@@ -8,7 +8,7 @@ from rich.text import Text
 
 from qbench.benchmarking.result import RunResult
 from qbench.cli.result_table import footnotes, result_table
-from qbench.runs.store import Summary
+from qbench.runs.reader import Summary
 
 _TRUST = {None: "-", True: "yes", False: "no"}
 

@@ -31,9 +31,9 @@ def list_runs(model: str | None, limit: int | None, as_json: bool) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.cli.render import print_json, print_table
     from qbench.cli.run_table import run_table
-    from qbench.runs.store import Store
+    from qbench.runs.reader import Reader
 
-    store = Store()
+    store = Reader()
     found = store.summaries(model)[:limit]
     if as_json:
         print_json({"schema_version": SCHEMA_VERSION, "runs": found})
@@ -54,9 +54,9 @@ def show(name: str, as_json: bool) -> None:
     """
     from qbench.cli.bench import print_result
     from qbench.cli.render import print_field, print_json
-    from qbench.runs.store import Store
+    from qbench.runs.reader import Reader
 
-    run = Store().load(name)
+    run = Reader().load(name)
     if as_json:
         print_json(document(run))
         return
@@ -84,9 +84,9 @@ def export(name: str, kind: str, output: Path | None) -> None:
     run with a nested one for each row, where MLFLOW_TRACKING_URI says.
     """
     from qbench.artifacts import write_bytes
-    from qbench.runs.store import Store
+    from qbench.runs.reader import Reader
 
-    run = Store().load(name)
+    run = Reader().load(name)
     if kind == "mlflow":
         if output is not None:
             raise UsageError(f"mlflow writes no file {output}; set MLFLOW_TRACKING_URI and drop -o")

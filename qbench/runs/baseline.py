@@ -42,7 +42,7 @@ class Baseline:
         if not self.models:
             return compare(self.run, run)
         old = {model.sha256 for model in self.models}
-        new = {cell.sha256 for cell in run.cells.values()} - old
+        new = {row.sha256 for row in run.result.rows if row.sha256} - old
         before = replace(part_of(run, old), id=self.run.id)
         return compare(before, part_of(run, new), together=True)
 
@@ -82,7 +82,7 @@ def _obstacle(run: Run, models: Sequence[ModelFile], precisions: Collection[str]
 
 def _is_there(model: ModelFile) -> bool:
     try:
-        return model_file(Path(model.path)).sha256 == model.sha256
+        return model_file(Path(model.path)).sha256 == model.sha256 != ""
     except ModelError:
         return False
 

@@ -1,6 +1,7 @@
 """Two runs beside each other: what changed in accuracy and in speed, row by row."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -12,14 +13,14 @@ from qbench.runs.comparing.changes import Comparison, RowChange
 from qbench.runs.comparing.pairs import Pair, Sides, label
 from qbench.runs.comparing.speed import speed_change
 from qbench.runs.machine import software_differences
+from qbench.runs.reader import Reader
 from qbench.runs.run import Run
-from qbench.runs.store import Store
 
 ENDING = ".json"
 """By which the name of a document is told from that of a run."""
 
 
-def find_run(name: str, store: Store) -> Run:
+def find_run(name: str, store: Reader) -> Run:
     """Return a run of the store, or the one in a JSON document of `qbench bench`.
 
     Raises:
@@ -49,14 +50,12 @@ def read_document(path: Path) -> Run:
 
 def part_of(run: Run, hashes: Collection[str]) -> Run:
     """Return the rows of those models whose SHA-256 is in `hashes`."""
-    rows = [i for i, cell in sorted(run.cells.items()) if cell.sha256 in hashes]
-    return Run(
-        id=run.id,
+    rows = [i for i, row in enumerate(run.result.rows) if row.sha256 in hashes]
+    return replace(
+        run,
         result=msgspec.structs.replace(run.result, rows=tuple(run.result.rows[i] for i in rows)),
         samples={new: run.samples[i] for new, i in enumerate(rows) if i in run.samples},
-        cells={new: run.cells[i] for new, i in enumerate(rows)},
-        request=run.request,
-        finished=run.finished,
+        judged={new: run.judged[i] for new, i in enumerate(rows) if i in run.judged},
     )
 
 

@@ -47,6 +47,12 @@ CREATE TABLE IF NOT EXISTS rows (
   samples TEXT,
   PRIMARY KEY (run, position)
 );
+CREATE TABLE IF NOT EXISTS judged (
+  run TEXT NOT NULL REFERENCES runs (id),
+  cell TEXT NOT NULL,
+  outcomes TEXT NOT NULL,
+  PRIMARY KEY (run, cell)
+);
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {VERSION};
 COMMIT;

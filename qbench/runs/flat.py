@@ -2,10 +2,11 @@
 
 import csv
 import io
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from qbench.benchmarking.result import Accuracy, FurtherMetric
 from qbench.runs.run import Run
 
 Value = str | float | int | bool | None
@@ -16,6 +17,7 @@ _LATENCY = ("median", "mad", "min", "p90", "p95", "p99")
 _RATIO = ("value", "ci_low", "ci_high", "verdict")
 _PLAIN = (
     "throughput_per_s",
+    "missed_share",
     "size_bytes",
     "peak_rss_bytes",
     "device_memory_bytes",
@@ -27,8 +29,8 @@ _PLAIN = (
 )
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    **{name: (name,) for name in ("model", "precision", "provider")},
-    **{name: (name,) for name in ("batch", "threads", "streams", "mode")},
+    **{name: (name,) for name in ("model", "sha256", "precision", "provider")},
+    **{name: (name,) for name in ("batch", "threads", "streams", "mode", "rate")},
     **{f"accuracy_{name}": ("accuracy", name) for name in _ACCURACY},
     **{f"accuracy_difference_{name}": ("accuracy", "difference", name) for name in _INTERVAL},
     **{f"latency_ms_{name}": ("latency_ms", name) for name in _LATENCY},
@@ -41,8 +43,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 def flat_rows(run: Run) -> list[dict[str, Value]]:
     """Return a flat line for each row, all with the same columns; None where nothing is known."""
     lines = []
-    for index, row in enumerate(run.result.rows):
-        document, cell = msgspec.to_builtins(row), run.cells.get(index)
+    for row in run.result.rows:
+        document = msgspec.to_builtins(row)
         own = {column: _at(document, place) for column, place in _COLUMNS.items()}
         lines.append(
             {
@@ -51,8 +53,8 @@ def flat_rows(run: Run) -> list[dict[str, Value]]:
                 "finished": run.finished,
                 "trusted": run.result.trusted,
                 "cpu": run.result.environment.cpu,
-                "model_sha256": None if cell is None else cell.sha256,
                 **own,
+                **_others(row.accuracy),
                 "notes": "; ".join(row.notes),
             }
         )
@@ -68,6 +70,12 @@ def csv_text(run: Run) -> str:
         writer.writeheader()
         writer.writerows(lines)
     return text.getvalue()
+
+
+def _others(accuracy: Accuracy | None) -> dict[str, Value]:
+    """Return the further figures of an accuracy, a column for each that there may be."""
+    known = {figure.metric: figure.value for figure in accuracy.others} if accuracy else {}
+    return {f"accuracy_{metric}": known.get(metric) for metric in get_args(FurtherMetric)}
 
 
 def _at(document: Any, place: tuple[str, ...]) -> Value:

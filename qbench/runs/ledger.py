@@ -1,7 +1,10 @@
 """The ledger of a run: every row in the store as it is finished, and what a stopped run has."""
 
+from __future__ import annotations
+
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +16,11 @@ from qbench.benchmarking.settings import Settings
 from qbench.errors import StorageError
 from qbench.runs.claim import Claim
 from qbench.runs.request import Request
-from qbench.runs.run import Run
-from qbench.runs.store import Entry, Store
+from qbench.runs.run import Entry, Run
+from qbench.runs.store import Store
+
+if TYPE_CHECKING:
+    from qbench.benchmarking.judges import Judged
 
 logger = logging.getLogger(__name__)
 
@@ -29,85 +35,93 @@ class RunLedger:
     only. Use it as a context: others may resume the run once it is left.
 
     Attributes:
-        id: The run's; None where it is not kept.
+        id: The run's; None as long as nothing of it is kept.
         kept: What an earlier part of the run has measured.
+        judged: What was judged, by an earlier part or this one.
     """
 
-    def __init__(self, request: Request, store: Store | None = None) -> None:
+    def __init__(self, request: Request, settings: Settings, store: Store | None = None) -> None:
         self._request = request
+        self._settings = settings
         self._store = store
         self._claim: Claim | None = None
         self._entries: list[Entry] = []
+        self.judged: dict[Cell, Judged] = {}
         self.id: str | None = None
         self.kept: tuple[Entry, ...] = ()
 
-    def __enter__(self) -> "RunLedger":
+    def __enter__(self) -> RunLedger:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._claim is not None:
             self._claim.release()
 
-    def open(self, settings: Settings, *, restart: bool = False) -> None:
-        """Go on with the unfinished run of the same request on this machine, or begin one.
-
-        Args:
-            settings: What is measured with.
-            restart: Begin a run whatever there is.
-        """
+    def resume(self) -> None:
+        """Go on with the unfinished run of the same request on this machine, if there is one."""
         if self._store is None:
             return
+        key = self._request.key(self._settings, environment.capture())
         try:
-            self._open(self._store, settings, restart=restart)
+            found = self._store.resume(key)
+            if found is not None:
+                self.id, self._claim = found
+                self.kept = tuple(self._store.entries(self.id))
+                self.judged = self._store.judged(self.id)
         except StorageError as error:
             self._give_up(error)
 
     def find(self, cell: Cell) -> Row | None:
-        """Return the row of `cell` that an earlier part of the run has; None where it failed."""
-        for entry in self.kept:
-            if entry.cell == cell and entry.row.error is None:
-                return entry.row
-        return None
+        """Return the row of `cell` that an earlier part of the run has."""
+        return next((entry.row for entry in self.kept if entry.cell == cell), None)
 
     def save(self, cell: Cell, row: Row, samples: NDArray[np.float64] | None) -> None:
-        """Keep a finished row and the seconds of its calls, [calls]."""
+        """Keep a finished row and the seconds of its calls, [calls].
+
+        One that failed is kept only with the whole run, since a run that goes on tries it again.
+        """
         self._entries.append(Entry(cell, row, samples))
-        if self._store is None or self.id is None:
-            return
-        try:
-            self._store.add(self.id, cell, row, samples)
-        except StorageError as error:
-            self._give_up(error)
+        if row.error is None:
+            self._keep(lambda store, run: store.add(run, cell, row, samples))
+
+    def find_judged(self, cell: Cell) -> Judged | None:
+        """Return the accuracy that an earlier part of the run has for `cell`."""
+        return self.judged.get(cell)
+
+    def save_judged(self, cell: Cell, judged: Judged) -> None:
+        """Keep an accuracy, which all rows of this `Cell.judged` share."""
+        self.judged[cell] = judged
+        self._keep(lambda store, run: store.add_judged(run, cell, judged))
 
     def finish(self, result: RunResult) -> Run:
         """Close the run and return it, with the samples of all its rows."""
-        again = {entry.cell for entry in self._entries}
-        earlier = [entry for entry in self.kept if entry.cell not in again]
-        entries = _in_order(result.rows, [*earlier, *self._entries])
+        entries = _in_order(result.rows, [*self.kept, *self._entries])
         cells = [entry.cell for entry in entries]
-        if self._store is not None and self.id is not None:
-            try:
-                self._store.finish(self.id, result, cells)
-            except StorageError as error:
-                self._give_up(error)
+        self._keep(lambda store, run: store.finish(run, result, cells))
+        judged = {i: self.judged.get(cell.judged) for i, cell in enumerate(cells) if cell}
         return Run(
             id=self.id or UNKEPT,
             result=result,
             samples={i: e.samples for i, e in enumerate(entries) if e.samples is not None},
-            cells={i: cell for i, cell in enumerate(cells) if cell is not None},
+            judged={i: known for i, known in judged.items() if known is not None},
             request=self._request,
         )
 
-    def _open(self, store: Store, settings: Settings, *, restart: bool) -> None:
-        here = environment.capture()
-        key = self._request.key(settings, here)
-        found = None if restart else store.resume(key)
-        self.id, self._claim = found or store.begin(self._request, settings, here)
-        self.kept = tuple(store.entries(self.id))
+    def _keep(self, keep: Callable[[Store, str], None]) -> None:
+        """Write to the store, as long as it works; a run is begun when there is something of it."""
+        if self._store is None:
+            return
+        try:
+            if self.id is None:
+                here = environment.capture()
+                self.id, self._claim = self._store.begin(self._request, self._settings, here)
+            keep(self._store, self.id)
+        except StorageError as error:
+            self._give_up(error)
 
     def _give_up(self, error: StorageError) -> None:
         logger.warning("this run is not kept: %s", error)
-        self.id = None
+        self.id = self._store = None
 
 
 def _in_order(rows: Sequence[Row], entries: list[Entry]) -> list[Entry]:
@@ -125,5 +139,5 @@ def _in_order(rows: Sequence[Row], entries: list[Entry]) -> list[Entry]:
 
 
 def _place(row: Row) -> tuple[object, ...]:
-    shape = (row.batch, row.threads, row.streams, row.mode)
-    return (row.model, row.precision, row.provider, *shape)
+    load = (row.batch, row.threads, row.streams, row.mode, row.rate)
+    return (row.model, row.sha256, row.precision, row.provider, *load)

@@ -13,7 +13,7 @@ from qbench.runs.run import Run
 EXPERIMENT = "qbench"
 """What runs are put in."""
 
-_PARAMETERS = ("model", "precision", "provider", "batch", "threads", "streams", "mode")
+_PARAMETERS = ("model", "precision", "provider", "batch", "threads", "streams", "mode", "rate")
 
 
 def export_run(run: Run, experiment: str = EXPERIMENT) -> str:

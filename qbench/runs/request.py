@@ -10,7 +10,6 @@ from qbench.artifacts import sha256_bytes, sha256_files
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.given_engines import is_engine
 from qbench.benchmarking.settings import Settings
-from qbench.errors import ModelError
 from qbench.model.load import load
 from qbench.runs.machine import machine_of
 
@@ -59,16 +58,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def model_file(path: Path) -> ModelFile:
-    """Return a model's or engine's file with its hash.
+    """Return a model's or engine's file with its hash; of an engine that is missing, it is empty.
 
     Raises:
-        ModelError: There is none, or it cannot be read.
+        ModelError: The model is missing, or cannot be read.
     """
     if not is_engine(path):
         return ModelFile(str(path.absolute()), load(path).sha256)
-    if not path.is_file():
-        raise ModelError(f"no engine at {path}; check the path")
-    return ModelFile(str(path.absolute()), sha256_files([path]))
+    return ModelFile(str(path.absolute()), sha256_files([path]) if path.is_file() else "")
 
 
 def fingerprint(*places: Path | None) -> str | None:

@@ -1,14 +1,37 @@
 """A benchmark that was run, with the samples behind its rows."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qbench.benchmarking.ledger import Cell
-from qbench.benchmarking.result import RunResult
+from qbench.benchmarking.result import Row, RunResult
 from qbench.runs.request import Request
+
+if TYPE_CHECKING:
+    from qbench.benchmarking.judges import Judged  # which loads all that images are read with
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row as it is kept.
+
+    Attributes:
+        cell: What it measures; None where only the row is known.
+        row: Its figures.
+        samples: Seconds of its calls, [calls]; None where it was not timed, or they are lost.
+        judged: Its accuracy, sample by sample; None where it was not judged, or they are lost.
+    """
+
+    cell: Cell | None
+    row: Row
+    samples: NDArray[np.float64] | None = None
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -20,7 +43,7 @@ class Run:
         result: Its rows and environment.
         samples: Seconds of every timed call, [calls], by the index of the row; what was not timed
             or not kept is missing.
-        cells: What a row measures, by its index; missing where only the row is known.
+        judged: Outcomes of the samples that accuracy was judged on, by the index of the row.
         request: What was asked for; None where only the document of a run is known.
         finished: False where it was stopped half-way.
     """
@@ -28,6 +51,6 @@ class Run:
     id: str
     result: RunResult
     samples: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
-    cells: Mapping[int, Cell] = field(default_factory=dict)
+    judged: Mapping[int, Judged] = field(default_factory=dict)
     request: Request | None = None
     finished: bool = True

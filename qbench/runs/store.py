@@ -4,14 +4,15 @@ A row is on disk before the next one is measured, and its samples before the row
 that a run that dies can go on where it stopped.
 """
 
+from __future__ import annotations
+
 import secrets
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -23,53 +24,20 @@ from qbench.benchmarking.result import Row, RunResult
 from qbench.benchmarking.settings import Settings
 from qbench.errors import StorageError
 from qbench.runs.claim import Claim
-from qbench.runs.database import connected, is_usable, prepare, transaction
-from qbench.runs.names import new_id, resolved
+from qbench.runs.database import prepare, transaction
+from qbench.runs.names import new_id
+from qbench.runs.reader import Reader
 from qbench.runs.request import Request
-from qbench.runs.run import Run
-from qbench.runs.samples import read_samples, write_samples
+from qbench.runs.samples import write_judged, write_samples
 
-FOLDER = Path(".qbench")
-"""Folder of the store, below the current one."""
+if TYPE_CHECKING:
+    from qbench.benchmarking.judges import Judged
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in a list.
-
-    Attributes:
-        began: In UTC, ISO 8601.
-        finished: False where it was stopped half-way, or still runs.
-        trusted: None as long as it is not finished.
-        models: Names of the files, each once.
-        rows: How many are kept.
-    """
-
-    id: str
-    began: str
-    finished: bool
-    trusted: bool | None
-    models: tuple[str, ...]
-    rows: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row as it is kept: what it measures, where that is known, and its samples."""
-
-    cell: Cell | None
-    row: Row
-    samples: NDArray[np.float64] | None = None
-
-
-class Store:
-    """The runs in a folder. Every call opens the file anew, so that many processes can share it."""
-
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self._samples = folder / "samples"
-        self.path = folder / "runs.sqlite"
-        self._is_checked = False
+class Store(Reader):
+    """The runs in a folder, to read and to write."""
 
     def begin(
         self, request: Request, settings: Settings, environment: Environment
@@ -80,19 +48,18 @@ class Store:
             StorageError: Nothing can be kept here.
         """
         self._prepare()
-        key, began = request.key(settings, environment), datetime.now(UTC)
+        key = request.key(settings, environment)
         names = list(dict.fromkeys(model.name for model in request.models))
         result = RunResult(environment=environment, settings=settings, rows=())
-        values = (key, began.isoformat(timespec="seconds"), *map(_text, (names, request, result)))
         with transaction(self.path) as database:
-            name = new_id(known for (known,) in database.execute("SELECT id FROM runs"))
-            claim = Claim(self._claim_path(name))
+            run = new_id(known for (known,) in database.execute("SELECT id FROM runs"))
+            claim = Claim(self._claim_path(run))
             database.execute(
                 "INSERT INTO runs (id, key, began, models, request, result) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                (name, *values),
+                (run, key, _now(), *map(_text, (names, request, result))),
             )
-        return name, claim
+        return run, claim
 
     def resume(self, key: str) -> tuple[str, Claim] | None:
         """Return the latest unfinished run of this key that nobody works on, and its claim.
@@ -101,13 +68,13 @@ class Store:
             StorageError: The store cannot be read.
         """
         unfinished = "SELECT id FROM runs WHERE key = ? AND finished IS NULL ORDER BY number DESC"
-        for (name,) in self._query(unfinished, key):
+        for (run,) in self._query(unfinished, key):
             try:
-                claim = Claim(self._claim_path(name))
+                claim = Claim(self._claim_path(run))
             except StorageError:
                 continue  # another process works on it
-            if (name,) in self._query(unfinished, key):
-                return name, claim
+            if (run,) in self._query(unfinished, key):
+                return run, claim
             claim.release()  # it was finished in the meantime
         return None
 
@@ -117,12 +84,28 @@ class Store:
         Raises:
             StorageError: It cannot be kept.
         """
-        file = None if samples is None else self._write(run, samples)
+        file = None
+        if samples is not None:
+            file = _new_file(run, "npy")
+            write_samples(self._samples / file, samples)
         with transaction(self.path) as database:
             (position,) = database.execute(
                 "SELECT ifnull(max(position) + 1, 0) FROM rows WHERE run = ?", (run,)
             ).fetchone()
-            _insert(database, run, position, cell, row, file)
+            _insert(database, (run, position), cell, row, file)
+
+    def add_judged(self, run: str, cell: Cell, judged: Judged) -> None:
+        """Keep an accuracy of an unfinished run, which all rows of this `Cell.judged` share.
+
+        Raises:
+            StorageError: It cannot be kept.
+        """
+        file = _new_file(run, "msgpack")
+        write_judged(self._samples / file, judged)
+        with transaction(self.path) as database:
+            database.execute(
+                "INSERT OR REPLACE INTO judged VALUES (?, ?, ?)", (run, _text(cell), file)
+            )
 
     def finish(self, run: str, result: RunResult, cells: Sequence[Cell | None]) -> None:
         """Close a run: its rows in their final order and form, each with its cell.
@@ -136,85 +119,11 @@ class Store:
             database.execute("DELETE FROM rows WHERE run = ?", (run,))
             for position, (cell, row) in enumerate(zip(cells, result.rows, strict=True)):
                 file = next(files[_text(cell)], None)
-                _insert(database, run, position, cell, row, file)
+                _insert(database, (run, position), cell, row, file)
             database.execute(
                 "UPDATE runs SET finished = ?, trusted = ?, result = ? WHERE id = ?",
                 (_now(), result.trusted, _text(head), run),
             )
-
-    def summaries(self, model: str | None = None) -> list[Summary]:
-        """Return all runs, the latest first; only those of a model where its file name is given.
-
-        Raises:
-            StorageError: The store cannot be read.
-        """
-        found = self._query(
-            "SELECT id, began, finished, trusted, models, "
-            "(SELECT count(*) FROM rows WHERE run = id) FROM runs WHERE ?1 IS NULL OR "
-            "EXISTS (SELECT 1 FROM json_each(models) WHERE value = ?1) ORDER BY number DESC",
-            model,
-        )
-        return [
-            Summary(
-                id=name,
-                began=began,
-                finished=finished is not None,
-                trusted=None if trusted is None else bool(trusted),
-                models=msgspec.json.decode(models, type=tuple[str, ...]),
-                rows=rows,
-            )
-            for name, began, finished, trusted, models, rows in found
-        ]
-
-    def resolve(self, name: str) -> str:
-        """Return the id of a run, given whole, by its first letters, or as `latest`.
-
-        Raises:
-            UsageError: No run, or more than one, is called so.
-            StorageError: The store cannot be read.
-        """
-        ids = [found for (found,) in self._query("SELECT id FROM runs ORDER BY number DESC")]
-        return resolved(name, ids, self.path)
-
-    def load(self, name: str) -> Run:
-        """Return a run by its id, the first letters of it, or `latest`.
-
-        Raises:
-            UsageError: No run, or more than one, is called so.
-            StorageError: The store cannot be read.
-        """
-        run = self.resolve(name)
-        ((request, result, finished),) = self._query(
-            "SELECT request, result, finished FROM runs WHERE id = ?", run
-        )
-        entries = self.entries(run)
-        head = msgspec.json.decode(result, type=RunResult)
-        return Run(
-            id=run,
-            result=msgspec.structs.replace(head, rows=tuple(entry.row for entry in entries)),
-            samples={i: e.samples for i, e in enumerate(entries) if e.samples is not None},
-            cells={i: e.cell for i, e in enumerate(entries) if e.cell is not None},
-            request=msgspec.json.decode(request, type=Request),
-            finished=finished is not None,
-        )
-
-    def entries(self, run: str) -> list[Entry]:
-        """Return the rows of a run, by its whole id, in their order.
-
-        Raises:
-            StorageError: The store cannot be read.
-        """
-        found = self._query(
-            "SELECT cell, row, samples FROM rows WHERE run = ? ORDER BY position", run
-        )
-        return [
-            Entry(
-                None if cell is None else msgspec.json.decode(cell, type=Cell),
-                msgspec.json.decode(row, type=Row),
-                None if file is None else read_samples(self._samples / file),
-            )
-            for cell, row, file in found
-        ]
 
     def _prepare(self) -> None:
         try:
@@ -226,34 +135,21 @@ class Store:
             ) from error
         prepare(self.path)
 
-    def _query(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
-        if not self._is_checked and not is_usable(self.path):
-            return []
-        self._is_checked = True
-        with connected(self.path) as database:
-            return database.execute(query, values).fetchall()
-
     def _claim_path(self, run: str) -> Path:
         return self._samples / run / "claim"
-
-    def _write(self, run: str, samples: NDArray[np.float64]) -> str:
-        """Write samples under a name of their own; return it, below the samples' folder."""
-        file = f"{run}/{secrets.token_hex(4)}.npy"
-        write_samples(self._samples / file, samples)
-        return file
 
 
 def _insert(
     database: sqlite3.Connection,
-    run: str,
-    position: int,
+    place: tuple[str, int],
     cell: Cell | None,
     row: Row,
     file: str | None,
 ) -> None:
+    """Write a row at a place, which is its run and its position there."""
     database.execute(
         "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (run, position, row.model, row.precision, row.provider, _text(cell), _text(row), file),
+        (*place, row.model, row.precision, row.provider, _text(cell), _text(row), file),
     )
 
 
@@ -266,6 +162,11 @@ def _files(database: sqlite3.Connection, run: str) -> dict[str | None, Iterator[
     ):
         found[cell].append(file)
     return defaultdict(lambda: iter(()), {cell: iter(files) for cell, files in found.items()})
+
+
+def _new_file(run: str, ending: str) -> str:
+    """Return a name that no other file has, below the samples' folder."""
+    return f"{run}/{secrets.token_hex(6)}.{ending}"
 
 
 def _text(value: object) -> str | None:

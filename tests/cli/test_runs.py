@@ -2,6 +2,8 @@
 
 import csv
 import io
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -146,11 +148,8 @@ def test_mlflow(qbench: Qbench, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_of_another_program(qbench: Qbench, folder: Path) -> None:
     keep()
     (folder / ".qbench/runs.sqlite").write_bytes(b"")
-    import sqlite3
-
-    with sqlite3.connect(".qbench/runs.sqlite") as database:
+    with closing(sqlite3.connect(".qbench/runs.sqlite")) as database:
         database.execute("CREATE TABLE theirs (x)")
-    database.close()
     assert "is a database of another program" in refused(qbench("runs", "list"))
 
 

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import graphs
-import numpy as np
 import onnx
 import pytest
 import run_parts
-from run_parts import row
+from run_parts import ratio, row
 
 from qbench.model.load import load
 from qbench.runs.baseline import Baseline, plan_baseline
@@ -82,10 +81,11 @@ def test_an_engine_needs_no_calibration(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_again_is_compared_within_the_run(old: ModelFile) -> None:
-    calls = np.full(100, 0.002)
-    whole = run_parts.run(row(model="old.onnx"), row(model="new.onnx"), id="mmmmmm")
-    cells = {0: run_parts.cell(sha256=old.sha256), 1: run_parts.cell(sha256="new")}
-    whole = replace(whole, cells=cells, samples={0: calls, 1: 2 * calls})
+    rows = (
+        row(model="old.onnx", sha256=old.sha256, ratio=ratio(1.0, 0.0)),
+        row(model="new.onnx", sha256="new", ratio=ratio(0.5)),
+    )
+    whole = run_parts.run(*rows, id="mmmmmm")
     found = Baseline(of(old), (old,), "").compare(whole)
     assert (found.before, found.after, found.together) == ("bcdfgh", "mmmmmm", True)
     assert found.rows[0].speed is not None

@@ -112,18 +112,26 @@ def test_accuracy_on_other_images_has_none(images: tuple[str | None, str | None]
     assert (found.ci_low, found.verdict) == (None, None)
 
 
-def test_a_paired_difference_to_one_first_row_is_narrower() -> None:
-    def judged(value: float) -> Run:
-        paired = Interval(value - 0.8, value - 0.8 - 0.005, value - 0.8 + 0.005)
-        first, second = accuracy(0.8), accuracy(value, difference=paired)
-        return run(row(accuracy=first), row("int8", accuracy=second))
+def test_outcomes_that_are_kept_are_paired() -> None:
+    """The five that changed tell more than two accuracies of 200 each."""
+    then = [True] * 160 + [False] * 40
+    now = [True] * 155 + [False] * 45
+    before = run(row(accuracy=accuracy(0.8)), judged=[run_parts.judged(*then)])
+    after = run(row(accuracy=accuracy(0.775)), judged=[run_parts.judged(*now)])
+    found, _ = both(before, after)
+    assert found is not None
+    assert found.ci_low is not None
+    assert found.ci_high is not None
+    assert -0.06 < found.ci_low < -0.025 < found.ci_high < 0
+    assert found.verdict == "worse"
 
-    first, second = compare(judged(0.79), judged(0.78)).rows
-    assert first.accuracy is not None
-    assert (first.accuracy.ci_low, first.accuracy.ci_high) == (0, 0)  # the same file as before
-    assert second.accuracy is not None
-    assert second.accuracy.ci_high == pytest.approx(-0.01 + 0.005 * 2**0.5)
-    assert second.accuracy.verdict == "worse"
+
+def test_outcomes_of_other_images_are_not_paired() -> None:
+    before = run(row(accuracy=accuracy(0.8)), judged=[run_parts.judged(True, False)], images="a")
+    after = run(row(accuracy=accuracy(0.8)), judged=[run_parts.judged(True, False)], images="b")
+    found, _ = both(before, after)
+    assert found is not None
+    assert found.ci_low is None
 
 
 def test_other_metrics_are_not_compared() -> None:
@@ -171,27 +179,34 @@ def test_rows_of_the_same_place_are_matched_in_order() -> None:
     assert speeds == [1.0, 2.0]
 
 
-def test_parts_of_one_run_were_timed_together() -> None:
-    paired = Interval(-0.1, -0.11, -0.09)
-    whole = run(
-        row(model="old.onnx", accuracy=accuracy(0.8)),
-        row(model="new.onnx", accuracy=accuracy(0.7, difference=paired)),
-        samples=[CALLS, 1.5 * CALLS],
-        images=None,
-    )
-    cells = {0: run_parts.cell(sha256="old"), 1: run_parts.cell(sha256="new")}
-    whole = Run(whole.id, whole.result, whole.samples, cells)
+def test_parts_of_one_run_were_measured_together() -> None:
+    """By ratios to the first row, and not by times, which come from several groups."""
+    rows = [
+        row(model="old.onnx", sha256="old", ratio=ratio(1.0, 0.0)),
+        row("int8", model="old.onnx", sha256="old", ratio=ratio(2.0, 0.02)),
+        row(model="new.onnx", sha256="new", ratio=ratio(0.5, 0.01), ms=100.0),
+        row("int8", model="new.onnx", sha256="new", ratio=ratio(2.0, 0.02)),
+    ]
+    seen = [run_parts.judged(True, False)] * 4
+    whole = run(*rows, samples=[CALLS] * 4, judged=seen, images=None)
     before, after = part_of(whole, {"old"}), part_of(whole, {"new"})
-    assert (before.result.rows[0].model, list(before.samples), before.cells[0].sha256) == (
-        "old.onnx",
-        [0],
-        "old",
-    )
-    (change,) = compare(before, after, together=True).rows
-    assert change.speed is not None
-    assert change.speed.ci_low == change.speed.ci_high == pytest.approx(1 / 1.5)
-    assert change.accuracy is not None
-    assert (change.accuracy.ci_low, change.accuracy.ci_high) == pytest.approx((-0.11, -0.09))
+    assert [found.model for found in before.result.rows] == ["old.onnx"] * 2
+    assert (list(after.samples), list(after.judged)) == ([0, 1], [0, 1])
+    first, second = compare(before, after, together=True).rows
+    assert first.speed is not None
+    assert (first.speed.basis, first.speed.before, first.speed.after) == ("time", 2.0, 100.0)
+    assert (first.speed.ratio, first.speed.ci_low) == pytest.approx((0.5, 0.49))
+    assert second.speed is not None
+    assert second.speed.ratio == pytest.approx(1)
+    assert second.speed.ci_high == pytest.approx(1 + 0.01 * 2**0.5, abs=1e-3)
+    assert second.accuracy is None
+
+
+def test_rows_that_were_not_timed_have_no_speed() -> None:
+    simulated = row(provider="cpu (simulated)", latency_ms=None)
+    for together in (True, False):
+        (change,) = compare(run(simulated), run(simulated), together=together).rows
+        assert change.speed is None
 
 
 def test_a_document_stands_for_a_run(tmp_path: Path) -> None:

@@ -16,15 +16,17 @@ from qbench.runs.flat import csv_text, flat_rows
 from qbench.runs.mlflow_export import export_run
 
 COLUMNS = [
-    *("run", "time_utc", "finished", "trusted", "cpu", "model_sha256"),
-    *("model", "precision", "provider", "batch", "threads", "streams", "mode"),
+    *("run", "time_utc", "finished", "trusted", "cpu"),
+    *("model", "sha256", "precision", "provider", "batch", "threads", "streams", "mode", "rate"),
     *("accuracy_metric", "accuracy_value", "accuracy_n", "accuracy_ci_low", "accuracy_ci_high"),
     *(f"accuracy_difference_{name}" for name in ("value", "ci_low", "ci_high")),
     *(f"latency_ms_{name}" for name in ("median", "mad", "min", "p90", "p95", "p99")),
     *(f"ratio_{name}" for name in ("value", "ci_low", "ci_high", "verdict")),
-    *("throughput_per_s", "size_bytes", "peak_rss_bytes", "device_memory_bytes"),
+    *("throughput_per_s", "missed_share", "size_bytes", "peak_rss_bytes", "device_memory_bytes"),
     *("build_seconds", "load_seconds", "first_inference_seconds", "voided_rounds"),
-    *("error", "notes"),
+    "error",
+    *(f"accuracy_{name}" for name in ("top5", "cosine", "sqnr_db", "retrieval")),
+    "notes",
 ]
 
 
@@ -45,7 +47,7 @@ def test_columns_are_the_same_whatever_was_measured() -> None:
     )
     assert measured["accuracy_difference_ci_low"] == "-0.02"
     assert (measured["ratio_value"], measured["ratio_verdict"]) == ("2.0", "faster")
-    assert (measured["notes"], measured["model_sha256"]) == ("a, b; c", "aa")
+    assert (measured["notes"], measured["sha256"]) == ("a, b; c", "aa")
     assert csv_text(run()) == ""
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import run_parts
 
+from qbench.benchmarking.judges import Judged, Outcome
+from qbench.benchmarking.stats import Interval
 from qbench.errors import StorageError, UsageError
 from qbench.runs.claim import Claim
 from qbench.runs.names import new_id, resolved
@@ -40,11 +42,15 @@ def test_a_run_reads_back_as_it_was_kept(store: Store) -> None:
     cells = run_parts.cell(), run_parts.cell("int8")
     store.add(run, cells[0], rows[0], np.array([0.002, 0.003]))
     store.add(run, cells[1], rows[1], None)
+    store.add_judged(run, cells[1].judged, run_parts.judged(True, False))
     result = run_parts.result(*rows, trusted=False)
     store.finish(run, result, cells)
     found = store.load(run)
     assert found.result == result
-    assert found.cells == dict(enumerate(cells))
+    assert [entry.cell for entry in store.entries(run)] == list(cells)
+    assert list(found.judged) == [1]
+    assert found.judged[1].names == ("0.png", "1.png")
+    assert found.judged[1].outcome.drawn.tolist() == [True, False]
     assert {index: list(s) for index, s in found.samples.items()} == {0: [0.002, 0.003]}
     assert found.request == run_parts.request()
     assert found.finished
@@ -166,6 +172,22 @@ def test_samples_that_are_gone_or_damaged_are_left_out(
     second.write_bytes(b"\x93NUMPY")
     assert list(store.load(run).samples) == [2]
     assert caplog.text.count("cannot be read") == 2
+
+
+def test_accuracies_are_kept_whole(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    run, cell = begin(store), run_parts.cell(batch=8)
+    assert store.judged(run) == {}
+    draws = Outcome(0.5, np.array([0.25, 0.75]))
+    kept = Judged("map", ("a.png",), draws, {"sqnr_db": draws})
+    store.add_judged(run, cell.judged, run_parts.judged(True))
+    store.add_judged(run, cell.judged, kept)  # judged again
+    (found,) = store.judged(run).values()
+    assert found.accuracy == kept.accuracy
+    assert found.difference(kept) == Interval(0, 0, 0)
+    for file in store.path.parent.glob("samples/*/*.msgpack"):
+        file.write_bytes(b"?")
+    assert store.judged(run) == {}
+    assert "cannot be read" in caplog.text
 
 
 def sample_files(store: Store) -> list[Path]:
@@ -294,7 +316,7 @@ def test_processes_that_write_at_once_lose_no_row(store: Store) -> None:
     assert [process.exitcode for process in processes] == [0] * 4
     for index, run in enumerate(runs):
         found = store.load(run)
-        written = {(cell.threads, cell.batch) for cell in found.cells.values()}
+        written = {(row.threads, row.batch) for row in found.result.rows}
         assert written == {(w, b) for w in (index, index + 2) for b in range(1, 16)}
         assert len(found.samples) == 30
 

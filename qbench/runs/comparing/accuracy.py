@@ -7,13 +7,14 @@ from qbench.benchmarking.stats import Interval
 from qbench.runs.comparing.changes import AccuracyChange, AccuracyVerdict
 from qbench.runs.comparing.intervals import difference_of
 from qbench.runs.comparing.pairs import Pair, Sides
-from qbench.runs.run import Run
-
-_NOTHING = Interval(0.0, 0.0, 0.0)
 
 
 def accuracy_change(sides: Sides, pair: Pair) -> AccuracyChange | None:
-    """Return how the accuracy of a row changed; None where both are not judged by one metric."""
+    """Return how the accuracy of a row changed; None where both are not judged by one metric.
+
+    On the same images it has an interval: paired, image by image, where the outcomes are kept; else
+    the wider one that follows from the two accuracies alone.
+    """
     before = sides.before.result.rows[pair.before].accuracy
     after = sides.after.result.rows[pair.after].accuracy
     if before is None or after is None or before.metric != after.metric:
@@ -33,42 +34,9 @@ def accuracy_change(sides: Sides, pair: Pair) -> AccuracyChange | None:
 
 
 def _paired(sides: Sides, pair: Pair) -> Interval | None:
-    """Return the change by way of one first row, to which both rows tell their paired difference.
-
-    That leaves out how hard the images are, and so is narrower. None where there is no such row.
-    """
-    if not _share_the_first(sides):
-        return None
-    before = _shift(sides.before, pair.before, is_first_run=True)
-    after = _shift(sides.after, pair.after, is_first_run=not sides.together)
-    if before is None or after is None:
-        return None
-    return difference_of(after, before)
-
-
-def _share_the_first(sides: Sides) -> bool:
-    """Return whether the first rows are one, or the same file with the same accuracy."""
-    if sides.together:
-        return True
-    runs, firsts = (sides.before, sides.after), (_first(sides.before), _first(sides.after))
-    cells = [run.cells.get(first) for run, first in zip(runs, firsts, strict=True)]
-    if cells[0] is None or cells[0] != cells[1]:
-        return False
-    values = [run.result.rows[i].accuracy for run, i in zip(runs, firsts, strict=True)]
-    return values[0] == values[1]
-
-
-def _first(run: Run) -> int:
-    """Return the index of the first row that was judged; -1 where none was."""
-    return next((i for i, row in enumerate(run.result.rows) if row.accuracy is not None), -1)
-
-
-def _shift(run: Run, index: int, *, is_first_run: bool) -> Interval | None:
-    """Return the paired difference of a row to the first row of the run."""
-    if is_first_run and index == _first(run):
-        return _NOTHING
-    accuracy = run.result.rows[index].accuracy
-    return None if accuracy is None else accuracy.difference
+    """Return the difference image by image; None where the outcomes of one are not kept."""
+    before, after = sides.before.judged.get(pair.before), sides.after.judged.get(pair.after)
+    return None if before is None or after is None else after.difference(before)
 
 
 def _interval(accuracy: Accuracy) -> Interval:

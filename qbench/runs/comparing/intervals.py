@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.stats import FEWEST_ROUNDS, Interval, ratio_interval, resampled_interval
+from qbench.benchmarking.stats import FEWEST_ROUNDS, Interval, resampled_interval
 
 BETWEEN_SESSIONS = 0.015
 """95 % half-width of what two sessions differ by, for reasons that lie in neither model.
@@ -40,20 +40,12 @@ def quotient_of(after: Interval, before: Interval) -> Interval:
     return _exp(difference_of(*logs))
 
 
-def speedup(
-    before: NDArray[np.float64], after: NDArray[np.float64], *, together: bool
-) -> Interval | None:
-    """Return time before / time after, from the seconds of calls, [calls], in their order.
+def speedup(before: NDArray[np.float64], after: NDArray[np.float64]) -> Interval | None:
+    """Return time before / time after, from the seconds of calls of two sessions, [calls] each.
 
     Both are cut into parts of equal length. Calls that follow each other are alike, so that parts,
-    not calls, are drawn anew for the interval. Those of candidates that were timed together lie at
-    the same time and are compared one by one; what slows the machine drops out. Between sessions it
-    does not, and `BETWEEN_SESSIONS` widens the interval.
-
-    Args:
-        before: Seconds of the one.
-        after: Seconds of the other.
-        together: Whether both were timed in the same rounds.
+    not calls, are drawn anew for the interval. That tells nothing of what the sessions differ by;
+    `BETWEEN_SESSIONS` widens the interval.
 
     Returns:
         The ratio of medians with its 95 % interval; None where there are too few calls.
@@ -62,8 +54,6 @@ def speedup(
     if parts < FEWEST_ROUNDS:
         return None
     logs = [_part_medians(samples, parts) for samples in (before, after)]
-    if together:
-        return ratio_interval(logs[0] - logs[1], seed=0)
     rng = np.random.default_rng(0)
     drawn = [np.median(rng.choice(log, (_RESAMPLES, parts)), axis=1) for log in logs]
     change = resampled_interval(float(np.median(logs[0]) - np.median(logs[1])), drawn[0] - drawn[1])

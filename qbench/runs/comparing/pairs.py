@@ -77,6 +77,7 @@ def label(row: Row) -> str:
     parts += [f"{row.threads} threads"] if row.threads else []
     parts += [f"{row.streams} streams"] if row.streams > 1 else []
     parts += [row.mode] if row.mode != "latency" else []
+    parts += [f"{row.rate:g} a second"] if row.rate else []
     return " ".join(parts)
 
 
@@ -87,5 +88,5 @@ def _share_names(before: Sequence[Row], after: Sequence[Row]) -> bool:
 
 
 def _place(row: Row, by_name: bool) -> tuple[object, ...]:
-    shape = (row.precision, row.provider, row.batch, row.threads, row.streams, row.mode)
-    return (row.model, *shape) if by_name else shape
+    load = (row.batch, row.threads, row.streams, row.mode, row.rate)
+    return (row.model if by_name else None, row.precision, row.provider, *load)

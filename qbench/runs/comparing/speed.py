@@ -13,23 +13,32 @@ from qbench.runs.run import Run
 def speed_change(sides: Sides, pair: Pair) -> SpeedChange | None:
     """Return how the speed of a row changed; None where nothing can be compared.
 
-    Milliseconds on the same machine, each row's speed-up over its own run's baseline on different
-    ones; that also where no samples are kept, since it has an interval.
+    Of rows that were measured together, by their ratios to the first row, which was timed in the
+    same rounds as each of them. Of two sessions on the same machine by their milliseconds. On
+    different machines by each row's speed-up over its own run's baseline; that also where no
+    samples are kept, since it has an interval.
     """
-    if not sides.machine:
-        ratio = _by_samples(sides, pair)
-        if ratio is not None:
-            return _of_times(sides, pair, ratio)
+    if sides.together:
+        return _of_times(sides, pair, _by_first_row(sides, pair))
+    ratio = None if sides.machine else _by_samples(sides, pair)
+    if ratio is not None:
+        return _of_times(sides, pair, ratio)
     own = _of_speedups(sides, pair)
     return own if own is not None or sides.machine else _of_times(sides, pair, None)
+
+
+def _by_first_row(sides: Sides, pair: Pair) -> Interval | None:
+    before = sides.before.result.rows[pair.before].ratio
+    after = sides.after.result.rows[pair.after].ratio
+    if before is None or after is None:
+        return None
+    return quotient_of(_interval(after), _interval(before))
 
 
 def _by_samples(sides: Sides, pair: Pair) -> Interval | None:
     before = sides.before.samples.get(pair.before)
     after = sides.after.samples.get(pair.after)
-    if before is None or after is None:
-        return None
-    return speedup(before, after, together=sides.together)
+    return None if before is None or after is None else speedup(before, after)
 
 
 def _of_times(sides: Sides, pair: Pair, ratio: Interval | None) -> SpeedChange | None:

@@ -42,49 +42,33 @@ def test_a_quotient_is_a_difference_of_logarithms() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((2.0, 1.0, 4.0))
 
 
-def test_a_planted_slowdown_is_found_in_one_session() -> None:
-    rounds = session(0)
-    found = speedup(rounds, 1.03 * session(1, noise=0) * rounds / 0.002, together=True)
+def test_a_planted_slowdown_is_found() -> None:
+    found = speedup(session(0), session(1, 0.0022))
     assert found is not None
-    assert found.low < 1 / 1.03 < found.high < 0.99
+    assert found.low < 1 / 1.1 < found.high < 0.97
 
 
-def test_what_slows_the_machine_drops_out_in_one_session() -> None:
-    """Both see the same disturbances, ten times larger than the difference."""
-    disturbed = session(0, noise=0.3)
-    together = speedup(disturbed, disturbed * 1.02, together=True)
-    apart = speedup(disturbed, session(1, noise=0.3) * 1.02, together=False)
-    assert together is not None
-    assert apart is not None
-    assert (together.value, together.low, together.high) == pytest.approx((1 / 1.02,) * 3)
-    assert apart.low < 0.9 < 1.1 < apart.high
+def test_rounds_that_differ_widen_the_interval() -> None:
+    calm, wild = (speedup(session(0), session(1, noise=noise)) for noise in (0.02, 0.3))
+    assert calm is not None
+    assert wild is not None
+    assert math.log(wild.high / wild.low) > 3 * math.log(calm.high / calm.low)
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_equal_sessions_differ_as_rarely_as_they_may(together: bool) -> None:
-    found = [speedup(session(i), session(1000 + i), together=together) for i in range(100)]
+def test_equal_sessions_differ_as_rarely_as_they_may() -> None:
+    found = [speedup(session(i), session(1000 + i)) for i in range(100)]
     apart = [ratio for ratio in found if ratio and not ratio.low <= 1 <= ratio.high]
-    assert len(apart) <= 10
+    assert len(apart) <= 5
 
 
 def test_between_sessions_no_interval_is_narrow() -> None:
     calls = np.full(100, 0.002)
-    found = speedup(calls, calls, together=False)
+    found = speedup(calls, calls)
     assert found is not None
     assert math.log(found.high) == pytest.approx(BETWEEN_SESSIONS)
     assert math.log(found.low) == pytest.approx(-BETWEEN_SESSIONS)
 
 
 def test_too_few_calls_tell_nothing() -> None:
-    assert speedup(np.ones(5), np.ones(100), together=True) is None
-    assert speedup(np.ones(100), np.ones(5), together=False) is None
-
-
-def test_candidates_of_different_speed_are_cut_at_the_same_times() -> None:
-    """Ten calls of one take as long as twenty of the other."""
-    slowing = np.linspace(1, 2, ROUNDS)
-    slow = np.repeat(slowing * 0.004, 10)
-    fast = np.repeat(slowing * 0.002, 20)
-    found = speedup(slow, fast, together=True)
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((2, 2), rel=0.02)
+    assert speedup(np.ones(5), np.ones(100)) is None
+    assert speedup(np.ones(100), np.ones(5)) is None

@@ -1,0 +1,144 @@
+"""Read the runs that are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from qbench.benchmarking.ledger import Cell
+from qbench.benchmarking.result import Row, RunResult
+from qbench.runs.database import connected, is_usable
+from qbench.runs.names import resolved
+from qbench.runs.request import Request
+from qbench.runs.run import Entry, Run
+from qbench.runs.samples import read_judged, read_samples
+
+if TYPE_CHECKING:
+    from qbench.benchmarking.judges import Judged
+
+FOLDER = Path(".qbench")
+"""Folder of the store, below the current one."""
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in a list.
+
+    Attributes:
+        began: In UTC, ISO 8601.
+        finished: False where it was stopped half-way, or still runs.
+        trusted: None as long as it is not finished.
+        models: Names of the files, each once.
+        rows: How many are kept.
+    """
+
+    id: str
+    began: str
+    finished: bool
+    trusted: bool | None
+    models: tuple[str, ...]
+    rows: int
+
+
+class Reader:
+    """The runs in a folder. Every call opens the file anew, so that many processes can share it."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._samples = folder / "samples"
+        self._is_checked = False
+        self.path = folder / "runs.sqlite"
+
+    def summaries(self, model: str | None = None) -> list[Summary]:
+        """Return all runs, the latest first; only those of a model where its file name is given.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        found = self._query(
+            "SELECT id, began, finished, trusted, models, "
+            "(SELECT count(*) FROM rows WHERE run = id) FROM runs WHERE ?1 IS NULL OR "
+            "EXISTS (SELECT 1 FROM json_each(models) WHERE value = ?1) ORDER BY number DESC",
+            model,
+        )
+        return [
+            Summary(
+                id=name,
+                began=began,
+                finished=finished is not None,
+                trusted=None if trusted is None else bool(trusted),
+                models=msgspec.json.decode(models, type=tuple[str, ...]),
+                rows=rows,
+            )
+            for name, began, finished, trusted, models, rows in found
+        ]
+
+    def resolve(self, name: str) -> str:
+        """Return the id of a run, given whole, by its first letters, or as `latest`.
+
+        Raises:
+            UsageError: No run, or more than one, is called so.
+            StorageError: The store cannot be read.
+        """
+        ids = [found for (found,) in self._query("SELECT id FROM runs ORDER BY number DESC")]
+        return resolved(name, ids, self.path)
+
+    def load(self, name: str) -> Run:
+        """Return a run by its id, the first letters of it, or `latest`.
+
+        Raises:
+            UsageError: No run, or more than one, is called so.
+            StorageError: The store cannot be read.
+        """
+        run = self.resolve(name)
+        ((request, result, finished),) = self._query(
+            "SELECT request, result, finished FROM runs WHERE id = ?", run
+        )
+        entries = self.entries(run)
+        head = msgspec.json.decode(result, type=RunResult)
+        return Run(
+            id=run,
+            result=msgspec.structs.replace(head, rows=tuple(entry.row for entry in entries)),
+            samples={i: e.samples for i, e in enumerate(entries) if e.samples is not None},
+            judged={i: e.judged for i, e in enumerate(entries) if e.judged is not None},
+            request=msgspec.json.decode(request, type=Request),
+            finished=finished is not None,
+        )
+
+    def entries(self, run: str) -> list[Entry]:
+        """Return the rows of a run, by its whole id, in their order.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        judged = self.judged(run)
+        found = self._query(
+            "SELECT cell, row, samples FROM rows WHERE run = ? ORDER BY position", run
+        )
+        entries = []
+        for cell_text, row, file in found:
+            cell = None if cell_text is None else msgspec.json.decode(cell_text, type=Cell)
+            samples = None if file is None else read_samples(self._samples / file)
+            known = None if cell is None else judged.get(cell.judged)
+            entries.append(Entry(cell, msgspec.json.decode(row, type=Row), samples, known))
+        return entries
+
+    def judged(self, run: str) -> dict[Cell, Judged]:
+        """Return the accuracies of a run, by its whole id.
+
+        Raises:
+            StorageError: The store cannot be read.
+        """
+        found = self._query("SELECT cell, outcomes FROM judged WHERE run = ?", run)
+        known = {
+            msgspec.json.decode(cell, type=Cell): read_judged(self._samples / file)
+            for cell, file in found
+        }
+        return {cell: judged for cell, judged in known.items() if judged is not None}
+
+    def _query(self, query: str, *values: str | None) -> list[tuple[Any, ...]]:
+        if not self._is_checked and not is_usable(self.path):
+            return []
+        self._is_checked = True
+        with connected(self.path) as database:
+            return database.execute(query, values).fetchall()

@@ -1,0 +1,313 @@
+"""What `qbench bench` keeps, goes on with, and holds against an older run."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import onnx
+import pytest
+
+from qbench.benchmarking.settings import MODES
+from qbench.cli import kept_bench
+from qbench.runs.ledger import RunLedger
+from qbench.runs.reader import Reader
+
+from .conftest import Outcome, Qbench, SaveModel, classifier, refused
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+BENCH = ("bench", "m.onnx", "--quick", "--in-process")
+DATA = ("--data", "imgs", "--recipe", "raw", "--task", "classify")
+
+
+@pytest.fixture(autouse=True)
+def folder(project: Path) -> Path:
+    return project
+
+
+def test_every_run_is_kept_and_named(qbench: Qbench) -> None:
+    outcome = qbench(*BENCH, "--precisions", "fp32,fp16", *DATA)
+    assert outcome.code == 0
+    (run,) = Reader().summaries()
+    assert outcome.out.splitlines()[-1].split() == ["run", run.id]
+    assert (run.models, run.rows, run.finished) == (("m.onnx",), 2, True)
+    kept = Reader().load(run.id)
+    assert list(kept.samples) == list(kept.judged) == [0, 1]
+    assert all(row.latency_ms for row in kept.result.rows)
+    shown = qbench("runs", "show", run.id).out.splitlines()
+    assert shown[-len(outcome.out.splitlines()) + 1 :] == outcome.out.splitlines()[:-1]
+
+
+def test_json_is_one_document_with_the_name_of_the_run(qbench: Qbench) -> None:
+    outcome = qbench(*BENCH, "--json")
+    assert outcome.json["run"] == Reader().resolve("latest")
+    assert outcome.err == ""
+    assert qbench("runs", "export", "latest").json["rows"] == outcome.json["rows"]
+
+
+def test_nothing_is_kept_where_that_is_asked(qbench: Qbench, folder: Path) -> None:
+    outcome = qbench(*BENCH, "--no-store", "--json")
+    assert outcome.json["run"] is None
+    assert not (folder / ".qbench").exists()
+    assert "run  " not in qbench(*BENCH, "--no-store").out
+
+
+def test_a_run_that_fails_leaves_nothing(qbench: Qbench, folder: Path) -> None:
+    assert qbench(*BENCH, "--precisions", "int3").code == 2
+    assert not (folder / ".qbench").exists()
+
+
+def test_where_nothing_can_be_written_the_table_is_printed(
+    qbench: Qbench, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / ".qbench").write_text("in the way")
+    outcome = qbench(*BENCH)
+    assert outcome.code == 0
+    assert outcome.out.startswith("precision")
+    assert "run  " not in outcome.out
+    assert caplog.text.count("this run is not kept: cannot make .qbench: File exists;") == 1
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_costs_no_figure(
+    qbench: Qbench, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.chmod(0o555)
+    try:
+        outcome = qbench(*BENCH)
+    finally:
+        folder.chmod(0o755)
+    assert (outcome.code, outcome.out[:9]) == (0, "precision")
+    assert "this run is not kept: cannot make .qbench: Permission denied" in caplog.text
+
+
+# Going on
+
+
+DYING = """
+import os, signal, sys
+from qbench.benchmarking.settings import MODES, Settings
+from qbench.cli.main import main
+from qbench.runs.ledger import RunLedger
+
+MODES["quick"] = Settings(
+    min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0.0
+)
+save, rows = RunLedger.save, int(sys.argv.pop(1))
+
+def dying(self, *given):
+    global rows
+    save(self, *given)
+    rows -= 1
+    if not rows:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+RunLedger.save = dying
+main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_a_bench_that_was_killed_goes_on(qbench: Qbench, save: SaveModel) -> None:
+    save(classifier(("N", 3, 16, 16)), "m.onnx")
+    asked = (*BENCH, "--batch", ",".join(map(str, range(1, 12))), *DATA)
+    died = subprocess.run(
+        [sys.executable, "-c", DYING, "9", *asked], capture_output=True, text=True, check=False
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    (run,) = Reader().summaries()
+    assert (run.rows, run.finished) == (9, False)
+    before = Reader().load(run.id)
+    assert len(before.samples) == 9
+
+    outcome = qbench(*asked, "--json")
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"run {run.id} goes on; kept: the rows m.onnx fp32 cpu, ")
+    assert outcome.err.endswith("and 1 accuracy (--restart measures all)\n")
+    assert outcome.json["run"] == run.id
+    (again,) = Reader().summaries()
+    assert (again.rows, again.finished) == (11, True)
+    after = Reader().load(run.id)
+    assert [row.batch for row in after.result.rows] == list(range(1, 12))
+    assert after.result.rows[:9] == before.result.rows
+    assert all((after.samples[i] == before.samples[i]).all() for i in range(9))
+    assert len(after.samples) == len(after.judged) == 11
+
+
+@pytest.fixture
+def stopped(qbench: Qbench, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+    """A run that Ctrl-C ended after its first row."""
+    save = RunLedger.save
+
+    def interrupted(self: RunLedger, *given: object) -> None:
+        save(self, *given)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLedger, "save", interrupted)
+        return qbench(*BENCH, "--precisions", "fp32,fp16")
+
+
+def test_ctrl_c_says_what_is_kept(stopped: Outcome) -> None:
+    (run,) = Reader().summaries()
+    assert (stopped.code, stopped.out) == (130, "")
+    assert f"run {run.id} is kept; the same command goes on with it" in stopped.err
+    assert (run.rows, run.finished) == (1, False)
+
+
+def test_a_stopped_run_can_be_measured_anew(stopped: Outcome, qbench: Qbench) -> None:
+    outcome = qbench(*BENCH, "--precisions", "fp32,fp16", "--restart")
+    assert (outcome.code, outcome.err) == (0, "")
+    latest, first = Reader().summaries()
+    assert (latest.rows, latest.finished, first.finished) == (2, True, False)
+    assert f"run {first.id} is kept" in stopped.err
+
+
+@pytest.mark.parametrize("changed", [("--threads", 1), ("--limit", 3), ("--strict",)])
+def test_other_options_begin_another_run(
+    changed: tuple[str, ...], qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODES, "strict", msgspec.structs.replace(MODES["quick"], seed=1))
+    asked = (*BENCH, "--precisions", "fp32,fp16", *DATA)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLedger, "save", interrupted)
+        assert qbench(*asked).code == 130
+    assert qbench(*asked, *changed).err == ""
+    assert len(Reader().summaries()) == 2
+    assert "goes on; kept: 2 accuracies" in qbench(*asked).err
+
+
+def test_another_calibration_begins_another_run(
+    qbench: Qbench, monkeypatch: pytest.MonkeyPatch, calibrated: Path
+) -> None:
+    del calibrated
+    keys = []
+
+    def noted(self: RunLedger) -> None:
+        keys.append(self._request.options["tables"])
+
+    monkeypatch.setattr(RunLedger, "resume", noted)
+    qbench("calibrate", "m.onnx", "--data", "imgs", "--recipe", "raw")
+    qbench(*BENCH, "--precisions", "int8")
+    qbench("calibrate", "m.onnx", "--data", "imgs", "--recipe", "raw", "--limit", 3)
+    qbench(*BENCH, "--precisions", "int8")
+    qbench(*BENCH, "--precisions", "int8", "--table", "calibration/m.json")
+    qbench(*BENCH)
+    assert len(set(keys[0].values()) | set(keys[1].values())) == 2
+    assert keys[2].keys() - keys[1].keys() == {"given"}
+    assert keys[3] == {}
+
+
+# Holding against an older run
+
+
+def other(save: SaveModel) -> Path:
+    """The model of the folder in another file, with another hash."""
+    model = onnx.load("m.onnx")
+    model.doc_string = "newer"
+    return save(model, "new.onnx")
+
+
+def test_the_baseline_is_measured_again_beside_the_new_model(
+    qbench: Qbench, save: SaveModel
+) -> None:
+    first = qbench(*BENCH, *DATA, "--json").json["run"]
+    outcome = qbench("bench", other(save), *BENCH[2:], *DATA, "--baseline", first, "--json")
+    found = outcome.json
+    assert [row["model"] for row in found["rows"]] == ["m.onnx", "new.onnx"]
+    baseline = found["baseline"]
+    assert baseline["reason"] == f"the models of {first}, measured again beside the new ones"
+    assert baseline["judgement"] is None
+    (change,) = baseline["comparison"]["rows"]
+    assert change["speed"]["ratio"] == found["rows"][1]["ratio"]["value"]
+    assert change["speed"]["ci_low"] == pytest.approx(found["rows"][1]["ratio"]["ci_low"])
+    assert change["accuracy"]["difference"] == 0
+    assert change["accuracy"]["verdict"] == "within noise"
+
+
+def test_the_kept_figures_are_taken_where_the_model_is_gone(
+    qbench: Qbench, save: SaveModel
+) -> None:
+    first = qbench(*BENCH, "--json").json["run"]
+    path = other(save)
+    Path("m.onnx").unlink()
+    outcome = qbench("bench", path, *BENCH[2:], "--baseline", "latest")
+    text = " ".join(outcome.out.split())
+    assert f"baseline the figures of {first} as they were kept: " in text
+    assert "m.onnx is gone or has changed" in text
+    assert "measured in two sessions" in text
+    assert max(map(len, outcome.out.splitlines())) <= 100
+    assert outcome.out.splitlines()[-1].split()[0] == "run"
+
+
+def test_a_table_is_of_one_model_only(qbench: Qbench, save: SaveModel, calibrated: Path) -> None:
+    del calibrated
+    qbench("calibrate", "m.onnx", "--data", "imgs", "--recipe", "raw")
+    qbench(*BENCH)
+    table = ("--table", "calibration/m.json")
+    text = qbench("bench", other(save), *BENCH[2:], "--baseline", "latest", *table).out
+    assert "a table is of one model only" in " ".join(text.split())
+
+
+def test_a_document_can_be_the_baseline(qbench: Qbench, folder: Path) -> None:
+    (folder / "before.json").write_text(qbench(*BENCH, "--no-store", "--json").out)
+    found = qbench(*BENCH, "--no-store", "--baseline", "before.json", "--json").json["baseline"]
+    assert found["reason"].endswith("as they were kept: a document names no model files")
+    assert found["comparison"]["rows"][0]["speed"]["ci_low"] is None
+
+
+def forged(monkeypatch: pytest.MonkeyPatch, milliseconds: float) -> None:
+    """Let the next run take as long as said, with a control that finds no noise."""
+    measured = kept_bench.benchmark
+
+    def forge(*given: object, **more: object) -> object:
+        result = measured(*given, **more)  # type: ignore[arg-type]
+        rows = [msgspec.structs.replace(row, ratio=None) for row in result.rows]
+        ledger = more["options"].ledger  # type: ignore[attr-defined]
+        for entry in ledger._entries:
+            entry.samples[:] = milliseconds / 1e3
+        return msgspec.structs.replace(result, rows=tuple(rows), control=None, trusted=True)
+
+    monkeypatch.setattr(kept_bench, "benchmark", forge)
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "code", "message"),
+    [
+        (2.0, 0, ""),
+        (2.06, 4, "qbench: error: not settled: m.onnx fp32 cpu takes +3.0 % ["),
+        (4.0, 3, "qbench: error: regression: m.onnx fp32 cpu takes +100.0 % ["),
+    ],
+)
+def test_limits(
+    milliseconds: float, code: int, message: str, qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+
+    first = qbench(*BENCH, "--json").json["run"]
+    (file,) = Path(f".qbench/samples/{first}").glob("*.npy")
+    np.save(file, np.full(100, 0.002))
+    forged(monkeypatch, milliseconds)
+    monkeypatch.setattr("qbench.runs.compare.Sides.trusted", True)
+    monkeypatch.setattr("qbench.runs.compare.Sides.noise", 0.0)
+    outcome = qbench(*BENCH, "--baseline", first, "--fail-on", "3%")
+    assert outcome.code == code
+    assert outcome.err.startswith(message)
+    assert outcome.out.splitlines()[-1].split()[0] == "run"
+
+
+def test_limits_need_a_baseline(qbench: Qbench, folder: Path) -> None:
+    error = refused(qbench(*BENCH, "--fail-on", "3%"), 2)
+    assert "--fail-on holds against an older run; add --baseline RUN" in error
+    assert not (folder / ".qbench").exists()
+
+
+def test_a_baseline_that_is_none(qbench: Qbench) -> None:
+    assert "no run 'zz': none is kept in" in refused(qbench(*BENCH, "--baseline", "zz"), 2)
