@@ -90,6 +90,7 @@ def _change(sides: Sides, pair: Pair) -> RowChange:
     elif before.error is not None:
         notes.append(f"did not run then: {before.error}")
     return RowChange(
+        model=after.model,
         label=label(after),
         accuracy=accuracy_change(sides, pair),
         speed=speed_change(sides, pair),
