@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qbench.engines.build import build_engine as build_engine
     from qbench.evaluation.compare_layers import compare_layers as compare_layers
     from qbench.quantization.quantize import quantize as quantize
+    from qbench.report.draw import draw_chart as draw_chart
     from qbench.report.write import write_report as write_report
     from qbench.tuning.tune import tune as tune
 
@@ -27,6 +28,7 @@ __all__ = [
     "build_engine",
     "calibrate",
     "compare_layers",
+    "draw_chart",
     "quantize",
     "tune",
     "write_report",
@@ -37,6 +39,7 @@ _HOMES = {
     "build_engine": "qbench.engines.build",
     "calibrate": "qbench.calibration.calibrate",
     "compare_layers": "qbench.evaluation.compare_layers",
+    "draw_chart": "qbench.report.draw",
     "quantize": "qbench.quantization.quantize",
     "tune": "qbench.tuning.tune",
     "write_report": "qbench.report.write",

@@ -7,24 +7,33 @@ them against the first. Reported over the repetitions, beside what a sound metho
 - how often it lies wholly beyond 1 % (never),
 - how often the slowdown is found, which is the verdict "slower" (at least 95 %).
 
+With --workers each of the three runs in a process of its own, as in `qbench bench`.
+
 Example:
-    python scripts/aa_study.py model.onnx --repetitions 30 --slow 0.03
+    python scripts/aa_study.py model.onnx --repetitions 30 --slow 0.03 --workers
 """
 
 import argparse
 import json
-import time
+import os
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from planted import Planted
 
-from qbench.benchmarking.clock import Call
-from qbench.benchmarking.schedule import Measurement, measure
+from qbench.benchmarking.clock import Block
+from qbench.benchmarking.remote import RemoteSession
+from qbench.benchmarking.schedule import Measurement, measure_blocks
+from qbench.benchmarking.session import LocalSession, Session, Task
 from qbench.benchmarking.settings import MODES
 from qbench.benchmarking.stats import is_breach
-from qbench.model.spec import TensorSpec
+from qbench.benchmarking.workload import Load
+from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
 from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort_providers import ProviderChoice
 
 DEMO_MODEL = Path(__file__).parents[1] / "qbench/demo/classifier.onnx"
 
@@ -32,6 +41,7 @@ DEMO_MODEL = Path(__file__).parents[1] / "qbench/demo/classifier.onnx"
 def main() -> None:
     """Run the study and print one line per repetition, then the shares as JSON."""
     args = parse_args()
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where workers find what is planted
     found = []
     for repetition in range(args.repetitions):
         measurement = study(args, repetition)
@@ -51,46 +61,37 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--mode", choices=MODES, default="normal")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", action="store_true", help="a process for each candidate")
     parser.add_argument("--size", type=int, default=64, help="for dynamic dimensions but the batch")
     return parser.parse_args()
 
 
 def study(args: argparse.Namespace, repetition: int) -> Measurement:
     """Measure two identical candidates and a slowed one, all loaded anew."""
-    same, twin, third = (bound_call(args.model, args.threads, args.size) for _ in range(3))
     settings = msgspec.structs.replace(MODES[args.mode], seed=repetition)
-    return measure([same, twin, slowed(third, args.slow)], settings)
+    sessions: list[Session] = []
+    try:
+        for share in (0.0, 0.0, args.slow):
+            task = task_of(args, share)
+            sessions.append(RemoteSession(task, set()) if args.workers else LocalSession(task))
+        timers = [partial(time_block, session) for session in sessions]
+        return measure_blocks(timers, settings)
+    finally:
+        for session in sessions:
+            session.close()
 
 
-def bound_call(model: Path, threads: int, size: int) -> Call:
-    """Return a call of `model` on random data."""
-    runner = OrtRunner(model, threads=threads)
-    rng = np.random.default_rng(0)
-    return runner.bind(
-        {spec.name: rng.random(shape(spec, size)).astype(spec.dtype) for spec in runner.inputs}
-    )
+def task_of(args: argparse.Namespace, share: float) -> Task:
+    """Return a candidate on random data, slowed by `share`."""
+    with closing(OrtRunner(args.model, threads=args.threads)) as runner:
+        feeding = Planted(runner.inputs, (args.size, args.size), share=share)
+    load = Load(threads=args.threads)
+    return Task(args.model, ProviderChoice(), None, False, feeding, load, DEFAULT_BACKEND)
 
 
-def shape(spec: TensorSpec, size: int) -> tuple[int, ...]:
-    """Return the shape to feed: batch 1, and `size` where another dimension is dynamic."""
-    return tuple(
-        dim if isinstance(dim, int) else size if axis else 1 for axis, dim in enumerate(spec.shape)
-    )
-
-
-def slowed(call: Call, share: float) -> Call:
-    """Return `call` with busy waiting after it, for `share` of the time that it took."""
-    now = time.perf_counter_ns
-
-    def slow() -> None:
-        started = now()
-        call()
-        ended = now()
-        end = ended + share * (ended - started)
-        while now() < end:
-            pass
-
-    return slow
+def time_block(session: Session, calls: int, *, lead: int = 0) -> Block:
+    """Time calls of a candidate, wherever it runs."""
+    return session.time_block(calls, lead)
 
 
 def judge(measurement: Measurement) -> dict[str, bool]:

@@ -12,11 +12,10 @@ from qbench.benchmarking.options import Options as Options
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.subject import Feed
 from qbench.benchmarking.subject import LabelledData as LabelledData
-from qbench.benchmarking.variants import PRECISIONS
+from qbench.benchmarking.variants import PRECISIONS, PROVIDERS
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import UsageError
 from qbench.model.load import Model, load
-from qbench.runtimes.ort_providers import PROVIDERS
 
 
 def benchmark(
@@ -38,7 +37,7 @@ def benchmark(
         models: ONNX files and engines of `build_engine`. Engines, and a model that is quantized
             already, are measured as they are; an engine in the TensorRT of its manifest.
         precisions: Of `variants.PRECISIONS`; made on the way.
-        providers: Keys of `runtimes.ort_providers.PROVIDERS`.
+        providers: Of `variants.PROVIDERS`.
         table: Calibration table for `int8` and `fp8`; None looks in `calibration/` by the model's
             hash.
         images: Labelled images; None measures no accuracy.

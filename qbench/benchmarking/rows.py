@@ -120,6 +120,7 @@ def row_of(found: Findings, timing: Timing | None) -> Row:
         build_seconds=variant.build_seconds,
         load_seconds=facts.load_seconds if facts else None,
         first_inference_seconds=facts.first_inference if facts else None,
+        provider_options=dict(facts.provider_options) if facts else {},
         float_nodes=dict(variant.float_nodes),
         error=str(found.error) if found.error else None,
         notes=tuple(notes),

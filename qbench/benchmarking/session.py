@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,10 +13,11 @@ from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.workload import Load, bind, timer_of
 from qbench.errors import ModelError
+from qbench.runtimes import openvino
 from qbench.runtimes.base import OperatorTime, Runner, Tensors
 from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
-from qbench.runtimes.ort_providers import ProviderChoice
+from qbench.runtimes.ort_providers import ProviderChoice, options_of
 from qbench.runtimes.tensorrt import TensorRtRunner
 
 
@@ -54,6 +56,7 @@ class Facts:
         first_inference: Seconds of the first call; None where it is not timed.
         peak_rss_bytes: Peak of its process up to the first calls.
         device_memory_bytes: What it holds on the GPU.
+        provider_options: What the provider was told.
         pid: The process that it runs in.
     """
 
@@ -64,6 +67,7 @@ class Facts:
     first_inference: float | None = None
     peak_rss_bytes: int | None = None
     device_memory_bytes: int | None = None
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     pid: int = field(default_factory=os.getpid)
 
 
@@ -155,17 +159,24 @@ class LocalSession:
             first,
             environment.peak_rss_bytes(),
             runner.device_memory_bytes,
+            _provider_options(runner, self._task.choice),
         )
 
 
 def open_runner(task: Task) -> Runner:
     """Load a candidate into its runtime."""
+    threads, streams = task.load.threads, task.load.streams
     if task.flavour is not None:
         flavour = flavour_named(task.flavour)
         return TensorRtRunner(task.path, flavour, cuda_backend=task.cuda_backend)
-    return OrtRunner(
-        task.path, provider=task.choice, threads=task.load.threads, simulate=task.simulated
-    )
+    if task.choice.name == openvino.PROVIDER:
+        return openvino.OpenVinoRunner(task.path, threads=threads, streams=streams)
+    return OrtRunner(task.path, provider=task.choice, threads=threads, simulate=task.simulated)
+
+
+def _provider_options(runner: Runner, choice: ProviderChoice) -> dict[str, str]:
+    """Return what a provider of ONNX Runtime was told; other runtimes' rows tell it in notes."""
+    return options_of(runner.provider, choice) if isinstance(runner, OrtRunner) else {}
 
 
 def _first_inference(call: Call, batch: int) -> float:

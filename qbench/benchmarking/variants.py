@@ -20,15 +20,20 @@ from qbench.model.load import Model, size_on_disk
 from qbench.placement.targets import TARGETS
 from qbench.quantization import options
 from qbench.quantization.quantize import quantize
+from qbench.runtimes import openvino, ort_providers
 
 PRECISIONS = ("fp32", *options.PRECISIONS)
 """Precisions that a variant can be made in."""
+
+PROVIDERS = (*ort_providers.PROVIDERS, openvino.PROVIDER)
+"""Where a variant can run: ONNX Runtime's providers, and OpenVINO with a runtime of its own."""
 
 PLACEMENT_OF_PROVIDER = {
     "cpu": "cpu",
     "cuda": "tensorrt",
     "tensorrt": "tensorrt",
     "rtx": "tensorrt",
+    "openvino": "cpu",
 }
 """Whose placement rules an INT8 variant for a provider follows."""
 

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 CUDA_BACKENDS = ("cuda-bindings", "pycuda")
 """The keys of `runtimes.cuda.choose.BACKENDS`, which help must not import."""
 
+_PROVIDERS = "Of cpu, openvino, cuda, tensorrt, rtx."
 _PRECISIONS = "Of fp32, fp16, bf16, fp8, int8, int4, weight-only, dynamic."
 
 
 @click.command()
 @click.argument("models", type=PathType, nargs=-1)
 @click.option("--precisions", default="fp32", show_default=True, help=_PRECISIONS)
-@click.option("--providers", default="cpu", show_default=True, help="Of cpu, cuda, tensorrt, rtx.")
+@click.option("--providers", default="cpu", show_default=True, help=_PROVIDERS)
 @click.option("--allow-fallback", is_flag=True, help="Let others run what a provider cannot.")
 @click.option("--cache", type=PathType, help="Where tensorrt and rtx keep what they compile.")
 @click.option(
@@ -103,6 +104,8 @@ def _options(arguments: BenchArguments) -> Options:
         streams=arguments.streams,
         mode=arguments.mode,
         rate=arguments.rate,
+        graph=arguments.graph,
+        profile=arguments.profile,
         isolate=not arguments.in_process,
         simulate=arguments.simulate,
         image_size=arguments.size or arguments.project.image_size,

@@ -60,6 +60,8 @@ class BenchArguments(DataArguments):
     streams: tuple[int, ...]
     mode: Mode
     rate: float | None
+    graph: bool
+    profile: bool
     in_process: bool
     allow_fallback: bool
     cuda_backend: str
@@ -114,6 +116,8 @@ def load_options(command: Decorated) -> Decorated:
             ),
             click.option("--mode", type=modes, default="latency", help="See above."),
             click.option("--rate", type=float, help="Calls a second of --mode paced."),
+            click.option("--graph", is_flag=True, help="Launch engines as CUDA graphs."),
+            click.option("--profile", is_flag=True, help="Tell which operators take the time."),
             click.option("--in-process", is_flag=True, help="No process for each candidate."),
         )
     ):

@@ -6,63 +6,66 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from qbench.engines.builder import OnProgress
     from qbench.engines.protocol import Progress
 
-_FORMAT = "compiling {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
 @contextmanager
-def shown_build(verbose: bool) -> Iterator[OnProgress]:
-    """Yield a callback that moves a bar on stderr, where stderr is a terminal.
+def shown_build(verbose: bool) -> Iterator[BuildBar]:
+    """Yield callbacks that move a bar on stderr, where stderr is a terminal.
 
     Args:
         verbose: Show the compiler's own messages in place of the bar.
     """
-    is_hidden = verbose or not sys.stderr.isatty()
-    bar = _Bar()
+    bar = BuildBar(is_hidden=verbose or not sys.stderr.isatty())
     with _compiler_log(verbose), closing(bar):
-        yield _ignore if is_hidden else bar.show
+        yield bar
 
 
-class _Bar:
-    """A bar that appears with the first event: the model is written before it is compiled."""
+class BuildBar:
+    """A bar that appears with the first event: first of a search for scales, then of the build."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_hidden: bool) -> None:
         from qbench.engines.progress import BuildProgress
 
+        self._is_hidden = is_hidden
         self._progress = BuildProgress()
-        self._bar: tqdm[NoReturn] | None = None
+        self._bars: dict[str, tqdm[NoReturn]] = {}
 
-    def show(self, event: Progress) -> None:
-        """Move the bar on."""
-        from tqdm import tqdm
+    def search(self, done: int, total: int) -> None:
+        """Show how far a search for scales is."""
+        if self._is_hidden:
+            return
+        bar = self._bar("searching", total=total, unit="run")
+        bar.update(done - bar.n)
 
-        if self._bar is None:
-            self._bar = tqdm(
-                total=1.0,
-                bar_format=_FORMAT,
-                postfix=event.phase,
-                leave=False,
-                dynamic_ncols=True,
-                miniters=0,
-            )
-        self._bar.set_postfix_str(event.phase, refresh=False)
-        self._bar.update(self._progress.after(event) - self._bar.n)
+    def build(self, event: Progress) -> None:
+        """Show how far the build is."""
+        if self._is_hidden:
+            return
+        bar = self._bar("compiling", total=1.0, bar_format=_FORMAT, postfix=event.phase, miniters=0)
+        bar.set_postfix_str(event.phase, refresh=False)
+        bar.update(self._progress.after(event) - bar.n)
 
     def close(self) -> None:
         """Wipe the bar away."""
-        if self._bar is not None:
-            self._bar.close()
+        while self._bars:
+            self._bars.popitem()[1].close()
 
+    def _bar(self, what: str, **options: Any) -> tqdm[NoReturn]:
+        """Return the bar of that name; it takes the place of another one."""
+        from tqdm import tqdm
 
-def _ignore(_: Progress) -> None:
-    """Show nothing."""
+        if what not in self._bars:
+            self.close()
+            self._bars[what] = tqdm(desc=what, leave=False, dynamic_ncols=True, **options)
+        return self._bars[what]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from qbench.cli.options import (
     packed,
     table_option,
 )
-from qbench.cli.precisions import precision_options
+from qbench.cli.precisions import precision_options, watched
 from qbench.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def _build(arguments: _Arguments) -> Engine:
     model = load(arguments.path())
     check_model(model, options, flavour)
     table = None if options.images else arguments.table_for(model)
-    with shown_build(arguments.verbose) as on_progress:
+    with shown_build(arguments.verbose) as bar:
         return build_engine(
             model,
             precision=arguments.precision,
             table=table,
-            options=options,
-            on_progress=on_progress,
+            options=replace(options, quantization=watched(options.quantization, bar.search)),
+            on_progress=bar.build,
         )
 
 

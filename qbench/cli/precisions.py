@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -92,6 +92,13 @@ class PrecisionArguments(ModelArguments):
         if self.precision in NEED_TABLE or (self.precision == "fp16" and is_named):
             return table_for(model, self.table, choice)
         return None
+
+
+def watched(options: Options | None, report: Callable[[int, int], None]) -> Options | None:
+    """Return `options` with a callback (done, total) for the one precision that searches."""
+    from qbench.quantization.int8 import Int8Options
+
+    return replace(options, on_progress=report) if isinstance(options, Int8Options) else options
 
 
 def precision_options(*precisions: str) -> Callable[[Decorated], Decorated]:

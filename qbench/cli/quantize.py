@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import fill
@@ -19,7 +18,7 @@ from qbench.cli.options import (
     packed,
     table_option,
 )
-from qbench.cli.precisions import PrecisionArguments, precision_options
+from qbench.cli.precisions import PrecisionArguments, precision_options, watched
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,20 +116,13 @@ def quantize(arguments: _Arguments) -> None:
             precision=precision,
             table=table,
             output=arguments.output or path.with_suffix(f".{target}.{precision}.onnx"),
-            options=_watched(options, report),
+            options=watched(options, report),
         )
     check = TargetCheck() if arguments.no_audit else check_on_target(result)
     if arguments.as_json:
         _print_json(result, check)
     else:
         _print_text(result, check)
-
-
-def _watched(options: Options | None, report: Callable[[int, int], None]) -> Options | None:
-    """Return `options` with a callback for the one precision that searches."""
-    from qbench.quantization.int8 import Int8Options
-
-    return replace(options, on_progress=report) if isinstance(options, Int8Options) else options
 
 
 def _print_json(result: QuantizedModel, check: TargetCheck) -> None:

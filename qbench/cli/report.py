@@ -34,7 +34,8 @@ def report(
     """
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.cli.render import print_json, size_text
-    from qbench.report.write import read_contents, write_charts, write_page
+    from qbench.report.sources import read_contents
+    from qbench.report.write import write_charts, write_page
 
     contents = read_contents(run, debug)
     write_page(contents, output)

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from qbench.benchmarking.result import UNTRUSTED, Figure, Mode, Row, RunResult
+from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
+from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"
+_PROFILED = 5
+_WORTH_NAMING = 0.01
 
 _AXES = {"batch": "batch", "threads": "thr.", "streams": "str."}
 """Axes of the matrix that are shown where they vary, and how their columns are called."""
@@ -80,13 +83,14 @@ def footnotes(result: RunResult) -> list[str]:
     judged = [row.accuracy for row in result.rows if row.accuracy]
     if judged:
         first = judged[0]
-        half = percent(max(accuracy.ci_high - accuracy.ci_low for accuracy in judged) / 2)
+        widest = max(accuracy.ci_high - accuracy.ci_low for accuracy in judged)
+        half = _text(first.metric, widest / 2)
         metric = _WORDS.get(first.metric, first.metric)
         lines.append(f"accuracy: {metric} on {first.n} images, 95 % interval about +-{half}")
         lines += _changes(result) + _others(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")
-    lines += _missed(result.rows) + _notes(result.rows, axes)
+    lines += _missed(result.rows) + _notes(result.rows, axes) + _profiles(result.rows, axes)
     if not result.trusted:
         lines.append("NOT TRUSTED: two identical candidates differed by more than 1 %; run again")
     return lines
@@ -116,6 +120,23 @@ def _who(noted: Sequence[Row], rows: Sequence[Row], axes: Sequence[str]) -> str:
     return ", ".join(labels)
 
 
+def _profiles(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    """Return what takes most of the time of each row that was profiled."""
+    return [
+        f"time of {_who([row], rows, axes)}: {', '.join(map(_part, _largest(row)))}"
+        for row in rows
+        if row.profile
+    ]
+
+
+def _largest(row: Row) -> list[OperatorTime]:
+    return [part for part in row.profile[:_PROFILED] if part.share >= _WORTH_NAMING]
+
+
+def _part(part: OperatorTime) -> str:
+    return " ".join(filter(None, (part.operator, part.type, percent(part.share))))
+
+
 def _name(row: Row) -> str:
     return f"{row.precision} {row.provider}"
 
@@ -129,7 +150,7 @@ def _missed(rows: Sequence[Row]) -> list[str]:
 def _changes(result: RunResult) -> list[str]:
     """Return one line with the differences of accuracy to the first row, if there are any."""
     changes = [
-        f"{row.precision} {_provider(row)} {_points(row.accuracy.difference)}"
+        f"{row.precision} {_provider(row)} {_change(row.accuracy.metric, row.accuracy.difference)}"
         for row in result.rows
         if row.accuracy and row.accuracy.difference
     ]
@@ -143,33 +164,33 @@ def _others(result: RunResult) -> list[str]:
     for row in result.rows:
         for figure in row.accuracy.others if row.accuracy else ():
             texts.setdefault(figure.metric, []).append(
-                f"{row.precision} {_provider(row)} {_figure(figure)}"
+                f"{row.precision} {_provider(row)} {_text(figure.metric, figure.value)}"
             )
     return [f"{_WORDS.get(metric, metric)}: {', '.join(rows)}" for metric, rows in texts.items()]
 
 
-def _figure(figure: Figure) -> str:
-    if figure.metric == "sqnr_db":
-        return f"{figure.value:.1f}"
-    if figure.metric == "cosine":
-        return f"{figure.value:.4f}"
-    return percent(figure.value)
+def _text(metric: str, value: float) -> str:
+    if metric == "sqnr_db":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if metric == "cosine" else percent(value)
 
 
-def _points(change: Interval) -> str:
+def _change(metric: str, change: Interval) -> str:
+    if metric == "cosine":
+        return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
     return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}] %"
 
 
 def _cells(row: Row, *, is_first: bool) -> dict[str, str]:
     """Return the texts of a row by the names of all columns."""
-    latency = row.latency_ms
+    accuracy, latency = row.accuracy, row.latency_ms
     ratio, verdict = _ratio(row, is_first=is_first)
     return {
         "model": row.model,
         "precision": row.precision,
         "provider": _provider(row),
         **{name: str(getattr(row, axis) or "all") for axis, name in _AXES.items()},
-        "accuracy": percent(row.accuracy.value) if row.accuracy else "-",
+        "accuracy": _text(accuracy.metric, accuracy.value) if accuracy else "-",
         "ms": _digits(latency.median if latency else None),
         "p99": _digits(latency.p99 if latency else None),
         "img/s": _digits(row.throughput_per_s),

@@ -1,7 +1,7 @@
 """Labelled boxes of images: a COCO JSON file, or a folder of YOLO text files."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -116,10 +116,24 @@ def _from_coco(names: Sequence[str], file: Path) -> BoxLabels:
             f"the samples are {first_names(names)}; give the labels of this folder"
         )
     categories = tuple(sorted({category.id for category in document.categories}))
-    _check_categories(document, categories, file)
+    _check_annotations(document, categories, file)
+    return BoxLabels(truth, categories, _coco_notes(document, names, truth, file))
+
+
+def _coco_notes(
+    document: _Coco, names: Sequence[str], truth: Collection[str], file: Path
+) -> tuple[str, ...]:
+    notes = []
     left = [name for name in names if name not in truth]
-    note = f"{len(left)} of {len(names)} samples are not in {file} and are left out: "
-    return BoxLabels(truth, categories, (note + first_names(left),) if left else ())
+    if left:
+        counts = f"{len(left)} of {len(names)} samples"
+        notes.append(f"{counts} are not in {file} and are left out: {first_names(left)}")
+    known = {image.id for image in document.images}
+    lost = sum(annotation.image_id not in known for annotation in document.annotations)
+    if lost:
+        counts = f"{lost} of {len(document.annotations)} boxes"
+        notes.append(f"{counts} in {file} belong to no image that it lists and are left out")
+    return tuple(notes)
 
 
 def _read_coco(file: Path) -> _Coco:
@@ -133,8 +147,13 @@ def _read_coco(file: Path) -> _Coco:
         ) from error
 
 
-def _check_categories(document: _Coco, categories: tuple[int, ...], file: Path) -> None:
+def _check_annotations(document: _Coco, categories: tuple[int, ...], file: Path) -> None:
     for annotation in document.annotations:
+        if min(annotation.bbox[2:]) < 0:
+            raise DataError(
+                f"{file}: box {list(annotation.bbox)} of image {annotation.image_id} has a "
+                "negative size; give x, y, width, height"
+            )
         if annotation.category_id not in categories:
             raise DataError(
                 f"{file}: category {annotation.category_id} of image {annotation.image_id} is not "

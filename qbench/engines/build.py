@@ -19,7 +19,7 @@ from qbench.engines.implicit import check_implicit
 from qbench.engines.implicit_order import implicit_int8, implicit_on_images
 from qbench.engines.io_formats import check_format_names
 from qbench.engines.limits import Limits, check_limits
-from qbench.engines.manifest import EngineManifest, write_manifest
+from qbench.engines.manifest import IMPLICIT, EngineManifest, write_manifest
 from qbench.engines.preflight.check import check_buildable
 from qbench.engines.profiles import (
     ShapeProfile,
@@ -31,6 +31,8 @@ from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
 from qbench.errors import StorageError, UsageError
+from qbench.figures import digits, percent, size_text
+from qbench.html import terms_table
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
@@ -90,6 +92,24 @@ class Engine:
     audit: EngineAudit | None
     notes: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        """Return what was built, for a notebook."""
+        manifest = self.manifest
+        share = manifest.int8_conv_fraction
+        layers = (f"{dtype} {count}" for dtype, count in manifest.layers_by_dtype.items())
+        return terms_table(
+            {
+                "precision": manifest.precision,
+                "built by": f"{manifest.flavour} {manifest.flavour_version}",
+                "for": ", ".join(manifest.targets) or "the GPU at hand",
+                "in": f"{digits(manifest.seconds)} s",
+                "layers": ", ".join(layers),
+                "convolutions in INT8": None if share is None else percent(share),
+                "notes": "; ".join(self.notes),
+                "file": f"{self.path} ({size_text(manifest.size_bytes)})",
+            }
+        )
+
 
 def build_engine(
     model: Model | Path | str,
@@ -125,7 +145,7 @@ def build_engine(
     used_table = None if options.images else table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, given, size)
-    label = f"{precision}-implicit" if options.calibrator else precision
+    label = f"{precision}{IMPLICIT}" if options.calibrator else precision
     stem = options.folder / f"{model.path.stem if model.path else 'model'}.{label}"
     with _staged_together(stem) as place:
         request = BuildRequest(

@@ -27,6 +27,7 @@ class OnRtx(Enum):
     """What becomes of an option where TensorRT for RTX builds (measured with 1.7)."""
 
     WORKS = "works"
+    IDLE = "is documented, but gives the same engine whatever its value"
     NEEDS_GPU = "fails without a GPU"
     FAILS = "fails or changes nothing"
 
@@ -71,6 +72,17 @@ def check_options(module: ModuleType, options: BuildOptions, gpu: str | None) ->
                 f"{module.__name__} {module.__version__} has no {missing[0]}, which "
                 f"{option.flag} needs; leave it out, or install a newer TensorRT"
             )
+
+
+def notes_on_options(module: ModuleType, options: BuildOptions) -> list[str]:
+    """Return what the user has to know of options that this TensorRT takes to no effect."""
+    if not builds_ahead(module):
+        return []
+    return [
+        f"{option.flag}: TensorRT for RTX was seen to build the same engine whatever the value"
+        for option, _ in _asked(options)
+        if option.on_rtx is OnRtx.IDLE
+    ]
 
 
 def is_default(options: BuildOptions) -> bool:
@@ -160,7 +172,7 @@ def _no_members(_: Any) -> tuple[str, ...]:
 
 OPTIONS = {
     "workspace_bytes": Option("--memory", _no_members, _set_workspace),
-    "builder_level": Option("--builder-level", _no_members, _set_level),
+    "builder_level": Option("--builder-level", _no_members, _set_level, OnRtx.IDLE),
     "sparsity": _flag(
         "--sparsity",
         "SPARSE_WEIGHTS",

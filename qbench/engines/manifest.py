@@ -18,6 +18,10 @@ MANIFEST_VERSION = 2
 """
 
 
+IMPLICIT = "-implicit"
+"""How the precision of an engine ends in which the compiler placed INT8 by itself."""
+
+
 class Source(msgspec.Struct, frozen=True):
     """The FP32 model that an engine came from: its path as given, and its SHA-256."""
 
@@ -79,7 +83,13 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def files(self) -> tuple[str, ...]:
         """Names of the files that belong to the engine, itself first, without the manifest."""
-        return (self.engine, self.onnx, f"{self.onnx}.data", self.log)
+        caches = (str(PurePath(self.engine).with_suffix(".cache")),) if self.is_implicit else ()
+        return (self.engine, self.onnx, f"{self.onnx}.data", self.log, *caches)
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether the compiler placed INT8 by itself; then a calibration cache lies beside."""
+        return self.precision.endswith(IMPLICIT)
 
 
 class ManifestHeader(msgspec.Struct, frozen=True):

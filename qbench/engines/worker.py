@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from qbench.artifacts import storage_error
-from qbench.engines.config import apply_options, check_options
+from qbench.engines.config import apply_options, check_options, notes_on_options
 from qbench.engines.features import Compilation, builds_ahead
 from qbench.engines.implicit import check_implicit, placed_by_compiler
 from qbench.engines.inspector import inspect_engine
@@ -67,6 +67,8 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
     module = import_flavour(request.flavour)
     options, gpu = request.options, current_gpu()
     check_options(module, options, gpu)
+    for note in notes_on_options(module, options):
+        send(Notice(note))
     if request.implicit is not None:
         check_implicit(module, options)
     targets = choose_targets(module, options.target_gpus, gpu, options.least_gpu)

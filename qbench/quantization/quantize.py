@@ -9,6 +9,8 @@ from qbench.calibration.calibrate import obtain_table
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.errors import UsageError
+from qbench.figures import digits, percent
+from qbench.html import counted, terms_table
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
@@ -81,6 +83,22 @@ class QuantizedModel:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know besides."""
         return self.remarks + subgraph_notes(self.source.ir)
+
+    def _repr_html_(self) -> str:
+        """Return what was made, for a notebook."""
+        share, sqnr = self.int8_mac_fraction, self.output_sqnr_db
+        reasons = counted(node.reason for node in self.float_nodes)
+        return terms_table(
+            {
+                "target": self.target,
+                "precision": self.precision,
+                "multiply-accumulates in INT8": None if share is None else percent(share),
+                "SQNR of the outputs": None if sqnr is None else f"{digits(sqnr)} dB",
+                "nodes left float": reasons,
+                "notes": "; ".join(self.notes),
+                "file": None if self.path is None else str(self.path),
+            }
+        )
 
 
 def quantize(

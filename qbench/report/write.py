@@ -3,20 +3,16 @@
 from pathlib import Path
 
 from qbench.artifacts import write_bytes
-from qbench.benchmarking.result import RunResult
-from qbench.errors import UnfitError
+from qbench.report.check import check_extra
 from qbench.report.contents import Contents
-from qbench.report.layers_file import load_layers
-from qbench.runs.compare import find_run
-from qbench.runs.run import Run
-from qbench.runs.store import Store
+from qbench.report.sources import Layers, Source, read_contents
 
 
 def write_report(
-    run: Run | RunResult | Path | str,
+    run: Source,
     output: Path | str = "report.html",
     *,
-    debug: Path | str | None = None,
+    debug: Layers = None,
 ) -> Path:
     """Write a benchmark as one HTML page that needs no network and no other file.
 
@@ -24,7 +20,8 @@ def write_report(
         run: A run, what `qbench.benchmark` returned, the JSON file of `qbench bench --json`, or the
             id of a run that is kept, `latest` among them.
         output: Where to write the page.
-        debug: The JSON file of `qbench debug --json`, for the chart of layers.
+        debug: What `qbench.compare_layers` returned, or the JSON file of `qbench debug --json`, for
+            the chart of layers.
 
     Returns:
         The path of the page.
@@ -38,14 +35,6 @@ def write_report(
     contents = read_contents(run, debug)
     write_page(contents, Path(output))
     return Path(output)
-
-
-def read_contents(run: Run | RunResult | Path | str, debug: Path | str | None = None) -> Contents:
-    """Return what a report shows; arguments and errors are those of `write_report`."""
-    if isinstance(run, RunResult):
-        run = Run("not kept", run)
-    found = run if isinstance(run, Run) else find_run(str(run), Store())
-    return Contents(found, load_layers(Path(debug)) if debug else ())
 
 
 def write_page(contents: Contents, output: Path) -> None:
@@ -80,19 +69,3 @@ def write_charts(
 
     written = write_svgs(contents, svg) if svg else []
     return written + (write_pngs(contents, png) if png else [])
-
-
-def check_extra() -> None:
-    """Make sure that charts can be drawn.
-
-    Raises:
-        UnfitError: The `report` extra is not installed.
-    """
-    try:
-        import altair
-        import vl_convert
-    except ImportError as error:
-        raise UnfitError(
-            f"charts need {error.name}, which is not installed; install qbench-onnx[report]"
-        ) from error
-    del altair, vl_convert

@@ -110,7 +110,7 @@ def providers_for(choice: ProviderChoice) -> list[Providers]:
     chain = [wanted]
     if choice.allow_fallback and choice.name in _NEXT:
         chain.append(PROVIDERS[_NEXT[choice.name]])
-    chosen = [(full, _options(_SHORT[full], choice)) for full in chain if full in available]
+    chosen = [(full, options_of(_SHORT[full], choice)) for full in chain if full in available]
     if not choice.allow_fallback:
         return [chosen]
     return [*(chosen[first:] for first in range(len(chosen))), [(PROVIDERS["cpu"], {})]]
@@ -191,7 +191,8 @@ def did_not_load(provider: str, reason: str = "its libraries or driver are missi
     )
 
 
-def _options(name: str, choice: ProviderChoice) -> dict[str, str]:
+def options_of(name: str, choice: ProviderChoice) -> dict[str, str]:
+    """Return what the provider `name` of `PROVIDERS` is told where `choice` is asked for."""
     options: dict[str, str] = {}
     if name == "tensorrt":
         if choice.precision in _PRECISION_FLAGS:

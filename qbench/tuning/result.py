@@ -6,6 +6,8 @@ from pathlib import Path
 
 from qbench.benchmarking.result import Accuracy
 from qbench.errors import BudgetError
+from qbench.figures import interval_text, percent, points
+from qbench.html import terms_table
 from qbench.quantization.int8 import Int8Graph
 from qbench.tuning.journal import Trial
 from qbench.tuning.options import TuneOptions
@@ -47,6 +49,26 @@ class TuneResult:
     def is_within_noise(self) -> bool:
         """Whether other samples might tell otherwise."""
         return self.best.is_within_noise(self.options.budget)
+
+    def _repr_html_(self) -> str:
+        """Return what was found, for a notebook."""
+        change, share = self.best.change, self.best.int8_mac_fraction
+        ends = interval_text(change.low, change.high, points) if change else ""
+        verdict = "met" if self.is_met else "not met"
+        within = ", but other samples might tell otherwise" if self.is_within_noise else ""
+        return terms_table(
+            {
+                "target": self.target,
+                "budget": f"{100 * self.options.budget:g} points of {self.baseline.metric}",
+                "float model": percent(self.baseline.value),
+                "best trial": f"{points(change.value)} {ends} points" if change else None,
+                "verdict": f"{verdict}{within}",
+                "nodes left float": ", ".join(self.best.float_nodes) or "none",
+                "multiply-accumulates in INT8": None if share is None else percent(share),
+                "trials": str(len(self.trials)),
+                "file": None if self.path is None else str(self.path),
+            }
+        )
 
     def check_budget(self) -> None:
         """Make sure that the budget is met.

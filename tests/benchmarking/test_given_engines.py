@@ -1,5 +1,6 @@
 """Engines beside models in a benchmark, on a TensorRT that computes with ONNX Runtime."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,6 +108,40 @@ def test_an_engine_is_timed_and_judged_as_a_model_is(
     assert row.notes[0].startswith(f"{gpu.flavour}; timed without copies to and from the GPU")
     assert row.notes[1] == "by events on the GPU: copies in 1 ms, inference 1 ms, copies out 1 ms"
     assert (gpu.cuda.live, gpu.cuda.open, gpu.cuda.closed) == ({}, [], 1)
+
+
+def test_every_batch_that_a_profile_takes_is_a_row(engine: Path, gpu: FakeGpu) -> None:
+    gpu.write_engine(engine, brightest(), (image_range(2, 4, 8),))
+    options = replace(QUICK, batches=(2, 8, 16), threads=(1, 2))
+    rows = benchmark(engine, options=options).rows
+    assert [(row.batch, row.threads) for row in rows] == [(2, 0), (8, 0), (16, 0)]
+    assert [row.error is None for row in rows] == [True, True, False]
+    assert "16" in str(rows[2].error)
+
+
+def test_an_engine_runs_on_several_streams(engine: Path, gpu: FakeGpu) -> None:
+    options = replace(QUICK, mode="throughput", streams=(3,))
+    (row,) = benchmark(engine, options=options).rows
+    assert row.streams == 3
+    assert len({stream for _, stream in gpu.runs[-3:]}) == 3
+    assert row.latency_ms is not None
+    assert row.throughput_per_s is not None
+
+
+@pytest.mark.parametrize(
+    ("graph", "note"),
+    [
+        (True, "as a CUDA graph"),
+        (False, "without a CUDA graph"),
+    ],
+)
+def test_how_an_engine_is_launched_is_told(
+    graph: bool, note: str, engine: Path, model: Path
+) -> None:
+    options = replace(QUICK, graph=graph)
+    onnx_row, row = benchmark([model, engine], precisions=["fp32"], options=options).rows
+    assert any(note in told for told in row.notes)
+    assert not any(note in told for told in onnx_row.notes)
 
 
 def test_an_engine_alone_is_timed_on_noise(engine: Path) -> None:

@@ -6,11 +6,19 @@ import signal
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from .conftest import files
+from qbench.cli.build_bar import BuildBar
+from qbench.engines import build
+from qbench.engines.build import EngineOptions
+from qbench.engines.protocol import Progress
+from qbench.errors import UnfitError
+from qbench.quantization.int8 import Int8Options
+
+from .conftest import Qbench, files
 
 fcntl = pytest.importorskip("fcntl", reason="needs a terminal")
 pty = pytest.importorskip("pty", reason="needs a terminal")
@@ -64,3 +72,39 @@ class TestTerminal:
         )
         assert terminal.process.wait(60) == 130
         assert files(project) == before
+
+
+def test_the_search_for_scales_is_shown_until_the_build_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with closing(BuildBar(is_hidden=False)) as bar:
+        bar.search(3, 10)
+        bar.build(Progress("Tactics", None, 1, 2))
+        bar.build(Progress("Tactics", None, 2, 2))
+    lines = [line for line in capsys.readouterr().err.split("\r") if line.strip()]
+    assert re.match(r"searching: +\d+%\|.*/10 ", lines[0])
+    assert re.match(r"compiling +0%\|.*Tactics", next(x for x in lines if "compiling" in x))
+    assert "searching" not in lines[-1]
+
+
+def test_nothing_is_shown_where_the_bar_is_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(BuildBar(is_hidden=True)) as bar:
+        bar.search(3, 10)
+        bar.build(Progress("Tactics", None, 1, 2))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_int8_reports_its_search(qbench: Qbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def build_engine(*_: object, options: EngineOptions, **__: object) -> None:
+        seen.append(options.quantization)
+        raise UnfitError("that is all")
+
+    monkeypatch.setattr(build, "build_engine", build_engine)
+    for flag in ("--int8", "--fp16"):
+        assert qbench(*RTX, flag).code == 5
+    assert isinstance(seen[0], Int8Options)
+    assert seen[0].on_progress is not None
+    assert not isinstance(seen[1], Int8Options)

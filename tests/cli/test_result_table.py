@@ -15,7 +15,9 @@ from qbench.benchmarking.result import (
     RunResult,
 )
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.stats import Interval
 from qbench.cli.result_table import footnotes, result_table
+from qbench.runtimes.base import OperatorTime
 
 
 def test_the_widest_rows_fit_80_columns() -> None:
@@ -142,3 +144,27 @@ def test_every_further_figure_has_a_line() -> None:
         "SQNR in dB: int8 cpu 21.3",
         "top5: int8 cpu 87.5 %",
     ]
+
+
+def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
+    parts = [OperatorTime("Conv", "int8", 0.9), OperatorTime("Mul", None, 0.095)]
+    profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
+    notes = footnotes(result_of(row(precision="fp32"), profiled))
+    assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"
+
+
+def test_a_cosine_is_no_percentage() -> None:
+    first = Accuracy("cosine", 1.0, 60, 1.0, 1.0)
+    second = Accuracy("cosine", 0.98765, 60, 0.987, 0.989, Interval(-0.0123, -0.013, -0.011))
+    rows = tuple(
+        Row(model="m.onnx", precision=precision, provider="cpu", accuracy=accuracy)
+        for precision, accuracy in (("fp32", first), ("int8", second))
+    )
+    result = RunResult(environment=environment.capture(), settings=Settings(), rows=rows)
+    assert footnotes(result)[1:] == [
+        "accuracy: cosine with FP32 on 60 images, 95 % interval about +-0.0010",
+        "accuracy minus that of the first row: int8 cpu -0.0123 [-0.0130, -0.0110]",
+    ]
+    out = io.StringIO()
+    Console(file=out, width=80).print(result_table(result))
+    assert out.getvalue().splitlines()[2].split()[:3] == ["int8", "cpu", "0.9877"]

@@ -64,6 +64,16 @@ def test_samples_that_the_coco_file_lacks_are_left_out(tmp_path: Path) -> None:
     assert labels.notes == (f"1 of 2 samples are not in {file} and are left out: c.jpg",)
 
 
+def test_boxes_of_no_image_are_noted(tmp_path: Path) -> None:
+    boxes = [{"image_id": n, "category_id": 1, "bbox": [0, 0, 5, 0]} for n in (7, 8, 9)]
+    file = coco(tmp_path, annotations=boxes)
+    labels = load_boxes(NAMES, file)
+    assert labels.truth["a.jpg"].boxes.tolist() == [[0, 0, 5, 0]]
+    assert labels.notes == (
+        f"2 of 3 boxes in {file} belong to no image that it lists and are left out",
+    )
+
+
 def test_samples_without_a_yolo_file_show_nothing(tmp_path: Path) -> None:
     folder = yolo(tmp_path, a="0 0.5 0.5 1 1")
     labels = load_boxes(NAMES, folder)
@@ -81,6 +91,10 @@ def test_samples_without_a_yolo_file_show_nothing(tmp_path: Path) -> None:
         ({"annotations": []}, "lists no images or no annotations"),
         ({"images": 5}, r"is no COCO file of boxes: Expected `array`, got `int` - at `\$\.images`"),
         ({"categories": [{"id": 1}]}, "category 2 of image 7 is not among its categories; add it"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 1, "bbox": [4, 3, -2, 1]}]},
+            r"box \[4\.0, 3\.0, -2\.0, 1\.0\] of image 7 has a negative size; give x, y, width",
+        ),
         (
             {"annotations": [{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}]},
             "has no box for any of the samples; give labels of these images",

@@ -7,7 +7,7 @@ import graphs
 import msgspec
 import onnx
 import pytest
-import standins
+from fake_trt import fake_tensorrt
 
 from qbench.engines import build as module
 from qbench.engines.build import EngineOptions, build_engine
@@ -67,6 +67,15 @@ def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
     assert engine.audit is None  # the log of this compiler lists no layers
     assert requests[0].onnx.name == "m.int8.onnx"
     assert requests[0].profiles == ()
+
+
+def test_a_notebook_shows_what_was_built(
+    model: Model, requests: Requests, options: EngineOptions
+) -> None:
+    del requests
+    html = build_engine(model, table=graphs.table_of(model), options=options)._repr_html_()
+    for text in ("tensorrt_rtx 1.7", "sm86", "1.50 s", "out/m.int8.engine (6 B)"):
+        assert text in html
 
 
 @pytest.mark.parametrize(
@@ -241,7 +250,7 @@ def test_layouts_of_tensors_that_are_not_there(model: Model) -> None:
 def test_int8_that_tensorrt_10_places(
     calibrator: str, model: Model, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_10())
+    monkeypatch.setattr(module, "import_flavour", lambda _: fake_tensorrt("10.3"))
     table = graphs.table_of(model)
     options = EngineOptions(folder=Path("out"), calibrator=calibrator)
     engine = build_engine(model, table=table, options=options)
@@ -255,7 +264,7 @@ def test_int8_that_tensorrt_10_places(
 def test_what_tensorrt_cannot_do_is_said_before_the_model_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_11())
+    monkeypatch.setattr(module, "import_flavour", lambda _: fake_tensorrt("11.4"))
     with pytest.raises(UsageError, match="has no calibrators"):
         build_engine("no.onnx", options=EngineOptions(calibrator="entropy"))
     with pytest.raises(

@@ -100,6 +100,15 @@ def test_tf32_is_the_default(compiled: Compile) -> None:
     assert compiled(tf32=True) == compiled()
 
 
+@without_gpu
+def test_the_builder_level_changes_nothing_and_a_note_says_so(
+    compiled: Compile, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert compiled(builder_level=0) == compiled(builder_level=5) == compiled()
+    note = "--builder-level: TensorRT for RTX was seen to build the same engine whatever the value"
+    assert caplog.messages == [note] * 2
+
+
 def test_layouts(compiled: Compile) -> None:
     assert compiled(io_formats={"x": ("hwc",)}) != compiled()
     with pytest.raises(EngineError, match="x: has dataType Float unsupported by tensor's allowed"):

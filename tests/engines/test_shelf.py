@@ -111,6 +111,15 @@ def test_an_engine_for_another_gpu_goes_with_all_that_is_its_own(folder: Path) -
     }
 
 
+def test_the_cache_of_an_engine_goes_only_where_the_compiler_placed_int8(folder: Path) -> None:
+    put(folder, "m.int8", targets=("sm120",))
+    put(folder, "m.int8-implicit", targets=("sm120",), precision="int8-implicit")
+    for name in ("m.int8", "m.int8-implicit"):
+        (folder / f"{name}.cache").write_text("of timings, or of ranges")
+    caches = {name for name in gone(folder) if name.endswith(".cache")}
+    assert caches == {"m.int8-implicit.cache"}
+
+
 def test_a_missing_engine(folder: Path) -> None:
     put(folder, "lost")
     (folder / "lost.engine").unlink()

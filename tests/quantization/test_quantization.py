@@ -40,6 +40,14 @@ def test_the_table_is_found_by_the_models_hash(model: Model, folder: Path) -> No
     assert OrtRunner(result.path).inputs == OrtRunner(folder / "m.onnx").inputs
 
 
+def test_a_notebook_shows_what_was_made(model: Model) -> None:
+    options = Int8Options(exclude=("stem",), effort="fast")
+    table = graphs.table_of(model)
+    html = quantize(model, target="cpu", table=table, options=options)._repr_html_()
+    assert "multiply-accumulates in INT8" in html
+    assert ">nodes left float<" in html
+
+
 def test_external_data_is_kept_external(model: Model, folder: Path) -> None:
     save(model.ir, folder / "outside.onnx", external=True)
     outside = load(folder / "outside.onnx")

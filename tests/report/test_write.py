@@ -13,7 +13,8 @@ from qbench.artifacts import write_json
 from qbench.errors import DataError, StorageError, UnfitError, UsageError
 from qbench.report.contents import Contents
 from qbench.report.page import page_html
-from qbench.report.write import read_contents, write_charts, write_page
+from qbench.report.sources import read_contents
+from qbench.report.write import write_charts, write_page
 from qbench.runs.run import Run
 
 

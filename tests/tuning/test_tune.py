@@ -73,6 +73,14 @@ def test_the_one_node_that_int8_ruins_is_freed(
     assert [trial.meets(0.01) for trial in result.trials] == [False, True]
 
 
+def test_a_notebook_shows_what_was_found(
+    model: Model, table: CalibrationTable, cosine: TuneData
+) -> None:
+    html = tuned(model, table, cosine)._repr_html_()
+    for text in ("1 points of cosine", ">met<", ">depthwise<"):
+        assert text in html
+
+
 def test_only_what_can_run_here_is_timed(
     model: Model, table: CalibrationTable, cosine: TuneData
 ) -> None:

@@ -1,5 +1,7 @@
 """Where along the model accuracy is lost."""
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from qbench.figures import digits
@@ -15,10 +17,15 @@ _EQUAL_DB = 200.0
 
 
 def draw_layers(contents: Contents, theme: Theme) -> Chart | None:
-    """Return the SQNR of each layer by depth; the lowest ones have their names."""
+    """Return the chart of a report's layers."""
+    return layers_chart(contents.layers, theme)
+
+
+def layers_chart(compared: Sequence[Layer], theme: Theme) -> Chart | None:
+    """Return the SQNR of each layer by depth, with rings around the lowest."""
     records = [
         _record(layer, layer.sqnr_db)
-        for layer in contents.layers
+        for layer in compared
         if layer.sqnr_db is not None and layer.sqnr_db < _EQUAL_DB
     ]
     if not records:

@@ -1,0 +1,47 @@
+"""A slowdown that is planted in a candidate, also where it runs in a process of its own."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from qbench.benchmarking.clock import Call
+from qbench.benchmarking.feeding import Feeding
+from qbench.data.samples import Sample
+from qbench.runtimes.base import Runner, Tensors
+
+
+@dataclass(frozen=True)
+class Planted(Feeding):
+    """Feeds a candidate, and slows it down.
+
+    Attributes:
+        share: Of the time of each call to add, 0.03 for 3 %.
+    """
+
+    share: float = 0.0
+
+    def sample(self, runner: Runner, batch: int | None) -> Sample:
+        """Return what to feed, after the calls of `runner` were made slower."""
+        bind: Any = runner.bind
+
+        def bind_slowed(feeds: Tensors) -> Call:
+            return slowed(bind(feeds), self.share)
+
+        if self.share:
+            runner.bind = bind_slowed  # type: ignore[method-assign]
+        return super().sample(runner, batch)
+
+
+def slowed(call: Call, share: float) -> Call:
+    """Return `call` with busy waiting after it, for `share` of the time that it took."""
+    now = time.perf_counter_ns
+
+    def slow() -> None:
+        started = now()
+        call()
+        ended = now()
+        end = ended + share * (ended - started)
+        while now() < end:
+            pass
+
+    return slow
