@@ -23,6 +23,8 @@ _RATIO = {
 }
 
 _WORDS = {
+    "map": "COCO mAP",
+    "miou": "mean IoU",
     "agreement": "detections in common with FP32",
     "top1_agreement": "the same class first as with FP32",
     "cosine": "cosine with FP32",

@@ -1,6 +1,7 @@
 import io
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from qbench.benchmarking.result import (
     Accuracy,
     Figure,
     Latency,
+    Metric,
     Ratio,
     Row,
     RunResult,
@@ -168,3 +170,13 @@ def test_a_cosine_is_no_percentage() -> None:
     out = io.StringIO()
     Console(file=out, width=80).print(result_table(result))
     assert out.getvalue().splitlines()[2].split()[:3] == ["int8", "cpu", "0.9877"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("top1", "top1"), ("map", "COCO mAP"), ("agreement", "detections in common with FP32")],
+)
+def test_metrics_are_called_by_their_names(metric: Metric, words: str) -> None:
+    measured = row(accuracy=Accuracy(metric, 0.5, 60, 0.4, 0.6))
+    line = f"accuracy: {words} on 60 images, 95 % interval about +-10.0 %"
+    assert line in footnotes(result_of(measured))
