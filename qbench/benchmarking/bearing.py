@@ -26,10 +26,10 @@ def _control(result: RunResult) -> str:
         f"{percent(aa_error(control))} (ratio {interval_text(control.low, control.high, _four)})"
     )
     if result.trusted:
-        return f"Timings can be trusted: two identical candidates differed by {found}."
+        return f"Timings passed their control: two identical candidates differed by {found}."
     return (
-        f"Timings cannot be trusted: two identical candidates differed by {found}, "
-        "so that something else decided them; run again on a quiet machine."
+        f"Timings failed their control: two identical candidates differed by {found}, "
+        "so that something else decided them. Do not trust them; run again on a quiet machine."
     )
 
 

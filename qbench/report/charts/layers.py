@@ -10,7 +10,7 @@ from qbench.report.contents import Contents, Layer
 from qbench.report.theme import Theme
 
 _FACTS = ("layer", "depth", "SQNR", "cosine")
-_WORST = 4
+_WORST = 5
 _HEIGHT = 300
 _EDGES = -20.0, 100.0
 _EQUAL_DB = 200.0
