@@ -25,6 +25,11 @@ def _control(result: RunResult) -> str:
     found = (
         f"{percent(aa_error(control))} (ratio {interval_text(control.low, control.high, _four)})"
     )
+    if result.trusted and half_width(control) > MARGIN:
+        return (
+            f"Timings are noisy: two identical candidates differed by {found}, which may be chance "
+            "but hides small differences."
+        )
     if result.trusted:
         return f"Timings passed their control: two identical candidates differed by {found}."
     return (

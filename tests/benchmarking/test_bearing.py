@@ -39,6 +39,13 @@ def test_an_untrusted_run_says_so_first() -> None:
     assert "lies beyond a margin of 10.0 %" in text
 
 
+def test_a_control_that_tells_little_is_called_noisy() -> None:
+    text = said(control=Interval(0.96, 0.85, 1.16))
+    assert text.startswith(
+        "Timings are noisy: two identical candidates differed by 4.2 % (ratio [0.8500, 1.1600])"
+    )
+
+
 def test_the_margin_is_never_below_one_percent() -> None:
     assert margin(Interval(1.001, 0.99, 1.01)) == 0.01
     assert margin(Interval(1 / 1.02, 0.97, 0.99)) == pytest.approx(0.04)
