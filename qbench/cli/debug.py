@@ -98,8 +98,8 @@ def debug(arguments: _Arguments) -> None:
     little about accuracy.
 
     With --reduce, there is no B: TensorRT fails to build A, and the smallest part of A that fails
-    in the same way is written, for a look or a bug report. Takes a build for every part that is
-    tried.
+    in the same way is written, for a look or a bug report. Unless the failure names the node,
+    Polygraphy looks for it; that takes a build for every part that is tried.
     """
     arguments.check()
     if arguments.reduce:

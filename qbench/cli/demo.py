@@ -12,33 +12,46 @@ from qbench.cli.options import PathType, json_option
 if TYPE_CHECKING:
     from qbench.demo.workflow import DemoResult
 
+_GO_ON = {
+    "classify": "qbench inspect && qbench calibrate --data imgs/",
+    "detect": "qbench bench --task detect --data val --labels val.json",
+}
+"""What to try in the folder, for each key of `demo.workflow.SUBJECTS`, which help must not load."""
+
 
 @click.command()
+@click.option(
+    "--task",
+    type=click.Choice(list(_GO_ON)),
+    default="classify",
+    show_default=True,
+    help="Show a classifier, or a detector.",
+)
 @click.option(
     "-o",
     "--output",
     type=PathType,
-    default=Path("qbench-demo"),
-    help="Folder.  [default: qbench-demo]",
+    help="Folder.  [default: qbench-demo, or qbench-detect]",
 )
 @json_option
-def demo(output: Path, as_json: bool) -> None:
+def demo(task: str, output: Path | None, as_json: bool) -> None:
     """Run the main job on generated images, offline.
 
-    Draws labelled images, calibrates and quantizes the embedded classifier for each target, builds
-    a TensorRT engine where TensorRT is installed, and prints accuracy against latency.
+    Draws labelled images, calibrates and quantizes an embedded model for each target, builds a
+    TensorRT engine where TensorRT is installed, and prints accuracy against latency.
     """
     from qbench.cli.render import print_json
     from qbench.demo.workflow import run_demo
 
-    result = run_demo(output, lambda step: click.echo(f"{step} ...", err=True))
+    folder = output or Path("qbench-demo" if task == "classify" else "qbench-detect")
+    result = run_demo(folder, lambda step: click.echo(f"{step} ...", err=True), task=task)
     if as_json:
         print_json(result.result)
         return
-    _print_text(result)
+    _print_text(result, task)
 
 
-def _print_text(result: DemoResult) -> None:
+def _print_text(result: DemoResult, task: str) -> None:
     from qbench.cli.bench import print_result
     from qbench.cli.render import percent
 
@@ -57,4 +70,4 @@ def _print_text(result: DemoResult) -> None:
             f"built in {manifest.seconds:.1f} s\n  {audit}"
         )
     click.echo(f"All files are in {result.folder}/. Go on there with your own commands:")
-    click.echo(f"  cd {result.folder} && qbench inspect && qbench calibrate --data imgs/")
+    click.echo(f"  cd {result.folder} && {_GO_ON[task]}")

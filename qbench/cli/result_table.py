@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from qbench.benchmarking.result import UNTRUSTED, Figure, Mode, Row, RunResult
+from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
 from qbench.runtimes.base import OperatorTime
@@ -23,6 +23,8 @@ _RATIO = {
 }
 
 _WORDS = {
+    "map": "COCO mAP",
+    "miou": "mean IoU",
     "agreement": "detections in common with FP32",
     "top1_agreement": "the same class first as with FP32",
     "cosine": "cosine with FP32",
@@ -83,7 +85,8 @@ def footnotes(result: RunResult) -> list[str]:
     judged = [row.accuracy for row in result.rows if row.accuracy]
     if judged:
         first = judged[0]
-        half = percent(max(accuracy.ci_high - accuracy.ci_low for accuracy in judged) / 2)
+        widest = max(accuracy.ci_high - accuracy.ci_low for accuracy in judged)
+        half = _text(first.metric, widest / 2)
         metric = _WORDS.get(first.metric, first.metric)
         lines.append(f"accuracy: {metric} on {first.n} images, 95 % interval about +-{half}")
         lines += _changes(result) + _others(result)
@@ -149,7 +152,7 @@ def _missed(rows: Sequence[Row]) -> list[str]:
 def _changes(result: RunResult) -> list[str]:
     """Return one line with the differences of accuracy to the first row, if there are any."""
     changes = [
-        f"{row.precision} {_provider(row)} {_points(row.accuracy.difference)}"
+        f"{row.precision} {_provider(row)} {_change(row.accuracy.metric, row.accuracy.difference)}"
         for row in result.rows
         if row.accuracy and row.accuracy.difference
     ]
@@ -163,33 +166,33 @@ def _others(result: RunResult) -> list[str]:
     for row in result.rows:
         for figure in row.accuracy.others if row.accuracy else ():
             texts.setdefault(figure.metric, []).append(
-                f"{row.precision} {_provider(row)} {_figure(figure)}"
+                f"{row.precision} {_provider(row)} {_text(figure.metric, figure.value)}"
             )
     return [f"{_WORDS.get(metric, metric)}: {', '.join(rows)}" for metric, rows in texts.items()]
 
 
-def _figure(figure: Figure) -> str:
-    if figure.metric == "sqnr_db":
-        return f"{figure.value:.1f}"
-    if figure.metric == "cosine":
-        return f"{figure.value:.4f}"
-    return percent(figure.value)
+def _text(metric: str, value: float) -> str:
+    if metric == "sqnr_db":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if metric == "cosine" else percent(value)
 
 
-def _points(change: Interval) -> str:
+def _change(metric: str, change: Interval) -> str:
+    if metric == "cosine":
+        return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
     return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}] %"
 
 
 def _cells(row: Row, *, is_first: bool) -> dict[str, str]:
     """Return the texts of a row by the names of all columns."""
-    latency = row.latency_ms
+    accuracy, latency = row.accuracy, row.latency_ms
     ratio, verdict = _ratio(row, is_first=is_first)
     return {
         "model": row.model,
         "precision": row.precision,
         "provider": _provider(row),
         **{name: str(getattr(row, axis) or "all") for axis, name in _AXES.items()},
-        "accuracy": percent(row.accuracy.value) if row.accuracy else "-",
+        "accuracy": _text(accuracy.metric, accuracy.value) if accuracy else "-",
         "ms": _digits(latency.median if latency else None),
         "p99": _digits(latency.p99 if latency else None),
         "img/s": _digits(row.throughput_per_s),

@@ -1,9 +1,12 @@
-"""The main job from end to end on generated images and the embedded model, offline."""
+"""The main job from end to end on generated images and an embedded model, offline."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
 
 from qbench.artifacts import write_bytes
 from qbench.benchmarking.benchmark import Options, benchmark
@@ -12,17 +15,22 @@ from qbench.benchmarking.settings import MODES
 from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice, calibrate
 from qbench.calibration.table import CalibrationTable
+from qbench.demo.crowds import write_crowds
 from qbench.demo.scenes import CALIBRATION_SEEDS, EVALUATION_SEEDS, write_images
 from qbench.engines.build import Engine, EngineOptions, build_engine
-from qbench.errors import UnfitError
+from qbench.errors import UnfitError, UsageError
+from qbench.evaluation.coco import load_library
 from qbench.quantization.quantize import quantize
 
 MODEL = Path(__file__).with_name("classifier.onnx")
+DETECTOR = Path(__file__).with_name("detector.onnx")
 
 _CALIBRATION_PER_CLASS = 20
 _EVALUATION_PER_CLASS = 60
+_CALIBRATION_CROWDS = 64
+_EVALUATION_CROWDS = 120
 
-_RECIPE = """\
+_CLASSIFIER_RECIPE = """\
 # How the demo's classifier wants its images.
 resize = "stretch"
 size = 64
@@ -32,11 +40,38 @@ mean = 0.5
 std = 0.25
 """
 
+_DETECTOR_RECIPE = """\
+# How the demo's detector wants its images: as the models of the YOLOv8 family.
+resize = "letterbox"
+size = 160
+interpolation = "bilinear"
+colour = "rgb"
+scale = 0.00392156862745098 # 1 / 255
+pad = "centre"
+pad_value = 114
+"""
+
 _PROJECT = """\
 # Stands in for options that are not given, in this folder.
-model = "classifier.onnx"
+model = "{}"
 recipe = "demo"
 """
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the demo shows.
+
+    Attributes:
+        model: The embedded model.
+        recipe: Its recipe, as TOML.
+        draw: Writes images into a folder, `imgs/` to calibrate on and `val/` to judge on; returns
+            the labels of `val/`, None where its folders say.
+    """
+
+    model: Path
+    recipe: str
+    draw: Callable[[Path], Path | None]
 
 
 @dataclass(frozen=True)
@@ -56,25 +91,33 @@ class DemoResult:
     missing: str | None
 
 
-def run_demo(folder: Path, on_step: Callable[[str], None] = lambda _: None) -> DemoResult:
+def run_demo(
+    folder: Path, on_step: Callable[[str], None] = lambda _: None, *, task: str = "classify"
+) -> DemoResult:
     """Generate images, calibrate, quantize for each target, build an engine and benchmark.
 
     Args:
         folder: Where everything goes; files of an earlier run are replaced.
         on_step: Told in a few words what comes next.
+        task: A key of `SUBJECTS`.
 
     Raises:
         StorageError: The folder cannot be written.
+        UnfitError: The task is `detect`, and what computes mAP is not installed.
+        UsageError: The task is unknown.
     """
+    if task not in SUBJECTS:
+        raise UsageError(f"there is no demo of task {task!r}; choose {' or '.join(SUBJECTS)}")
+    if task == "detect":
+        load_library()  # before anything is made in vain
     on_step("drawing labelled images")
-    model = write_project(folder)
-    choice = DataChoice(folder / "imgs", str(folder / "calibration" / "demo.toml"))
+    model, images = write_project(folder, task)
     on_step("calibrating")
-    table = calibrate(model, choice)
-    table.save(folder / "calibration" / "classifier.json")
+    table = calibrate(model, DataChoice(folder / "imgs", images.choice.recipe))
+    _seen_from_within(table).save(folder / "calibration" / f"{model.stem}.json")
     for target in ("cpu", "tensorrt"):
         on_step(f"quantizing for {target}")
-        output = folder / f"classifier.{target}.int8.onnx"
+        output = folder / f"{model.stem}.{target}.int8.onnx"
         quantize(model, target=target, table=table, output=output)
     on_step("building a TensorRT engine")
     engine, missing = _build(model, table, folder)
@@ -82,25 +125,43 @@ def run_demo(folder: Path, on_step: Callable[[str], None] = lambda _: None) -> D
         model,
         precisions=("fp32", "int8"),
         table=table,
-        images=LabelledData(DataChoice(folder / "val")),
+        images=images,
         options=Options(settings=MODES["quick"], simulate=True, on_step=on_step),
     )
     return DemoResult(folder, result, engine, missing)
 
 
-def write_project(folder: Path) -> Path:
-    """Write images, model, recipe and project file; return the path of the model."""
-    for images, per_class, seeds in (
-        ("imgs", _CALIBRATION_PER_CLASS, CALIBRATION_SEEDS),
-        ("val", _EVALUATION_PER_CLASS, EVALUATION_SEEDS),
-    ):
+def write_project(folder: Path, task: str = "classify") -> tuple[Path, LabelledData]:
+    """Write images, model, recipe and project file of a key of `SUBJECTS`.
+
+    Returns:
+        Path of the model, and the images to judge it on.
+    """
+    subject = SUBJECTS[task]
+    for images in ("imgs", "val"):
         shutil.rmtree(folder / images, ignore_errors=True)
-        write_images(folder / images, per_class, seeds.start)
-    model = folder / MODEL.name
-    write_bytes(model, MODEL.read_bytes())
-    write_bytes(folder / "calibration" / "demo.toml", _RECIPE.encode())
-    write_bytes(folder / "qbench.toml", _PROJECT.encode())
-    return model
+    labels = subject.draw(folder)
+    model, recipe = folder / subject.model.name, folder / "calibration" / "demo.toml"
+    write_bytes(model, subject.model.read_bytes())
+    write_bytes(recipe, subject.recipe.encode())
+    write_bytes(folder / "qbench.toml", _PROJECT.format(model.name).encode())
+    return model, LabelledData(DataChoice(folder / "val", str(recipe)), labels, task)
+
+
+def _seen_from_within(table: CalibrationTable) -> CalibrationTable:
+    """Return `table` as it would be, had it been made by hand in the project folder."""
+    data = msgspec.structs.replace(table.header.data, source="imgs")
+    return replace(table, header=msgspec.structs.replace(table.header, data=data))
+
+
+def _draw_classes(folder: Path) -> None:
+    write_images(folder / "imgs", _CALIBRATION_PER_CLASS, CALIBRATION_SEEDS.start)
+    write_images(folder / "val", _EVALUATION_PER_CLASS, EVALUATION_SEEDS.start)
+
+
+def _draw_crowds(folder: Path) -> Path:
+    write_crowds(folder / "imgs", _CALIBRATION_CROWDS, CALIBRATION_SEEDS.start)
+    return write_crowds(folder / "val", _EVALUATION_CROWDS, EVALUATION_SEEDS.start)
 
 
 def _build(model: Path, table: CalibrationTable, folder: Path) -> tuple[Engine | None, str | None]:
@@ -109,3 +170,12 @@ def _build(model: Path, table: CalibrationTable, folder: Path) -> tuple[Engine |
         return build_engine(model, table=table, options=options), None
     except UnfitError as error:
         return None, str(error)
+
+
+SUBJECTS: Mapping[str, Subject] = MappingProxyType(
+    {
+        "classify": Subject(MODEL, _CLASSIFIER_RECIPE, _draw_classes),
+        "detect": Subject(DETECTOR, _DETECTOR_RECIPE, _draw_crowds),
+    }
+)
+"""What each task is shown on."""

@@ -1,7 +1,8 @@
 """`qbench.engines.reduce`: the smallest part of a model that TensorRT fails to build.
 
-Polygraphy cuts the model, by halves and then node by node; each part is built here, in a process of
-its own. A part that fails for another reason than the whole counts as one that builds.
+Where the failure names a node that fails alone as well, that is it. Else Polygraphy cuts the model,
+by halves and then node by node; each part is built here, in a process of its own. A part that fails
+for another reason than the whole counts as one that builds.
 """
 
 import re
@@ -17,8 +18,9 @@ import msgspec
 import onnx_ir as ir
 
 from qbench.artifacts import SCHEMA_VERSION, staged
-from qbench.engines.reduce_check import failure_of
+from qbench.engines.reduce_check import failure_of, kind_of
 from qbench.errors import EngineError, UnfitError
+from qbench.model.graph import constant
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
@@ -32,6 +34,8 @@ OnStep = Callable[[int, int], None]
 _NEEDED = ("polygraphy", "onnx_graphsurgeon")
 _POLYGRAPHY = "import sys; from polygraphy.tools import main; sys.exit(main())"
 _STEP = re.compile(r"RUNNING \| Iteration (\d+) \| Approximately (-?\d+)")
+
+_NODE = re.compile(r"node (['\"])(.*?)\1 \(")
 
 _FEW = 40
 """Parts of more nodes are not reduced node by node; every node costs a build."""
@@ -86,24 +90,22 @@ def reduce_model(
         on_step: Called before every part that is tried.
 
     Raises:
-        UnfitError: No TensorRT is installed, or Polygraphy is not.
+        UnfitError: No TensorRT is installed, or Polygraphy is needed and is not.
         ModelError: The model cannot be read, or needs an image size.
         EngineError: The model builds, or Polygraphy cannot cut it.
         StorageError: The output cannot be written.
     """
     flavour = find_flavour(backend)
-    _check_installed()
     model = load(path)
     whole = _with_static_shapes(model, image_size)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
-        part = Path(folder) / "whole.onnx"
-        save(whole, part)
-        failure = failure_of(part, flavour)
+        file = Path(folder) / "whole.onnx"
+        save(whole, file)
+        failure = failure_of(file, flavour)
         if failure is None:
             raise EngineError(f"{flavour} builds {path}; there is nothing to reduce")
-        for mode in ("bisect", "linear"):
-            if mode == "bisect" or 1 < len(ir.load(part).graph) <= _FEW:
-                part = _cut(part, mode, (flavour, failure), on_step or (lambda *_: None))
+        failing = (flavour, failure)
+        part = _named_node(whole, file, failing) or _bisected(file, failing, on_step)
         found = failure_of(part, flavour)
         nodes = tuple(Part(node.name or "", node.op_type) for node in ir.load(part).graph)
         with staged(output) as place:
@@ -116,6 +118,29 @@ def reduce_model(
         nodes=nodes,
         whole=len(whole.graph),
     )
+
+
+def _named_node(whole: ir.Model, file: Path, failing: tuple[Flavour, str]) -> Path | None:
+    """Return the file of the node that a failure names, where it fails alone in the same way."""
+    flavour, failure = failing
+    named = _NODE.search(failure)
+    node = next((n for n in whole.graph if named and n.name == named[2]), None)
+    if node is None:
+        return None
+    inputs = [value for value in node.inputs if value is not None and constant(value) is None]
+    graph = ir.convenience.extract(whole.graph, list(dict.fromkeys(inputs)), node.outputs)
+    part = file.with_name("node.onnx")
+    save(ir.Model(graph, ir_version=whole.ir_version), part)
+    found = failure_of(part, flavour)
+    return part if found is not None and kind_of(found) == kind_of(failure) else None
+
+
+def _bisected(whole: Path, failing: tuple[Flavour, str], on_step: OnStep | None) -> Path:
+    _check_installed()
+    report = on_step or (lambda *_: None)
+    part = _cut(whole, "bisect", failing, report)
+    is_small = 1 < len(ir.load(part).graph) <= _FEW
+    return _cut(part, "linear", failing, report) if is_small else part
 
 
 def _check_installed() -> None:

@@ -92,7 +92,8 @@ def load_library() -> Any:
         return import_module("faster_coco_eval")
     except ImportError as error:
         raise UnfitError(
-            "mAP needs faster-coco-eval; run `pip install 'qbench-onnx[detect]'`"
+            "mAP needs faster-coco-eval, which is not installed; "
+            "run `uv pip install faster-coco-eval` or `pip install faster-coco-eval`"
         ) from error
 
 

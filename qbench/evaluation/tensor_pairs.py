@@ -46,7 +46,7 @@ def pair_tensors(reference: Model, test: Model, *, dequantized_only: bool = Fals
         test: What was made from it.
         dequantized_only: Leave out what the test does not write as a dequantized tensor or output,
             since a runtime does not fuse what it must hand out. Nothing is left out of a test
-            without dequantized tensors.
+            that quantizes weights only.
 
     Raises:
         ModelError: The reference is quantized, the inputs differ, or there is no tensor in common.
@@ -103,8 +103,12 @@ def _readers(value: ir.Value, op_type: str) -> Iterator[ir.Node]:
 
 
 def _is_dequantized(value: ir.Value) -> bool:
+    """Return whether a tensor was quantized and dequantized; a constant is not computed."""
     producer = value.producer()
-    return producer is not None and producer.op_type == "DequantizeLinear"
+    if producer is None or producer.op_type != "DequantizeLinear" or producer.inputs[0] is None:
+        return False
+    before = producer.inputs[0].producer()
+    return before is not None and before.op_type == "QuantizeLinear"
 
 
 def _pairs(model: ir.Model, stand_ins: dict[str, str]) -> Pairs:

@@ -1,11 +1,11 @@
-"""`build-trt` where TensorRT 10 or 11 is installed, which stand-ins play."""
+"""`build-trt` where TensorRT 10 or 11 is installed, which a fake plays."""
 
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import standins
+from fake_trt import fake_tensorrt
 
 from qbench.engines import build
 from qbench.engines.builder import BuildResult
@@ -41,7 +41,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 @pytest.mark.usefixtures("calibrated")
 def test_int8_placed_by_tensorrt_10(qbench: Qbench, install: Install) -> None:
-    seen = install(standins.tensorrt_10())
+    seen = install(fake_tensorrt("10.3"))
     outcome = qbench("build-trt", "--legacy-implicit", "--calibrator", "minmax")
     assert (outcome.code, outcome.err) == (0, "")
     assert "wrote engines/m.int8-implicit.engine" in outcome.out
@@ -53,7 +53,7 @@ def test_int8_placed_by_tensorrt_10(qbench: Qbench, install: Install) -> None:
 @pytest.mark.usefixtures("project")
 def test_int8_placed_by_the_cache_of_another_tool(qbench: Qbench, install: Install) -> None:
     Path("old.cache").write_text("TRT-8601-EntropyCalibration2\nx: 3c010a14\n")
-    seen = install(standins.tensorrt_10())
+    seen = install(fake_tensorrt("10.3"))
     assert qbench("build-trt", "--legacy-implicit", "--ranges", "old.cache").code == 0
     assert seen[0].implicit is not None
     assert seen[0].implicit.cache.splitlines()[1:] == ["x: 3c010a14"]
@@ -61,7 +61,7 @@ def test_int8_placed_by_the_cache_of_another_tool(qbench: Qbench, install: Insta
 
 @pytest.mark.usefixtures("project")
 def test_int8_placed_by_what_tensorrt_10_sees_of_images(qbench: Qbench, install: Install) -> None:
-    seen = install(standins.tensorrt_10())
+    seen = install(fake_tensorrt("10.3"))
     data = ("--data", "imgs", "--recipe", "raw", "--limit", 5)
     assert qbench("build-trt", "--legacy-implicit", *data).code == 0
     assert seen[0].implicit is not None
@@ -76,23 +76,26 @@ def test_int8_placed_by_what_tensorrt_10_sees_of_images(qbench: Qbench, install:
 @pytest.mark.usefixtures("calibrated")
 @pytest.mark.parametrize("flag", ["--table", "--ranges"])
 def test_images_or_ranges_but_not_both(flag: str, qbench: Qbench, install: Install) -> None:
-    install(standins.tensorrt_10())
+    install(fake_tensorrt("10.3"))
     outcome = qbench("build-trt", "--legacy-implicit", "--data", "imgs", flag, "some.json")
     assert f"{flag} and --data exclude each other; drop one" in refused(outcome, 2)
 
 
 def test_tensorrt_11_places_none(calibrated: Path, qbench: Qbench, install: Install) -> None:
-    install(standins.tensorrt_11())
+    install(fake_tensorrt("11.4"))
     before = files(calibrated)
     message = refused(qbench("build-trt", "--legacy-implicit"), 2)
-    assert "tensorrt 11.4.0 has no calibrators: --legacy-implicit is of TensorRT 10 only" in message
+    assert (
+        "tensorrt 11.4.0.106 has no calibrators: --legacy-implicit is of TensorRT 10 only"
+        in message
+    )
     assert "--int8 alone writes INT8 into the model" in message
     assert files(calibrated) == before
 
 
 @pytest.mark.usefixtures("calibrated")
 def test_a_share_that_nobody_knows(qbench: Qbench, install: Install) -> None:
-    install(standins.tensorrt_11())
+    install(fake_tensorrt("11.4"))
     outcome = qbench("build-trt", "--effort", "fast", "--require-int8", "95%")
     assert outcome.code == 5
     assert "how much of engines/m.int8.engine runs in INT8 is unknown" in outcome.err
@@ -101,7 +104,7 @@ def test_a_share_that_nobody_knows(qbench: Qbench, install: Install) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_everything_at_once(qbench: Qbench, install: Install) -> None:
-    seen = install(standins.tensorrt_11())
+    seen = install(fake_tensorrt("11.4"))
     flags = "--sparsity --tf32 --refit --strip-weights --weight-streaming --version-compatible"
     values = "--hardware-compatibility same-compute-capability --timing-cache t --max-aux-streams 0"
     assert qbench("build-trt", "--fp16", *flags.split(), *values.split()).code == 0
@@ -121,7 +124,7 @@ def test_everything_at_once(qbench: Qbench, install: Install) -> None:
 
 
 def test_a_timing_cache_that_is_a_folder(project: Path, qbench: Qbench, install: Install) -> None:
-    install(standins.tensorrt_11())
+    install(fake_tensorrt("11.4"))
     message = refused(qbench("build-trt", "--fp16", "--timing-cache", "imgs"), 2)
     assert "File 'imgs' is a directory" in message
     assert not (project / "engines").exists()

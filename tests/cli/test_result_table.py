@@ -1,6 +1,7 @@
 import io
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -10,11 +11,13 @@ from qbench.benchmarking.result import (
     Accuracy,
     Figure,
     Latency,
+    Metric,
     Ratio,
     Row,
     RunResult,
 )
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.stats import Interval
 from qbench.cli.result_table import footnotes, result_table
 from qbench.runtimes.base import OperatorTime
 
@@ -150,3 +153,30 @@ def test_what_takes_the_time_is_told_where_it_was_profiled() -> None:
     profiled = row(profile=(*parts, OperatorTime("Add", "fp32", 0.005)))
     notes = footnotes(result_of(row(precision="fp32"), profiled))
     assert notes[-1] == "time of weight-only cpu: Conv int8 90.0 %, Mul 9.5 %"
+
+
+def test_a_cosine_is_no_percentage() -> None:
+    first = Accuracy("cosine", 1.0, 60, 1.0, 1.0)
+    second = Accuracy("cosine", 0.98765, 60, 0.987, 0.989, Interval(-0.0123, -0.013, -0.011))
+    rows = tuple(
+        Row(model="m.onnx", precision=precision, provider="cpu", accuracy=accuracy)
+        for precision, accuracy in (("fp32", first), ("int8", second))
+    )
+    result = RunResult(environment=environment.capture(), settings=Settings(), rows=rows)
+    assert footnotes(result)[1:] == [
+        "accuracy: cosine with FP32 on 60 images, 95 % interval about +-0.0010",
+        "accuracy minus that of the first row: int8 cpu -0.0123 [-0.0130, -0.0110]",
+    ]
+    out = io.StringIO()
+    Console(file=out, width=80).print(result_table(result))
+    assert out.getvalue().splitlines()[2].split()[:3] == ["int8", "cpu", "0.9877"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("top1", "top1"), ("map", "COCO mAP"), ("agreement", "detections in common with FP32")],
+)
+def test_metrics_are_called_by_their_names(metric: Metric, words: str) -> None:
+    measured = row(accuracy=Accuracy(metric, 0.5, 60, 0.4, 0.6))
+    line = f"accuracy: {words} on 60 images, 95 % interval about +-10.0 %"
+    assert line in footnotes(result_of(measured))

@@ -2,15 +2,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import graphs
 import numpy as np
 import onnx
 import pytest
+from fake_trt import fake_tensorrt
 from onnx import TensorProto, helper, numpy_helper
 
 from qbench.engines.protocol import BuildRequest
 from qbench.runtimes.flavour import Flavour
 
 CHANNELS = 8
+MakeCompilation = Callable[[str], tuple[Any, Any, Any]]
 SaveModel = Callable[..., Path]
 
 
@@ -82,5 +85,22 @@ def request_for(tmp_path: Path) -> Callable[..., BuildRequest]:
             flavour=fields.pop("flavour", Flavour("tensorrt_rtx", "1.7")),
             **fields,
         )
+
+    return make
+
+
+@pytest.fixture
+def compilation() -> MakeCompilation:
+    """Return a fake TensorRT of some version, a network from `x` to `y`, and a configuration."""
+
+    def make(version: str) -> tuple[Any, Any, Any]:
+        module: Any = fake_tensorrt(version)
+        logger = module.Logger()
+        builder = module.Builder(logger)
+        network = builder.create_network(0)
+        b = graphs.Builder()
+        model = b.model(b.node("Relu", "y", b.x))
+        assert module.OnnxParser(network, logger).parse(model.SerializeToString())
+        return module, network, builder.create_builder_config()
 
     return make

@@ -7,7 +7,7 @@ import graphs
 import msgspec
 import onnx
 import pytest
-import standins
+from fake_trt import fake_tensorrt
 
 from qbench.engines import build as module
 from qbench.engines.build import EngineOptions, build_engine
@@ -250,7 +250,7 @@ def test_layouts_of_tensors_that_are_not_there(model: Model) -> None:
 def test_int8_that_tensorrt_10_places(
     calibrator: str, model: Model, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_10())
+    monkeypatch.setattr(module, "import_flavour", lambda _: fake_tensorrt("10.3"))
     table = graphs.table_of(model)
     options = EngineOptions(folder=Path("out"), calibrator=calibrator)
     engine = build_engine(model, table=table, options=options)
@@ -264,7 +264,7 @@ def test_int8_that_tensorrt_10_places(
 def test_what_tensorrt_cannot_do_is_said_before_the_model_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "import_flavour", lambda _: standins.tensorrt_11())
+    monkeypatch.setattr(module, "import_flavour", lambda _: fake_tensorrt("11.4"))
     with pytest.raises(UsageError, match="has no calibrators"):
         build_engine("no.onnx", options=EngineOptions(calibrator="entropy"))
     with pytest.raises(

@@ -1,12 +1,11 @@
-"""INT8 that TensorRT 10 places by itself, against stand-ins for its module."""
+"""INT8 that TensorRT 10 places by itself, against a fake of its module."""
 
 from pathlib import Path
-from typing import Any
 
 import graphs
 import onnx
 import pytest
-import standins
+from fake_trt import fake_tensorrt
 
 from qbench.calibration.given import load_ranges
 from qbench.calibration.interop import DEFAULT_HEADER, ranges_from_tensorrt_cache
@@ -15,6 +14,8 @@ from qbench.engines.implicit_order import implicit_int8
 from qbench.engines.protocol import BuildOptions, ImplicitInt8
 from qbench.errors import UsageError
 from qbench.model.load import load
+
+from .conftest import MakeCompilation
 
 CACHE = f"{DEFAULT_HEADER}\nx: 3c010a14\nc:y: 3f800000\n"
 
@@ -47,16 +48,19 @@ def test_an_unknown_calibrator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("calibrator", "version", "header"),
     [
-        ("entropy", "10.3.0", "TRT-100300-EntropyCalibration2"),
-        ("minmax", "10.12.0.36", "TRT-101200-MinMaxCalibration"),
+        ("entropy", "10.3", "TRT-100300-EntropyCalibration2"),
+        ("minmax", "10.12", "TRT-101200-MinMaxCalibration"),
     ],
 )
-def test_what_the_compiler_gets(calibrator: str, version: str, header: str, tmp_path: Path) -> None:
-    module: Any = standins.tensorrt_10(version)
-    config, copy = standins.Config(), tmp_path / "copy"
+def test_what_the_compiler_gets(
+    calibrator: str, version: str, header: str, tmp_path: Path, compilation: MakeCompilation
+) -> None:
+    module, _, config = compilation(version)
+    copy = tmp_path / "copy"
     with placed_by_compiler(module, config, ImplicitInt8(calibrator, CACHE), copy, print):
         made = config.int8_calibrator
-    assert config.flags == {module.BuilderFlag.INT8, module.BuilderFlag.FP16}
+    assert config.get_flag(module.BuilderFlag.INT8)
+    assert config.get_flag(module.BuilderFlag.FP16)
     text = made.read_calibration_cache().decode()
     assert text.splitlines() == [header, *CACHE.splitlines()[1:]]
     assert copy.read_text() == text
@@ -67,12 +71,12 @@ def test_what_the_compiler_gets(calibrator: str, version: str, header: str, tmp_
 
 
 def test_only_tensorrt_10_has_calibrators() -> None:
-    check_implicit(standins.tensorrt_10(), BuildOptions())
-    for module in (standins.tensorrt_11(), standins.rtx()):
+    check_implicit(fake_tensorrt("10.3"), BuildOptions())
+    for module in (fake_tensorrt("11.4"), fake_tensorrt("rtx-1.7")):
         with pytest.raises(UsageError, match=r"has no calibrators: .* TensorRT 10 only; .*--int8"):
             check_implicit(module, BuildOptions())
 
 
 def test_streamed_weights_need_a_typed_network() -> None:
     with pytest.raises(UsageError, match="--weight-streaming needs a typed network; leave out --l"):
-        check_implicit(standins.tensorrt_10(), BuildOptions(weight_streaming=True))
+        check_implicit(fake_tensorrt("10.3"), BuildOptions(weight_streaming=True))

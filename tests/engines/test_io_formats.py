@@ -1,9 +1,10 @@
 import pytest
-import standins
 
 from qbench.engines.features import Compilation
 from qbench.engines.io_formats import FORMATS, parse_formats, set_formats
 from qbench.errors import UsageError
+
+from .conftest import MakeCompilation
 
 
 def test_parse() -> None:
@@ -29,10 +30,9 @@ def test_a_tensor_twice() -> None:
         parse_formats(["x=chw,x=hwc8"])
 
 
-def test_no_such_tensor() -> None:
-    compilation = Compilation(standins.tensorrt_10(), standins.network(), standins.Config())
+def test_no_such_tensor(compilation: MakeCompilation) -> None:
     with pytest.raises(UsageError, match="the model has no input or output 'z'; it has x, y"):
-        set_formats(compilation, {"z": ("chw",)})
+        set_formats(Compilation(*compilation("10.3")), {"z": ("chw",)})
 
 
 def test_the_real_module_knows_every_layout() -> None:

@@ -1,10 +1,11 @@
-"""The smallest part that fails: Polygraphy cuts, TensorRT for RTX builds."""
+"""The smallest part that fails: TensorRT for RTX builds, and Polygraphy cuts where it has to."""
 
 import signal
 import sys
 from pathlib import Path
 
 import graphs
+import numpy as np
 import onnx
 import pytest
 from graphs import CHANNELS, Builder
@@ -31,17 +32,45 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "m.onnx"
 
 
-def test_the_node_that_fails_is_all_that_is_left(saved: Path) -> None:
+def test_a_node_that_the_failure_names_is_all_that_is_left(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("tensorrt_rtx")
-    output, steps = saved.with_name("part.onnx"), []
-    found = reduce_model(
-        saved, output, backend="rtx", image_size=(8, 8), on_step=lambda *step: steps.append(step)
-    )
+    monkeypatch.setattr(reduce, "find_spec", lambda _: None)  # Polygraphy is not needed
+    output = saved.with_name("part.onnx")
+    found = reduce_model(saved, output, backend="rtx", image_size=(8, 8))
     assert (found.nodes, found.whole) == ((Part("det", "Det"),), 4)
     assert found.failure.startswith("TensorRT for RTX")
     assert "cannot parse the model: 1 error: node 'det' (Det)" in found.failure
-    assert [node.op_type for node in onnx.load(output).graph.node] == ["Det"]
+    graph = onnx.load(output).graph
+    assert [node.op_type for node in graph.node] == ["Det"]
+    assert [value.name for value in graph.input] == ["second"]
     assert {file.name for file in saved.parent.iterdir()} == {"m.onnx", "part.onnx"}
+
+
+def test_without_a_name_polygraphy_cuts(tmp_path: Path) -> None:
+    """A suppression is parsed; that it has no kernel comes out while it is built."""
+    pytest.importorskip("tensorrt_rtx")
+    b = Builder((1, 6, 4))
+    b.constant("count", np.array([2]))
+    b.constant("limit", np.float32([0.5]))
+    b.constant("shape", np.array([1, 4, 6]))
+    boxes = b.node("Relu", "boxes", b.x)
+    scores = b.node("Reshape", "scores", boxes, "shape")
+    model = b.model(b.node("NonMaxSuppression", "nms", boxes, scores, "count", "limit", "limit"))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    onnx.save(model, tmp_path / "m.onnx")
+    steps: list[tuple[int, int]] = []
+    found = reduce_model(
+        tmp_path / "m.onnx",
+        tmp_path / "part.onnx",
+        backend="rtx",
+        on_step=lambda *step: steps.append(step),
+    )
+    assert "NonMaxSuppression" in {node.op_type for node in found.nodes}
+    assert len(found.nodes) < found.whole == 3
+    assert "cannot build the model" in found.failure
+    assert {file.name for file in tmp_path.iterdir()} == {"m.onnx", "part.onnx"}
     assert steps
     assert all(0 <= done < total for done, total in steps)
 
@@ -55,9 +84,10 @@ def test_a_model_that_builds_has_nothing_to_reduce(tmp_path: Path) -> None:
 
 def test_without_polygraphy(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reduce, "find_flavour", lambda _: RTX)
+    monkeypatch.setattr(reduce, "failure_of", lambda *_: "it fails")
     monkeypatch.setattr(reduce, "find_spec", lambda _: None)
     with pytest.raises(UnfitError, match="needs polygraphy and onnx-graphsurgeon; run `uv sync"):
-        reduce_model(saved, saved.with_name("part.onnx"))
+        reduce_model(saved, saved.with_name("part.onnx"), image_size=(8, 8))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +106,20 @@ def test_what_polygraphy_says_went_wrong(
     monkeypatch.setattr(reduce, "failure_of", lambda *_: "it fails")
     monkeypatch.setattr(reduce, "_POLYGRAPHY", f"import sys\n{said}\nsys.exit(1)")
     with pytest.raises(EngineError, match=f"Polygraphy cannot reduce the model: {reason}"):
+        reduce_model(saved, saved.with_name("part.onnx"), image_size=(8, 8))
+
+
+@pytest.mark.parametrize("alone", [None, "node 'det' (Det): something else"])
+def test_a_named_node_that_does_not_fail_so_alone_is_not_the_part(
+    alone: str | None, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failure_of(model: Path, _: Flavour) -> str | None:
+        return "node 'det' (Det): odd" if model.name == "whole.onnx" else alone
+
+    monkeypatch.setattr(reduce, "find_flavour", lambda _: RTX)
+    monkeypatch.setattr(reduce, "failure_of", failure_of)
+    monkeypatch.setattr(reduce, "_POLYGRAPHY", "import sys; sys.exit('asked')")
+    with pytest.raises(EngineError, match="Polygraphy cannot reduce the model: asked"):
         reduce_model(saved, saved.with_name("part.onnx"), image_size=(8, 8))
 
 

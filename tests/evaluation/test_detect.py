@@ -11,6 +11,7 @@ from qbench.data.box_labels import BoxLabels, TrueBoxes, load_boxes
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
+from qbench.evaluation import detect
 from qbench.evaluation.coco import AveragePrecision, Detections
 from qbench.evaluation.detect import DetectOptions, evaluate, suppress
 from qbench.model.decoders import Candidates
@@ -204,6 +205,16 @@ def test_only_the_best_boxes_are_kept() -> None:
     )
 
 
+def test_only_the_best_proposals_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best are taken over all classes before suppression, whatever that leaves of them."""
+    monkeypatch.setattr(detect, "_MOST_CANDIDATES", 3)
+    boxes = np.array([BOX, BOX, [100, 100, 120, 120], [200, 200, 220, 220]], np.float64)
+    scores = np.array([[0.9, 0.02], [0.8, 0.03], [0.05, 0.7], [0.6, 0.04]])
+    found = suppress(Candidates(boxes, scores), OPTIONS)
+    assert found.scores.tolist() == [0.9, 0.7]
+    assert found.classes.tolist() == [0, 1]
+
+
 def test_a_repeated_sample_counts_once() -> None:
     class Batches(Views):
         def load(self, index: int) -> Sample:
@@ -273,7 +284,7 @@ def test_an_unknown_decoder() -> None:
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    with pytest.raises(UnfitError, match=r"faster-coco-eval; run `pip install 'qbench-onnx\[det"):
+    with pytest.raises(UnfitError, match="faster-coco-eval, which is not installed; run `uv pip"):
         judged(answers())
 
 

@@ -106,10 +106,14 @@ def test_only_what_a_runtime_fuses_around() -> None:
     assert "stem" not in named(found)
     assert named(found)["stem_relu"] == "stem_relu_dequantized"
     assert "head" in named(found)
-    half = pair_tensors(
-        model_of(graphs.residual()), model_of(graphs.residual()), dequantized_only=True
-    )
-    assert "stem" in named(half)
+
+
+def test_where_weights_alone_are_quantized_nothing_hinders_fusion() -> None:
+    b, q = Builder(), QdqBuilder()
+    float_model = b.model(b.node("Relu", "relu", b.conv("conv", b.x)))
+    weights_only = q.model(q.node("Relu", "relu", q.qconv("conv", q.x)))
+    found = pair_tensors(model_of(float_model), model_of(weights_only), dequantized_only=True)
+    assert named(found) == {"conv": "conv", "relu": "relu"}
 
 
 def test_shapes_and_indices_are_no_layers() -> None:

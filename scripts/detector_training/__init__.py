@@ -1,0 +1,1 @@
+"""The network of the demo's detector, and what it is taught by."""
