@@ -25,11 +25,16 @@ def _control(result: RunResult) -> str:
     found = (
         f"{percent(aa_error(control))} (ratio {interval_text(control.low, control.high, _four)})"
     )
+    if result.trusted and half_width(control) > MARGIN:
+        return (
+            f"Timings are noisy: two identical candidates differed by {found}, which may be chance "
+            "but hides small differences."
+        )
     if result.trusted:
-        return f"Timings can be trusted: two identical candidates differed by {found}."
+        return f"Timings passed their control: two identical candidates differed by {found}."
     return (
-        f"Timings cannot be trusted: two identical candidates differed by {found}, "
-        "so that something else decided them; run again on a quiet machine."
+        f"Timings failed their control: two identical candidates differed by {found}, "
+        "so that something else decided them. Do not trust them; run again on a quiet machine."
     )
 
 

@@ -49,7 +49,7 @@ def columns_for(rows: Sequence[Row]) -> list[Column]:
     several = len({row.model for row in rows}) > 1
     model = [Column("model", "Its file", lambda row: row.model)] if several else []
     found = [column for column in _COLUMNS if column.is_shown(rows)]
-    place = next((i for i, column in enumerate(found, 1) if column.title == "change"), len(found))
+    place = next((i for i, column in enumerate(found, 1) if column.title == "verdict"), len(found))
     return model + found[:place] + _further(rows) + found[place:]
 
 
@@ -163,9 +163,6 @@ _COLUMNS = (
         lambda row, _: change_text(row.accuracy) if row.accuracy else "",
     ),
     _latency("median ms", "Half of the calls took no longer", "median"),
-    _latency("p90 ms", _TAIL, "p90"),
-    _latency("p95 ms", _TAIL, "p95"),
-    _latency("p99 ms", _TAIL, "p99"),
     Column(
         "speed-up",
         "How many times as fast as the baseline, per image, with 95 % interval",
@@ -173,6 +170,9 @@ _COLUMNS = (
         lambda row, _: speedup_text(row),
     ),
     Column("verdict", "What the interval of the speed-up bears", verdict_text),
+    _latency("p90 ms", _TAIL, "p90"),
+    _latency("p95 ms", _TAIL, "p95"),
+    _latency("p99 ms", _TAIL, "p99"),
     _figure("images/s", "Throughput, in the row's mode", lambda row: row.throughput_per_s),
     Column(
         "late",

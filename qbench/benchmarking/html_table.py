@@ -42,8 +42,8 @@ def _body(row: Row, columns: list[Column]) -> str:
     cells = "".join(_cell(row, column) for column in columns)
     notes = "".join(
         f'<tr class="{kind}"><td colspan="{len(columns)}"><span>{escape(text)}</span></td></tr>'
-        for kind, texts in (("error", [row.error] if row.error else []), ("note", row.notes))
-        for text in texts
+        for kind, text in (("error", row.error), ("note", "; ".join(row.notes)))
+        if text
     )
     return f"<tbody><tr>{cells}</tr>{notes}</tbody>"
 

@@ -80,8 +80,9 @@ FIGURES = (
         "layers",
         "Where accuracy is lost",
         "Signal-to-noise ratio of each layer's output against the float model: lower is worse, and "
-        "a fall of 6 dB is twice the error. The lowest are ringed and listed. Points above 100 dB "
-        "or below -20 dB stand at the edge, and what is equal has none.",
+        "a fall of 6 dB is twice the error. The line joins the lowest of each depth; the lowest of "
+        "all are ringed and listed. Points above 100 dB or below -20 dB stand at the edge; what is "
+        "equal has none.",
         "",
         draw_layers,
     ),

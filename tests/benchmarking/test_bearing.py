@@ -18,7 +18,7 @@ def said(**changes: object) -> str:
 
 def test_all_is_said_of_a_full_run() -> None:
     assert bearing(result_to_show()) == [
-        "Timings can be trusted: two identical candidates differed by 0.2 % "
+        "Timings passed their control: two identical candidates differed by 0.2 % "
         "(ratio [0.9980, 1.0060]).",
         f"Fastest: int8 tensorrt, 9.80 [9.65, 9.95] times as fast as fp32 cpu, at {MINUS}1.2 "
         f"[{MINUS}2.4, {MINUS}0.3] points of top-1.",
@@ -33,8 +33,17 @@ def test_all_is_said_of_a_full_run() -> None:
 
 def test_an_untrusted_run_says_so_first() -> None:
     text = said(trusted=False, control=Interval(1.05, 1.03, 1.07))
-    assert text.startswith("Timings cannot be trusted: two identical candidates differed by 5.0 %")
+    assert text.startswith(
+        "Timings failed their control: two identical candidates differed by 5.0 %"
+    )
     assert "lies beyond a margin of 10.0 %" in text
+
+
+def test_a_control_that_tells_little_is_called_noisy() -> None:
+    text = said(control=Interval(0.96, 0.85, 1.16))
+    assert text.startswith(
+        "Timings are noisy: two identical candidates differed by 4.2 % (ratio [0.8500, 1.1600])"
+    )
 
 
 def test_the_margin_is_never_below_one_percent() -> None:

@@ -50,7 +50,7 @@ def test_a_cosine_has_four_decimals_and_no_percent() -> None:
     assert change_text(cosine) == "-0.0013 [-0.0020, -0.0010]"
 
 
-def test_further_figures_stand_behind_accuracy() -> None:
+def test_further_figures_follow() -> None:
     accuracy = Accuracy("top1", 0.9, 10, 0.8, 0.95, others=(Figure("top5", 0.99, 0.95, 1.0),))
     agreement = replace(accuracy, others=(Figure("sqnr_db", 31.234, 30.0, 32.0),))
     fp32, int8 = replace(ROW, accuracy=accuracy), replace(ROW, accuracy=agreement, batch=2)

@@ -33,7 +33,7 @@ def test_cells_hold_what_sorts_them_but_where_there_is_nothing() -> None:
 def test_a_notebook_shows_the_table_and_what_it_bears() -> None:
     html = result_to_show()._repr_html_()
     assert parsed(html).find("table") is not None
-    assert "Timings can be trusted" in html
+    assert "Timings passed their control" in html
     assert "<script" not in html
 
 

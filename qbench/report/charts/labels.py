@@ -14,6 +14,10 @@ _CHARACTER, _LINE = 6.6, 15.0
 _GAP = 9
 """Pixels: a character's width, a line's height, and from a point to its name, up and aside."""
 
+_ROUNDING = 1e-6
+_RADIUS = 6.0
+"""Of a point, in pixels."""
+
 _MARGIN = 70
 """Pixels that axes and padding take, about."""
 
@@ -29,9 +33,10 @@ class Spot:
 
 @dataclass(frozen=True)
 class _Name:
-    """A name in pixels: from `left` to `right`, its middle `shift` above its point at `y`."""
+    """A name in pixels: from `left` to `right`, its middle `shift` above its point at `x`, `y`."""
 
     spot: Spot
+    x: float
     left: float
     right: float
     y: float
@@ -72,19 +77,28 @@ def _name(spot: Spot, x: float, y: float, width: float) -> _Name:
     length = _CHARACTER * len(spot.text) + _GAP
     is_before = x + length > width and x > width / 2
     left = x - length if is_before else x
-    return _Name(spot, left, left + length, y, is_before, shift=_GAP)
+    return _Name(spot, x, left, left + length, y, is_before, shift=_GAP)
 
 
 def apart(names: Sequence[_Name]) -> list[_Name]:
-    """Return the names from the lowest to the highest, each moved up off those below it."""
+    """Return the names from the lowest to the highest, each moved up off points and other names."""
     done: list[_Name] = []
     for name in sorted(names, key=lambda name: name.y):
+        taken = [(_middle(below), _LINE) for below in done if _meet(name, below.left, below.right)]
+        taken += [
+            (other.y, _LINE - 3)
+            for other in names
+            if other is not name and _meet(name, other.x - _RADIUS, other.x + _RADIUS)
+        ]
         middle = _middle(name)
-        for below in sorted(done, key=_middle):
-            if name.left < below.right and below.left < name.right:
-                middle = max(middle, _middle(below) + _LINE)
+        while blocked := [at + room for at, room in taken if abs(at - middle) < room - _ROUNDING]:
+            middle = max(blocked)
         done.append(replace(name, shift=middle - name.y))
     return done
+
+
+def _meet(name: _Name, left: float, right: float) -> bool:
+    return name.left < right and left < name.right
 
 
 def _middle(name: _Name) -> float:

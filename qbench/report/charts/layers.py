@@ -10,7 +10,7 @@ from qbench.report.contents import Contents, Layer
 from qbench.report.theme import Theme
 
 _FACTS = ("layer", "depth", "SQNR", "cosine")
-_WORST = 4
+_WORST = 5
 _HEIGHT = 300
 _EDGES = -20.0, 100.0
 _EQUAL_DB = 200.0
@@ -32,14 +32,16 @@ def layers_chart(compared: Sequence[Layer], theme: Theme) -> Chart | None:
         return None
     axis = alt.Axis(title="depth, layers from the input", tickMinStep=1, grid=False)
     x = alt.X("place:Q", axis=axis)
-    y = alt.Y("db:Q", axis=alt.Axis(title="SQNR of the output, dB", tickCount=6))
+    y_axis = alt.Axis(title="SQNR of the output, dB", tickCount=6)
+    y = alt.Y("db:Q", axis=y_axis)
     layers = alt.Chart(data(records)).encode(x=x, y=y)
     line = layers.mark_line(color=theme["muted"], strokeWidth=1, aria=False)
+    lowest = line.encode(y=alt.Y("min(db):Q", axis=y_axis))
     dots = layers.mark_point(filled=True, size=40, opacity=1, color=theme["accent"])
     worst = sorted(records, key=lambda item: float(item["db"]))[:_WORST]
     low = alt.Chart(data(worst)).encode(x=x, y=y)
     rings = low.mark_point(size=90, color=theme["alarm"], opacity=1, aria=False)
-    return dressed([line, dots.encode(**told(_FACTS)), rings], theme, _HEIGHT)
+    return dressed([lowest, dots.encode(**told(_FACTS)), rings], theme, _HEIGHT)
 
 
 def _record(layer: Layer, db: float) -> Record:

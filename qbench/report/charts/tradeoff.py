@@ -41,10 +41,10 @@ def draw_tradeoff(contents: Contents, theme: Theme) -> Chart | None:
     x_axis = alt.Axis(title="median ms per call, log scale", values=x_ticks, format="~g")
     y_axis = alt.Axis(title=axis_title(contents), tickCount=6)
     x, y = alt.X("ms:Q", scale=x_scale, axis=x_axis), alt.Y("share:Q", scale=y_scale, axis=y_axis)
-    layers = [_front(records, theme, x, y), *_points(records, theme, x, y, legend)]
-    if is_labelled:
-        spots = [Spot(item["ms"], item["share"], item["row"]) for item in records]
-        layers += placed(spots, theme, _HEIGHT, (x_scale, y_scale))
+    spots = [Spot(item["ms"], item["share"], item["row"]) for item in records]
+    names = placed(spots, theme, _HEIGHT, (x_scale, y_scale)) if is_labelled else []
+    *bars, dots = _points(records, theme, x, y, legend)
+    layers = [_front(records, theme, x, y), *bars, *names, dots]
     return dressed(layers, theme, _HEIGHT)
 
 
