@@ -19,8 +19,9 @@ from qbench.calibration.statistics import TensorStatistics
 from qbench.model.graph import add_initializer, constant, integer, only_user
 from qbench.placement.analysis import channel_axis, weight_array_rank
 
-_SMALLEST = 1e-4
-"""Channels that are smaller than this share of the largest get its factor."""
+_SMALLEST = 0.05
+"""Channels that are smaller than this share of the largest get its factor: what is small on all
+calibration images may be larger on others, and would be clipped."""
 
 _READERS = {"Conv", "Gemm", "MatMul"}
 _NORMALIZING = {"Conv", "LayerNormalization"}

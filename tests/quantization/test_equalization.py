@@ -29,9 +29,14 @@ def statistics(*sizes: float) -> TensorStatistics:
 
 
 def test_candidates_follow_peaks_and_root_mean_squares() -> None:
-    peaks, half, *_ = factor_candidates(statistics(1, 4, 100))
-    assert peaks == pytest.approx([0.01, 0.04, 1])
-    assert half == pytest.approx([0.1, 0.2, 1])
+    peaks, half, *_ = factor_candidates(statistics(16, 25, 100))
+    assert peaks == pytest.approx([0.16, 0.25, 1])
+    assert half == pytest.approx([0.4, 0.5, 1])
+
+
+def test_a_channel_that_was_nearly_always_zero_is_not_taken_for_one_that_stays_so() -> None:
+    peaks, *_ = factor_candidates(statistics(0, 1, 100))
+    assert peaks == pytest.approx([0.05, 0.05, 1])
 
 
 def test_there_are_no_candidates_for_one_channel_or_for_zeros() -> None:
