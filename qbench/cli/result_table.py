@@ -167,12 +167,11 @@ def _changes(result: RunResult) -> list[str]:
 
 def _others(result: RunResult) -> list[str]:
     """Return one line for each further figure."""
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, dict[str, None]] = {}
     for row in result.rows:
         for figure in row.accuracy.others if row.accuracy else ():
-            texts.setdefault(figure.metric, []).append(
-                f"{row.precision} {_provider(row)} {_text(figure.metric, figure.value)}"
-            )
+            text = f"{row.precision} {_provider(row)} {_text(figure.metric, figure.value)}"
+            texts.setdefault(figure.metric, {})[text] = None  # judged once for all batch sizes
     return [f"{_WORDS.get(metric, metric)}: {', '.join(rows)}" for metric, rows in texts.items()]
 
 

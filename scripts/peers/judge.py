@@ -10,6 +10,7 @@ from onnx_ir.passes.common import NameFixPass
 
 from qbench.benchmarking.judges import TASKS, AgreementJudge, Judge, Material
 from qbench.data.samples import Sample
+from qbench.evaluation.agreement import by_measure
 from qbench.evaluation.similarity import cosine
 from qbench.model.load import load
 from qbench.model.shapes import bind_shapes, macs_by_node
@@ -21,7 +22,7 @@ _MOVES = DATA_MOVEMENT | {"Concat", "Resize", "Split"}
 
 
 def _judge_scores(material: Material) -> Judge:
-    return AgreementJudge(material, "cosine", _score_cosine)
+    return AgreementJudge(material, "cosine", by_measure(_score_cosine))
 
 
 def _score_cosine(sample: Sample, wanted: Tensors, found: Tensors) -> float:

@@ -146,6 +146,7 @@ def test_every_further_figure_has_a_line() -> None:
     rows = (
         row("fp32", cosine),
         row("int8", cosine, sqnr, top5),
+        row("int8", cosine, sqnr, top5),
         Row(model="m.onnx", precision="fp16", provider="cuda"),
     )
     result = RunResult(environment=environment.capture(), settings=Settings(), rows=rows)

@@ -11,10 +11,13 @@ import numpy as np
 import onnx
 import pytest
 
+from qbench.benchmarking.judges import Material
+from qbench.data.synthetic import SyntheticSource
 from qbench.model.load import Model, load
 from qbench.model.save import weight_bytes
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
+from qbench.runtimes.ort import OrtRunner
 
 
 @pytest.fixture
@@ -85,3 +88,27 @@ def test_the_large_model_has_the_size_that_is_asked_for() -> None:
     writer_cost = importlib.import_module("writer_cost")
     size = 3 * 4 * writer_cost._WIDTH**2
     assert 0 <= weight_bytes(writer_cost.large_model(size)) - size < 1 << 20
+
+
+def test_scores_are_compared_without_their_boxes(tmp_path: Path) -> None:
+    shape = [1, 6, 8]  # four rows of boxes, two of scores
+
+    def scaled(name: str, boxes: float) -> Path:
+        factors = np.array([[boxes]] * 4 + [[1.0]] * 2, np.float32)
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node("Mul", ["x", "factors"], ["y"])],
+            "g",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+            [onnx.numpy_helper.from_array(factors, "factors")],
+        )
+        opset = [onnx.helper.make_opsetid("", 17)]
+        onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / name)
+        return tmp_path / name
+
+    reference, other = scaled("a.onnx", 1.0), scaled("b.onnx", -1.0)
+    model = load(reference)
+    source = SyntheticSource(model.inputs, count=2, seed=0, size=None)
+    material = Material(source, tmp_path, None, None, "auto", model)
+    judge = importlib.import_module("peers.judge").METRICS["score-cosine"](material)
+    assert judge.judge(OrtRunner(other, threads=1)).accuracy.value == pytest.approx(1)
