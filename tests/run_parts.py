@@ -43,9 +43,9 @@ def cell(precision: str = "fp32", **changed: Any) -> Cell:
 
 
 def row(precision: str = "fp32", *, ms: float = 2.0, **changed: Any) -> Row:
-    values = {"model": "m.onnx", "provider": "cpu", "sha256": "aa", **changed}
     latency = Latency(ms, 0.01, ms, ms) if "error" not in changed else None
-    return Row(precision=precision, latency_ms=latency, **values)
+    fixed = {"model": "m.onnx", "provider": "cpu", "sha256": "aa", "latency_ms": latency}
+    return Row(precision=precision, **{**fixed, **changed})
 
 
 def ratio(value: float, spread: float = 0.001) -> Ratio:

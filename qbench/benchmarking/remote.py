@@ -19,6 +19,7 @@ from qbench.runtimes.base import OperatorTime
 _WORKER = (sys.executable, "-P", "-X", "utf8", "-m", "qbench.benchmarking.worker")
 _SECONDS_TO_CLOSE = 5.0
 _LAST_WORDS = 2000
+_SIGKILL = 9  # which Windows does not name
 
 _DOING = {
     "open": "while it was loaded",
@@ -50,6 +51,7 @@ class RemoteSession:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows' own way
         )
         try:
             self.facts: Facts = self._ask("open", task)
@@ -146,7 +148,7 @@ def death(returncode: int, doing: str, last_words: str) -> str:
         last_words: The last line that it printed; may be empty.
     """
     said = f" ({last_words})" if last_words else ""
-    if returncode == -signal.SIGKILL:
+    if returncode == -_SIGKILL:
         return (
             f"its process was killed {doing}{said}, as the system does when memory runs out; "
             "use a smaller --batch, or free memory"

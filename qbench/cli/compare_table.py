@@ -27,7 +27,8 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return one line per row."""
+    """Return one line per row; the model's name only where there are several."""
+    several = len({row.model for row in comparison.rows}) > 1
     table = Table(box=None, pad_edge=False)
     table.add_column("row", overflow="fold")
     table.add_column("accuracy", justify="right", no_wrap=True)
@@ -36,7 +37,8 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("ratio [95 %]", justify="right")
     table.add_column("verdict")
     for row in comparison.rows:
-        table.add_row(Text(row.label), *_accuracy(row.accuracy), *_speed(row))
+        name = row.label if several else row.label.removeprefix(f"{row.model} ")
+        table.add_row(Text(name), *_accuracy(row.accuracy), *_speed(row))
     return table
 
 

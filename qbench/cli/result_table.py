@@ -112,6 +112,11 @@ def _who(noted: Sequence[Row], rows: Sequence[Row], axes: Sequence[str]) -> str:
     """Return which rows are meant, in as few words as say it."""
     if len(noted) == len(rows) > 2:
         return "all rows"
+    for axis in axes:
+        values = {getattr(row, axis) for row in noted}
+        alike = [row for row in rows if getattr(row, axis) in values]
+        if len(values) == 1 and len(alike) == len(noted) > 1:
+            return f"{axis} {values.pop()}"
     names = [_name(row) for row in rows]
     labels: dict[str, None] = {}
     for row in noted:

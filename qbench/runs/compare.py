@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.result import RunResult
 from qbench.errors import DataError
 from qbench.runs.comparing.accuracy import accuracy_change
@@ -45,6 +46,11 @@ def read_document(path: Path) -> Run:
         raise DataError(
             f"{path} is no document of `qbench bench --json` ({error}); write it again"
         ) from error
+    if result.schema_version != SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema_version {result.schema_version}, this qbench reads "
+            f"{SCHEMA_VERSION}; update qbench"
+        )
     return Run(path.name, result)
 
 
@@ -90,6 +96,7 @@ def _change(sides: Sides, pair: Pair) -> RowChange:
     elif before.error is not None:
         notes.append(f"did not run then: {before.error}")
     return RowChange(
+        model=after.model,
         label=label(after),
         accuracy=accuracy_change(sides, pair),
         speed=speed_change(sides, pair),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from qbench.errors import UnfitError
+from qbench.errors import StorageError, UnfitError
 from qbench.runs.flat import Value, flat_rows
 from qbench.runs.run import Run
 
@@ -21,8 +21,19 @@ def export_run(run: Run, experiment: str = EXPERIMENT) -> str:
 
     Raises:
         UnfitError: MLflow is not installed.
+        StorageError: MLflow cannot write there.
     """
     mlflow = _mlflow()
+    try:
+        return _write_run(mlflow, run, experiment)
+    except mlflow.MlflowException as error:
+        reason = str(error).partition("\n")[0]
+        raise StorageError(
+            f"MLflow does not take the run: {reason} (MLFLOW_TRACKING_URI says where it goes)"
+        ) from error
+
+
+def _write_run(mlflow: ModuleType, run: Run, experiment: str) -> str:
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=run.id, tags=_tags(run)) as written:
         mlflow.log_params(_settings(run))
@@ -44,7 +55,7 @@ def _write_row(mlflow: ModuleType, line: dict[str, Value]) -> None:
     texts = {name: value for name, value in line.items() if isinstance(value, str) and value}
     name = " ".join(str(line[part]) for part in ("model", "precision", "provider"))
     with mlflow.start_run(run_name=name, nested=True):
-        mlflow.log_params({parameter: line[parameter] for parameter in _PARAMETERS})
+        mlflow.log_params({p: line[p] for p in _PARAMETERS if line[p] is not None})
         mlflow.log_metrics(figures)
         mlflow.set_tags({key: text for key, text in texts.items() if key not in _PARAMETERS})
 

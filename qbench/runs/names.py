@@ -1,7 +1,7 @@
 """What runs are called: a few letters that a human can type."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qbench.errors import UsageError
@@ -14,12 +14,11 @@ _LENGTH = 6
 _MOST_NAMED = 5
 
 
-def new_id(taken: Iterable[str]) -> str:
+def new_id(is_taken: Callable[[str], bool]) -> str:
     """Return six letters that make no word, no number, and no name that is taken."""
-    known = set(taken)
     while True:
         name = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
-        if name not in known:
+        if not is_taken(name):
             return name
 
 

@@ -52,7 +52,8 @@ class Store(Reader):
         names = list(dict.fromkeys(model.name for model in request.models))
         result = RunResult(environment=environment, settings=settings, rows=())
         with transaction(self.path) as database:
-            run = new_id(known for (known,) in database.execute("SELECT id FROM runs"))
+            same = "SELECT 1 FROM runs WHERE id = ?"
+            run = new_id(lambda name: database.execute(same, (name,)).fetchone() is not None)
             claim = Claim(self._claim_path(run))
             database.execute(
                 "INSERT INTO runs (id, key, began, models, request, result) "
@@ -133,7 +134,9 @@ class Store(Reader):
             raise StorageError(
                 f"cannot make {self.path.parent}: {reason}; run where files can be written"
             ) from error
-        prepare(self.path)
+        if not self._is_checked or not self.path.exists():
+            prepare(self.path)
+        self._is_checked = True
 
     def _claim_path(self, run: str) -> Path:
         return self._samples / run / "claim"

@@ -107,6 +107,15 @@ def test_a_note_of_a_whole_precision_names_no_axes() -> None:
     assert "int8 cpu: slow" in footnotes(result_of(row(), *int8))
 
 
+def test_a_note_of_a_whole_batch_size_names_that_alone() -> None:
+    rows = [
+        row(precision=precision, batch=batch, error="too large" if batch == 8 else None)
+        for precision in ("fp32", "int8")
+        for batch in (1, 8)
+    ]
+    assert "batch 8: too large" in footnotes(result_of(*rows))
+
+
 def test_a_note_of_all_rows_is_told_once() -> None:
     assert "all rows: noisy" in footnotes(
         result_of(*[row(batch=n, notes=("noisy",)) for n in (1, 2, 3)])

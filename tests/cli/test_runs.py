@@ -105,6 +105,17 @@ def test_show_says_that_a_run_was_not_finished(qbench: Qbench) -> None:
     assert qbench("runs", "show", run, "--json").json["finished"] is False
 
 
+def test_a_run_without_rows_is_shown(qbench: Qbench) -> None:
+    asked = run_parts.request()
+    _, claim = Store().begin(asked, run_parts.SETTINGS, run_parts.ENVIRONMENT)
+    claim.release()
+    for arguments in ("show latest", "export latest --format csv", "export latest --format md"):
+        assert qbench("runs", *arguments.split()).code == 0
+    outcome = qbench("compare", "latest", "latest", "--fail-on", "3%")
+    assert outcome.code == 4
+    assert "no row of the one measures what a row of the other does" in outcome.out
+
+
 def test_the_document_is_that_of_bench(qbench: Qbench) -> None:
     run = keep()
     document = qbench("runs", "show", run, "--json").json
@@ -206,7 +217,7 @@ def test_compare_with_a_document(qbench: Qbench, folder: Path) -> None:
         (3.0, "latency=80%", 0, ""),
         (2.06, "latency=3%", 4, "not settled: m.onnx fp32 cpu takes +3.0 % ["),
         (3.0, "accuracy=10%", 0, ""),
-        (2.0, "accuracy=1%", 4, "not settled: m.onnx int8 cpu has +0.0 % ["),
+        (2.0, "accuracy=1%", 4, "not settled: m.onnx fp32 cpu has +0.0 % ["),
     ],
 )
 def test_limits(ms: float, limits: str, code: int, message: str, qbench: Qbench) -> None:

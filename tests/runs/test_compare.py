@@ -225,3 +225,10 @@ def test_documents_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / "bad.json").write_bytes(content)
         with pytest.raises(DataError, match=r"bad\.json is no document of `qbench bench --json`"):
             find_run(str(tmp_path / "bad.json"), store)
+
+
+def test_a_document_of_a_newer_qbench(tmp_path: Path) -> None:
+    path = tmp_path / "new.json"
+    path.write_bytes(msgspec.json.encode(run_parts.result(schema_version=2)))
+    with pytest.raises(DataError, match="has schema_version 2, this qbench reads 1; update qbench"):
+        find_run(str(path), Store(tmp_path))

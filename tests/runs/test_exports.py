@@ -11,7 +11,7 @@ import pytest
 from run_parts import accuracy, ratio, row, run
 
 from qbench.benchmarking.stats import Interval
-from qbench.errors import UnfitError
+from qbench.errors import StorageError, UnfitError
 from qbench.runs.flat import csv_text, flat_rows
 from qbench.runs.mlflow_export import export_run
 
@@ -91,12 +91,17 @@ def set_tags(tags: dict[str, Any], synchronous: bool | None = None) -> None:
     pass
 
 
+class MlflowException(Exception):  # noqa: N818, as MLflow calls it
+    pass
+
+
 API = (set_experiment, start_run, log_params, log_metrics, log_dict, set_tags)
 
 
 @pytest.fixture
 def mlflow(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     module = ModuleType("mlflow")
+    monkeypatch.setattr(module, "MlflowException", MlflowException, raising=False)
     calls = mock.Mock()
     for function in API:
         standin = mock.create_autospec(function)
@@ -128,6 +133,7 @@ def test_a_run_becomes_a_run_of_mlflow_with_a_nested_one_for_each_row(mlflow: mo
     parameters = mlflow.log_params.call_args_list[-1].args[0]
     assert parameters["precision"] == "int8"
     assert parameters["batch"] == 1
+    assert "rate" not in parameters
     metrics = mlflow.log_metrics.call_args_list[-1].args[0]
     assert metrics["accuracy_value"] == 0.8
     assert metrics["size_bytes"] == 1000
@@ -135,6 +141,12 @@ def test_a_run_becomes_a_run_of_mlflow_with_a_nested_one_for_each_row(mlflow: mo
     assert mlflow.set_tags.call_args_list[-1].args[0]["ratio_verdict"] == "faster"
     document, name = mlflow.log_dict.call_args.args
     assert (document["rows"][0]["precision"], name) == ("fp32", "result.json")
+
+
+def test_what_mlflow_refuses_is_one_line(mlflow: mock.Mock) -> None:
+    mlflow.set_experiment.side_effect = MlflowException("no such server\nsee our pages")
+    with pytest.raises(StorageError, match=r"does not take the run: no such server \(MLFLOW_TRACK"):
+        export_run(run(row()))
 
 
 def test_without_mlflow_the_install_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def timed(ratio: float, low: float | None, high: float | None) -> RowChange:
     speed = SpeedChange(
         basis="time", before=1, after=1 / ratio, ratio=ratio, ci_low=low, ci_high=high
     )
-    return RowChange(label="m.onnx int8 cpu", speed=speed)
+    return RowChange(model="m.onnx", label="m.onnx int8 cpu", speed=speed)
 
 
 def judged(difference: float, low: float | None, high: float | None) -> RowChange:
@@ -39,7 +39,7 @@ def judged(difference: float, low: float | None, high: float | None) -> RowChang
         ci_low=low,
         ci_high=high,
     )
-    return RowChange(label="m.onnx int8 cpu", accuracy=accuracy)
+    return RowChange(model="m.onnx", label="m.onnx int8 cpu", accuracy=accuracy)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,9 @@ def test_a_drop_is_told_in_points() -> None:
 
 
 def test_a_row_that_broke_is_a_regression_whatever_the_limits() -> None:
-    row = RowChange(label="m.onnx int8 cpu", broken=True, notes=("does not run now: no driver",))
+    row = RowChange(
+        model="m.onnx", label="m.onnx int8 cpu", broken=True, notes=("does not run now: no driver",)
+    )
     found = judge(comparison(row, timed(1, 1, 1)), Limits(latency=0.5))
     assert found.regressions == ("m.onnx int8 cpu does not run now: no driver",)
 

@@ -128,7 +128,7 @@ def test_a_whole_id_is_not_ambiguous() -> None:
 def test_ids_are_letters_that_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     letters = iter("bbbbbbcccccc")
     monkeypatch.setattr("qbench.runs.names.secrets.choice", lambda _: next(letters))
-    assert new_id(["bbbbbb"]) == "cccccc"
+    assert new_id("bbbbbb".__eq__) == "cccccc"
 
 
 def test_an_unfinished_run_is_found_by_its_key(store: Store) -> None:

@@ -48,10 +48,12 @@ class RowChange(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a row.
 
     Attributes:
-        label: What it measures, in a few words, as it is called now.
+        model: The file's name, now.
+        label: What it measures, in a few words, the model first.
         broken: Whether it ran then and does not now.
     """
 
+    model: str
     label: str
     accuracy: AccuracyChange | None = None
     speed: SpeedChange | None = None
