@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from runs_to_show import contents_to_show, hostile_contents, layers_to_show, result_to_show, rows
@@ -26,6 +27,18 @@ def test_the_page_is_small_and_names_nothing_outside(report: Path) -> None:
     )
     assert "http" not in addresses.replace("http-equiv", "")
     assert "src=" not in addresses.replace("default-src", "").replace("script-src", "")
+
+
+def test_a_page_of_a_hundred_rows_is_small(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    many = tuple(row for i in range(12) for row in rows(f"model{i}.onnx"))
+    samples = {
+        i: np.exp(random.normal(-6, 1, 3000)) for i, row in enumerate(many) if row.latency_ms
+    }
+    result = replace(result_to_show(), rows=many)
+    write_page(Contents(Run("r", result, samples), layers_to_show(300)), tmp_path / "r.html")
+    assert len(many) > 100
+    assert (tmp_path / "r.html").stat().st_size < 2_000_000
 
 
 def test_the_same_run_gives_the_same_page(report: Path) -> None:

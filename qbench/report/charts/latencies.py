@@ -22,7 +22,9 @@ from qbench.report.charts.common import (
 from qbench.report.contents import Contents
 from qbench.report.theme import Theme
 
-_BINS = 160
+_MOST_BINS, _MOST_BARS = 160, 1600
+"""Of each row, and of all together: a page with many rows shall stay small."""
+
 _LANE = 64
 _AXIS = 50
 _FILLED = 0.62
@@ -41,7 +43,7 @@ def draw_latencies(contents: Contents, theme: Theme) -> Chart | None:
     values = np.concatenate(list(lanes.values()))
     scale, ticks = log_scale([float(values.min()), float(values.max())])
     low, high = scale.domain
-    edges = np.geomspace(low, high, _BINS + 1)
+    edges = np.geomspace(low, high, min(_MOST_BINS, max(_MOST_BARS // len(lanes), 16)) + 1)
     names = row_names(contents.result)
     bars, marks = [], []
     for place, (index, samples) in enumerate(reversed(lanes.items())):

@@ -11,6 +11,7 @@ from qbench.report.theme import Theme
 
 _FACTS = ("row", "operator", "computes in", "share")
 _CHARACTER = 7.0
+_SMALLEST = 0.01
 _LANE, _AXIS = 58, 90
 
 _COLOURS = {
@@ -63,7 +64,7 @@ def type_colour(name: str | None) -> str:
 
 def _parts(profile: tuple[OperatorTime, ...], name: str, place: int) -> list[Record]:
     parts, left = [], 0.0
-    for operator in profile:
+    for operator in _gathered(profile):
         right = left + 100 * operator.share
         facts = {
             "row": name,
@@ -74,6 +75,15 @@ def _parts(profile: tuple[OperatorTime, ...], name: str, place: int) -> list[Rec
         parts.append(record(facts, left=left, right=right, floor=place, top=place + 0.66))
         left = right
     return parts
+
+
+def _gathered(profile: tuple[OperatorTime, ...]) -> list[OperatorTime]:
+    """Return a profile whose operators of hardly any time are one part."""
+    small = [operator for operator in profile if operator.share < _SMALLEST]
+    if len(small) < 2:
+        return list(profile)
+    others = OperatorTime(f"{len(small)} others", "several", sum(part.share for part in small))
+    return [operator for operator in profile if operator.share >= _SMALLEST] + [others]
 
 
 def _bars(parts: list[Record], x: alt.X, y: alt.Y, theme: Theme) -> alt.Chart:

@@ -159,6 +159,18 @@ def test_operators_fill_the_bar_of_their_row() -> None:
     assert int8[-1]["computes in"] == "not told"
 
 
+def test_operators_of_hardly_any_time_are_one_part() -> None:
+    profile = (
+        OperatorTime("Conv", "int8", 0.985),
+        OperatorTime("Cast", "float32", 0.009),
+        OperatorTime("Relu", "int8", 0.006),
+    )
+    chart = draw_operators(with_rows(replace_fields(rows()[0], profile=profile)), PLAIN)
+    _, others = values(layers(chart)[0], chart)
+    assert (others["operator"], others["computes in"]) == ("2 others", "several")
+    assert others["share"] == "1.5 %"
+
+
 def test_an_operator_is_named_only_where_its_name_fits() -> None:
     profile = (OperatorTime("Conv", "float32", 0.98), OperatorTime("LongOperator", None, 0.02))
     chart = draw_operators(with_rows(replace_fields(rows()[0], profile=profile)), NARROW)
