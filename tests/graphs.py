@@ -298,11 +298,11 @@ def output_in_the_middle() -> onnx.ModelProto:
     return b.model(middle, b.conv("head", middle))
 
 
-def fragile() -> onnx.ModelProto:
+def fragile(decades: int = 2) -> onnx.ModelProto:
     """A depthwise convolution between two others reads channels of very unlike size."""
     builder = Builder()
     x = builder.conv("stem", builder.x)
-    scales = np.logspace(0, -4, CHANNELS).astype(np.float32).reshape(1, CHANNELS, 1, 1)
+    scales = np.logspace(0, -decades, CHANNELS).astype(np.float32).reshape(1, CHANNELS, 1, 1)
     x = builder.node("Mul", "unlike", x, builder.constant("scales", scales))
     kernel = builder.constant("kernel", (1 / scales).reshape(CHANNELS, 1, 1, 1))
     x = builder.node("Conv", "depthwise", x, kernel, group=CHANNELS)

@@ -61,11 +61,9 @@ def test_equalization_saves_what_no_range_could(model: Model) -> None:
 
 
 @pytest.mark.usefixtures("samples")
-def test_what_int8_ruins_stays_float_and_says_why(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_int8_ruins_stays_float_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qbench.quantization.refine.factor_candidates", lambda _: [])
-    found = searched(model)
+    found = searched(graphs.model_of(graphs.fragile(decades=4)))
     reasons = {node.name: node.reason for node in found.graph.plan.floats}
     assert "tensor unlike alone would leave" in reasons["depthwise"]
     assert "float nodes" in [step.name for step in found.steps]
