@@ -7,13 +7,13 @@ from qbench.benchmarking.result import Ratio, Row, RunResult
 METRICS = {
     "top1": "top-1",
     "top5": "top-5",
-    "map": "mAP",
+    "map": "COCO mAP",
     "miou": "mean IoU",
-    "agreement": "agreement with the float model",
-    "top1_agreement": "top-1 agreement with the float model",
-    "cosine": "cosine to the float model's outputs",
+    "agreement": "detections in common with FP32",
+    "top1_agreement": "the same class first as with FP32",
+    "cosine": "cosine with FP32",
     "sqnr_db": "SQNR in dB",
-    "retrieval": "same nearest image as by the float model",
+    "retrieval": "the same nearest image as with FP32",
 }
 
 
@@ -25,7 +25,7 @@ def metric_name(metric: str) -> str:
 def row_names(result: RunResult) -> list[str]:
     """Return a name for each row: what tells it from the others, and never twice the same."""
     several = len({row.model for row in result.rows}) > 1
-    names = [_name(row, with_model=several) for row in result.rows]
+    names = [row_name(row, with_model=several) for row in result.rows]
     seen: Counter[str] = Counter()
     for number, name in enumerate(names):
         seen[name] += 1
@@ -39,7 +39,8 @@ def is_baseline(ratio: Ratio | None) -> bool:
     return ratio is not None and ratio.value == ratio.ci_low == ratio.ci_high == 1.0
 
 
-def _name(row: Row, *, with_model: bool) -> str:
+def row_name(row: Row, *, with_model: bool = True) -> str:
+    """Return what a row measures, in a few words; what is as usual goes without saying."""
     parts = [row.model] if with_model else []
     parts += [row.precision, row.provider]
     parts += [f"batch {row.batch}"] if row.batch > 1 else []

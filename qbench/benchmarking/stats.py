@@ -98,6 +98,19 @@ def ratio_interval(log_ratios: NDArray[np.float64], seed: int) -> Interval:
     return Interval(math.exp(np.median(log_ratios)), math.exp(low), math.exp(high))
 
 
+def widened(ratio: Interval, spread: float) -> Interval:
+    """Return a ratio whose interval allows for an independent error, too.
+
+    Args:
+        ratio: A ratio and its interval.
+        spread: Standard deviation of the logarithm of the further error, which is taken as normal.
+    """
+    further = _Z95 * spread
+    below = math.hypot(math.log(ratio.value / ratio.low), further)
+    above = math.hypot(math.log(ratio.high / ratio.value), further)
+    return Interval(ratio.value, ratio.value * math.exp(-below), ratio.value * math.exp(above))
+
+
 def _bootstrap_medians(
     values: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ import click
 
 from qbench.artifacts import sha256_files
 from qbench.benchmarking.benchmark import benchmark
+from qbench.benchmarking.naming import row_name
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.result import RunResult
 from qbench.calibration.table import find_table
@@ -22,7 +23,6 @@ from qbench.quantization.quantize import TABLES
 from qbench.runs.baseline import Baseline, plan_baseline
 from qbench.runs.compare import find_run
 from qbench.runs.comparing.changes import Comparison
-from qbench.runs.comparing.pairs import label
 from qbench.runs.gate import Judgement, judge
 from qbench.runs.ledger import UNKEPT, RunLedger
 from qbench.runs.request import ModelFile, Request, fingerprint, model_file
@@ -187,7 +187,7 @@ def _tables(arguments: BenchArguments, models: Sequence[ModelFile]) -> dict[str,
 
 def _tell_kept(ledger: RunLedger) -> None:
     """Say on stderr what a stopped run has that is not measured again."""
-    rows = [label(entry.row) for entry in ledger.kept]
+    rows = [row_name(entry.row) for entry in ledger.kept]
     kept = [f"the rows {', '.join(rows)}"] if rows else []
     count = len(ledger.judged)
     kept += [f"{count} accurac{'y' if count == 1 else 'ies'}"] if count else []

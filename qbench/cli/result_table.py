@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from qbench.benchmarking.naming import metric_name
 from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import digits, percent
@@ -21,17 +22,6 @@ _RATIO = {
     "throughput": "images per second of the row / those of the first row",
     "paced": "time of the first row / time of the row, from when calls were due",
 }
-
-_WORDS = {
-    "map": "COCO mAP",
-    "miou": "mean IoU",
-    "agreement": "detections in common with FP32",
-    "top1_agreement": "the same class first as with FP32",
-    "cosine": "cosine with FP32",
-    "sqnr_db": "SQNR in dB",
-    "retrieval": "the same nearest image as with FP32",
-}
-"""What metrics are called that their names do not tell."""
 
 
 def result_table(result: RunResult) -> Table:
@@ -87,7 +77,7 @@ def footnotes(result: RunResult) -> list[str]:
         first = judged[0]
         widest = max(accuracy.ci_high - accuracy.ci_low for accuracy in judged)
         half = _text(first.metric, widest / 2)
-        metric = _WORDS.get(first.metric, first.metric)
+        metric = metric_name(first.metric)
         lines.append(f"accuracy: {metric} on {first.n} images, 95 % interval about +-{half}")
         lines += _changes(result) + _others(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
@@ -172,7 +162,7 @@ def _others(result: RunResult) -> list[str]:
         for figure in row.accuracy.others if row.accuracy else ():
             text = f"{row.precision} {_provider(row)} {_text(figure.metric, figure.value)}"
             texts.setdefault(figure.metric, {})[text] = None  # judged once for all batch sizes
-    return [f"{_WORDS.get(metric, metric)}: {', '.join(rows)}" for metric, rows in texts.items()]
+    return [f"{metric_name(metric)}: {', '.join(rows)}" for metric, rows in texts.items()]
 
 
 def _text(metric: str, value: float) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 
 from qbench.artifacts import SCHEMA_VERSION
+from qbench.benchmarking.naming import row_name
 from qbench.benchmarking.result import RunResult
 from qbench.errors import DataError
 from qbench.runs.comparing.accuracy import accuracy_change
 from qbench.runs.comparing.changes import Comparison, RowChange
-from qbench.runs.comparing.pairs import Pair, Sides, label
+from qbench.runs.comparing.pairs import Pair, Sides
 from qbench.runs.comparing.speed import speed_change
 from qbench.runs.machine import software_differences
 from qbench.runs.reader import Reader
@@ -97,7 +98,7 @@ def _change(sides: Sides, pair: Pair) -> RowChange:
         notes.append(f"did not run then: {before.error}")
     return RowChange(
         model=after.model,
-        label=label(after),
+        label=row_name(after),
         accuracy=accuracy_change(sides, pair),
         speed=speed_change(sides, pair),
         broken=after.error is not None and before.error is None,
@@ -106,4 +107,4 @@ def _change(sides: Sides, pair: Pair) -> RowChange:
 
 
 def _others(run: Run, paired: Collection[int]) -> tuple[str, ...]:
-    return tuple(label(row) for i, row in enumerate(run.result.rows) if i not in paired)
+    return tuple(row_name(row) for i, row in enumerate(run.result.rows) if i not in paired)

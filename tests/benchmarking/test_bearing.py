@@ -83,14 +83,14 @@ def test_an_accuracy_alone_has_no_differences() -> None:
     row = Row(
         model="a", precision="fp32", provider="cpu", accuracy=Accuracy("map", 0.3, 64, 0.2, 0.4)
     )
-    assert bearing(result_of(row))[1] == "Accuracy is mAP on 64 images."
+    assert bearing(result_of(row))[1] == "Accuracy is COCO mAP on 64 images."
 
 
 def test_the_cost_in_cosine_has_no_points() -> None:
     base, other = rows()[0], rows()[2]
     cosine = Accuracy("cosine", 0.99, 64, 0.98, 0.995, Interval(-0.01, -0.02, -0.005))
     text = said(rows=(base, replace(other, accuracy=cosine)))
-    assert ", at -0.0100 [-0.0200, -0.0050] cosine to the float model's outputs." in text
+    assert ", at -0.0100 [-0.0200, -0.0050] cosine with FP32." in text
 
 
 def result_of(row: Row) -> RunResult:

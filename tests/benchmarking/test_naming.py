@@ -30,5 +30,5 @@ def test_the_baseline_is_the_row_that_equals_itself_exactly() -> None:
 
 
 def test_an_unknown_metric_keeps_its_name() -> None:
-    assert metric_name("map") == "mAP"
+    assert metric_name("map") == "COCO mAP"
     assert metric_name("psnr") == "psnr"

@@ -20,6 +20,7 @@ from qbench.benchmarking.stats import (
     resampled_interval,
     summary,
     verdict,
+    widened,
 )
 from qbench.errors import DataError, InconclusiveError
 
@@ -78,6 +79,15 @@ def test_ratio_interval_scales_with_the_ratio(logs: NDArray[np.float64], shift: 
     for name in ("value", "low", "high"):
         wanted = getattr(plain, name) * math.exp(shift)
         assert getattr(shifted, name) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_further_error_widens_an_interval_as_independent_errors_add_up() -> None:
+    ratio = Interval(2.0, 2.0 * math.exp(-0.03), 2.0 * math.exp(0.04))
+    wide = widened(ratio, 0.04 / 1.96)
+    assert wide.value == 2.0
+    assert math.log(wide.value / wide.low) == pytest.approx(0.05, rel=1e-4)
+    assert math.log(wide.high / wide.value) == pytest.approx(math.hypot(0.04, 0.04), rel=1e-4)
+    assert widened(ratio, 0.0) == Interval(2.0, pytest.approx(ratio.low), pytest.approx(ratio.high))
 
 
 def test_ratio_interval_is_seeded() -> None:

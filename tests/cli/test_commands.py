@@ -409,7 +409,7 @@ class TestBench:
         text = qbench("bench", "--quick", "--precisions", "fp32,int8", *data).out
         assert width(text) <= 80
         assert "baseline" in text.splitlines()[1]
-        assert "accuracy: top1 on 12 images, 95 % interval about +-" in text
+        assert "accuracy: top-1 on 12 images, 95 % interval about +-" in text
         assert "accuracy minus that of the first row: int8 cpu " in text
         assert "*: computed with exact arithmetic" in text
 

@@ -154,7 +154,7 @@ def test_every_further_figure_has_a_line() -> None:
         "accuracy: the same class first as with FP32 on 60 images, 95 % interval about +-5.0 %",
         "cosine with FP32: fp32 cpu 0.9877, int8 cpu 0.9877",
         "SQNR in dB: int8 cpu 21.3",
-        "top5: int8 cpu 87.5 %",
+        "top-5: int8 cpu 87.5 %",
     ]
 
 

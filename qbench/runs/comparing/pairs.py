@@ -70,17 +70,6 @@ class Sides:
         return found
 
 
-def label(row: Row) -> str:
-    """Return what a row measures, in a few words; what is as usual goes without saying."""
-    parts = [row.model, row.precision, row.provider]
-    parts += [f"batch {row.batch}"] if row.batch > 1 else []
-    parts += [f"{row.threads} threads"] if row.threads else []
-    parts += [f"{row.streams} streams"] if row.streams > 1 else []
-    parts += [row.mode] if row.mode != "latency" else []
-    parts += [f"{row.rate:g} a second"] if row.rate else []
-    return " ".join(parts)
-
-
 def _share_names(before: Sequence[Row], after: Sequence[Row]) -> bool:
     """Return whether rows are told apart by their models' names."""
     names = [{row.model for row in rows} for rows in (before, after)]
