@@ -167,7 +167,9 @@ class OpenVinoRunner:
         notes = [f"this CPU has no {word}; OpenVINO computes it in FP32" for word in wide]
         if "f32" in held and (fast := has & set(_HALVES.values())):
             types = " or ".join(sorted(fast))
-            notes.append(f"FP32 is computed in FP32; by itself OpenVINO would take {types} for it")
+            notes.append(
+                f"what is FP32 is computed in FP32; by itself OpenVINO would take {types} for it"
+            )
         return tuple(notes)
 
 

@@ -54,7 +54,7 @@ def test_fp32_is_computed_in_fp32_whatever_the_cpu_could_do(runner: OpenVinoRunn
 
 FP32 = {"FP32"}
 ALL = {"FP32", "BF16", "FP16"}
-OWN_WAY = "FP32 is computed in FP32; by itself OpenVINO would take"
+OWN_WAY = "what is FP32 is computed in FP32; by itself OpenVINO would take"
 
 
 @pytest.mark.parametrize(
