@@ -42,8 +42,12 @@ LOADING_SPREAD = 0.0015
 """Standard deviation of the logarithm of the ratio between two loads of one file.
 
 It lasts as long as both live: where their memory lies decides it. Measured by `scripts/aa_study.py
---workers` over 30 pairs of processes on a quiet machine with 2 cores, of which none differed by
-more than 0.31 %. Without it, 16 of their 30 intervals excluded 1.
+--workers` on the demo's classifier, one thread, on a quiet machine with 2 cores: of 30 pairs none
+differed by more than 0.31 %, and 16 of their intervals excluded 1. With it, 2 of 30 do.
+
+It is no bound for larger models: two loads of EfficientNet-lite0 on both cores differ by 0.7 %
+(one standard deviation, at most 1.8 %), which the margin of verdicts allows for and intervals do
+not. Only loading each candidate several times within a run would tell.
 """
 
 OnRound = Callable[[int, float], None]

@@ -184,7 +184,7 @@ def test_a_cosine_is_no_percentage() -> None:
 
 @pytest.mark.parametrize(
     ("metric", "words"),
-    [("top1", "top1"), ("map", "COCO mAP"), ("agreement", "detections in common with FP32")],
+    [("top1", "top-1"), ("map", "COCO mAP"), ("agreement", "detections in common with FP32")],
 )
 def test_metrics_are_called_by_their_names(metric: Metric, words: str) -> None:
     measured = row(accuracy=Accuracy(metric, 0.5, 60, 0.4, 0.6))
