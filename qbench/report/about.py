@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.naming import row_names
 from qbench.benchmarking.result import RunResult
+from qbench.benchmarking.schedule import LOADING_SPREAD
 from qbench.benchmarking.settings import Settings
 from qbench.figures import digits, percent, size_text
 from qbench.runtimes.gpu import Gpu
@@ -59,8 +60,8 @@ def method_terms(settings: Settings) -> Terms:
     return [
         (
             "order",
-            "Rounds with one block of calls for each candidate, in fresh random order, and one "
-            "more of the baseline as a control; a block lasts at least "
+            "Rounds with two blocks of calls for each candidate, in fresh random order; how the "
+            "first compares with the second is the control. A block lasts at least "
             f"{1e3 * settings.block_seconds:g} ms.",
         ),
         (
@@ -77,7 +78,8 @@ def method_terms(settings: Settings) -> Terms:
         (
             "speed-up",
             "Median over rounds of the baseline's block median / the row's, per image; interval by "
-            f"bootstrap over rounds, seed {settings.seed}.",
+            f"bootstrap over rounds, seed {settings.seed}, widened by what another load of the "
+            f"same file may change ({100 * LOADING_SPREAD:g} %, one standard deviation).",
         ),
         ("intervals", "All are of 95 %. No outlier is left out."),
     ]
