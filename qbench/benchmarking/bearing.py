@@ -18,6 +18,12 @@ def margin(control: Interval) -> float:
     return max(MARGIN, 2 * aa_error(control))
 
 
+def is_noisy(result: RunResult) -> bool:
+    """Tell whether the control passed only because its interval is wide."""
+    is_wide = result.control is not None and half_width(result.control) > MARGIN
+    return result.trusted and is_wide
+
+
 def _control(result: RunResult) -> str:
     control = result.control
     if control is None:
@@ -25,7 +31,7 @@ def _control(result: RunResult) -> str:
     found = (
         f"{percent(aa_error(control))} (ratio {interval_text(control.low, control.high, _four)})"
     )
-    if result.trusted and half_width(control) > MARGIN:
+    if is_noisy(result):
         return (
             f"Timings are noisy: two identical candidates differed by {found}, which may be chance "
             "but hides small differences."

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from qbench.benchmarking.bearing import is_noisy
 from qbench.benchmarking.naming import metric_name
 from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
@@ -83,6 +84,9 @@ def footnotes(result: RunResult) -> list[str]:
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")
     lines += _missed(result.rows) + _notes(result.rows, axes) + _profiles(result.rows, axes)
+    if is_noisy(result) and result.control is not None:
+        ends = f"[{result.control.low:.3f}, {result.control.high:.3f}]"
+        lines.append(f"noisy: the ratio of two identical candidates is known only to lie in {ends}")
     if not result.trusted:
         lines.append("NOT TRUSTED: two identical candidates differed by more than 1 %; run again")
     return lines

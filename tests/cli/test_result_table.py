@@ -190,3 +190,15 @@ def test_metrics_are_called_by_their_names(metric: Metric, words: str) -> None:
     measured = row(accuracy=Accuracy(metric, 0.5, 60, 0.4, 0.6))
     line = f"accuracy: {words} on 60 images, 95 % interval about +-10.0 %"
     assert line in footnotes(result_of(measured))
+
+
+@pytest.mark.parametrize(
+    ("control", "is_told"),
+    [(Interval(1.0, 0.98, 1.02), True), (Interval(1.0, 0.995, 1.005), False), (None, False)],
+)
+def test_a_control_that_passed_by_its_width_alone_is_told(
+    control: Interval | None, is_told: bool
+) -> None:
+    notes = footnotes(replace(result_of(row(), row()), control=control))
+    told = "noisy: the ratio of two identical candidates is known only to lie in [0.980, 1.020]"
+    assert (told in notes) is is_told
