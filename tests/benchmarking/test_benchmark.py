@@ -3,27 +3,23 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
 import graphs
 import msgspec
 import numpy as np
 import onnx
 import pytest
+from colours import RECIPE, TINY, write_images
 
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.schedule import Measurement, measure_blocks
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice, calibrate
-from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError
 from qbench.model.load import load
 
-TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 QUICK = Options(settings=TINY)
-RECIPE = Recipe(name="mine", scale=1 / 255)
 
 
 def solid_colours(batch: int | str = 1) -> onnx.ModelProto:
@@ -38,13 +34,7 @@ def solid_colours(batch: int | str = 1) -> onnx.ModelProto:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Folders 0, 1 and 2 of red, green and blue; one of the six lies in a wrong folder."""
-    for i in range(6):
-        path = tmp_path / "imgs" / str(i % 3) / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        colour = [0, 0, 0]
-        colour[2 - i % 3] = 255  # OpenCV writes BGR
-        cv2.imwrite(str(path), np.full((8, 8, 3), colour if i else [255, 0, 0], np.uint8))
-    return tmp_path / "imgs"
+    return write_images(tmp_path / "imgs")
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import graphs
 import msgspec
 import numpy as np
 import onnx
 import pytest
+from colours import RECIPE, TINY, brightest, write_images
 
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
@@ -20,27 +20,15 @@ from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import UNTRUSTED, Row
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.session import LocalSession
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice
-from qbench.data.recipes import Recipe
 from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
 
 from .memory import Memory
 
-TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 QUICK = Options(settings=TINY)
-RECIPE = Recipe(name="mine", scale=1 / 255)
-
-
-def brightest(batch: int | str = "N") -> onnx.ModelProto:
-    """Logits are the means of red, green and blue."""
-    b = graphs.Builder((batch, 3, 8, 8))
-    weight = b.constant("w", np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1))
-    mean = b.node("GlobalAveragePool", "mean", b.node("Conv", "same", b.x, weight))
-    return b.model(b.node("Flatten", "logits", mean))
 
 
 @pytest.fixture
@@ -52,13 +40,8 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def images(tmp_path: Path) -> LabelledData:
     """Three images, of which one lies in a wrong folder."""
-    for i in range(3):
-        path = tmp_path / "imgs" / str(i) / f"{i}.png"
-        path.parent.mkdir(parents=True)
-        colour = [0, 0, 0]
-        colour[2 - i % 2] = 255  # OpenCV writes BGR
-        cv2.imwrite(str(path), np.full((8, 8, 3), colour, np.uint8))
-    return LabelledData(DataChoice(tmp_path / "imgs", RECIPE))
+    folder = write_images(tmp_path / "imgs", [(0, 0), (1, 1), (2, 0)])
+    return LabelledData(DataChoice(folder, RECIPE))
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import graphs
 import numpy as np
 import onnx
 import pytest
 import trt_runtime
+from colours import RECIPE, TINY, brightest, write_images
 from fake_trt.plan import Range
 from trt_runtime import FakeGpu
 
@@ -18,25 +18,13 @@ from qbench.artifacts import sha256_files
 from qbench.benchmarking import given_engines
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.given_engines import engine_source, engine_table, engine_variant, is_engine
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice
-from qbench.data.recipes import Recipe
 from qbench.errors import EngineError, UnfitError, UsageError
 from qbench.model.load import load
 from qbench.runtimes.cuda.choose import BACKENDS
 
-TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 QUICK = Options(settings=TINY)
-RECIPE = Recipe(name="mine", scale=1 / 255)
-
-
-def brightest(batch: int | str = "N") -> onnx.ModelProto:
-    """Logits are the means of red, green and blue."""
-    b = graphs.Builder((batch, 3, 8, 8))
-    weight = b.constant("w", np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1))
-    mean = b.node("GlobalAveragePool", "mean", b.node("Conv", "same", b.x, weight))
-    return b.model(b.node("Flatten", "logits", mean))
 
 
 def image_range(*batches: int) -> dict[str, Range]:
@@ -53,13 +41,7 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Folders 0, 1 and 2 of red, green and blue; one of the six lies in a wrong folder."""
-    for i in range(6):
-        path = tmp_path / "imgs" / str(i % 3) / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        colour = [0, 0, 0]
-        colour[2 - i % 3] = 255  # OpenCV writes BGR
-        cv2.imwrite(str(path), np.full((8, 8, 3), colour if i else [255, 0, 0], np.uint8))
-    return tmp_path / "imgs"
+    return write_images(tmp_path / "imgs")
 
 
 @pytest.fixture
