@@ -6,7 +6,6 @@ Needs torch, onnx, onnxruntime and OpenCV; takes a few minutes on two CPU cores.
 """
 
 import argparse
-import io
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,12 +17,13 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from unfused_export import unfused
 
 from qbench.demo.scenes import CLASSES, EVALUATION_SEEDS, TRAINING_SEEDS, draw
 
 SIDE, MEAN, STD = 64, 0.5, 0.25
 BATCH, MAX_RATE = 64, 4e-3
-OPSET, MAX_IR_VERSION, MAX_BYTES = 17, 10, 2_000_000
+MAX_BYTES = 2_000_000
 
 
 class ConvNormAct(nn.Sequential):
@@ -147,27 +147,8 @@ def train(model: nn.Module, pixels: NDArray[np.uint8], labels: Tensor, epochs: i
 
 
 def export(model: nn.Module) -> bytes:
-    """The model as ONNX; BatchNormalization stays a node of its own, as qbench fuses it itself."""
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        model.eval(),
-        (torch.zeros(1, 3, SIDE, SIDE),),
-        buffer,
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
-        training=torch.onnx.TrainingMode.PRESERVE,
-        do_constant_folding=False,
-    )
-    exported = onnx.load_from_string(buffer.getvalue())
-    exported.ir_version = min(exported.ir_version, MAX_IR_VERSION)
-    exported.doc_string = ""
-    del exported.metadata_props[:]
-    for node in exported.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
+    """The model as ONNX."""
+    exported = unfused(model, SIDE, "image", "logits")
     onnx.checker.check_model(exported, full_check=True)
     return exported.SerializeToString()
 

@@ -8,7 +8,6 @@ CPU cores.
 
 import argparse
 import copy
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from detector_training.loss import Targets, loss_of
 from detector_training.network import Detector
 from torch import Tensor, nn
+from unfused_export import unfused
 
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.settings import MODES
@@ -33,7 +33,7 @@ from qbench.demo.scenes import EVALUATION_SEEDS, TRAINING_SEEDS
 
 SIDE, RECIPE = 160, load_recipe("yolov8")
 BATCH, MAX_RATE, AVERAGING = 32, 4e-3, 0.998
-OPSET, MAX_IR_VERSION, MAX_BYTES = 17, 10, 3_000_000
+MAX_BYTES = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -124,29 +124,10 @@ def follow(average: nn.Module, network: nn.Module, step: int) -> None:
 
 
 def export(network: Detector) -> bytes:
-    """The network as ONNX; BatchNormalization stays a node of its own, as qbench fuses it."""
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        network.eval(),
-        (torch.zeros(1, 3, SIDE, SIDE),),
-        buffer,
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["output0"],
-        dynamic_axes={"images": {0: "N"}, "output0": {0: "N"}},
-        training=torch.onnx.TrainingMode.PRESERVE,
-        do_constant_folding=False,
-    )
-    exported = onnx.load_from_string(buffer.getvalue())
-    exported.ir_version = min(exported.ir_version, MAX_IR_VERSION)
+    """The network as ONNX, with the shape of its output."""
+    exported = unfused(network, SIDE, "images", "output0")
     sizes = exported.graph.output[0].type.tensor_type.shape.dim
     sizes[1].dim_value, sizes[2].dim_value = 4 + network.classes, sum(network.cells)
-    exported.doc_string = ""
-    del exported.metadata_props[:]
-    for node in exported.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
     onnx.checker.check_model(exported, full_check=True)
     return exported.SerializeToString()
 
