@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from qbench.errors import UsageError
-from qbench.model.graph import constant
+from qbench.model.graph import constant, only_user
 
 COMPUTE = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """Operators that multiply and accumulate; quantization pays here."""
@@ -65,6 +65,25 @@ def weight_axis(node: ir.Node) -> int | None:
             return 0 if transposed is not None and transposed.as_int() else 1
         case _:
             return rank - 1
+
+
+def bias_place(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """Return the node, and the position among its inputs, that hold the bias of a compute node.
+
+    A Conv or Gemm may have none there yet. A MatMul's is the vector that an Add behind it adds.
+    None where nothing of the kind follows, or where the bias is computed.
+    """
+    if node.op_type != "MatMul":
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        return (node, 2) if bias is None or constant(bias) is not None else None
+    product, adder = node.outputs[0], only_user(node.outputs[0])
+    if adder is None or adder.op_type != "Add":
+        return None
+    position = 1 - adder.inputs.index(product)
+    vector, weight = constant(adder.inputs[position]), constant(node.inputs[1])
+    if vector is None or weight is None or vector.shape[-1:] != weight.shape[-1:]:
+        return None
+    return (adder, position) if vector.size == weight.shape[-1] else None
 
 
 def is_expectation(node: ir.Node) -> bool:

@@ -1,6 +1,7 @@
 """The plan: what a target wants quantized, and what stays float and why."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 FLOAT_REASON = "qbench.float"
@@ -24,12 +25,15 @@ class Activation:
             source of pure data movement, which must keep its scale to run on integers.
         readers: Node inputs that read the dequantized value; the others read the float one.
         feeds_output: Whether a graph output reads the dequantized value.
+        takes_offset: Whether whatever is added to the tensor can be taken off again behind those
+            who compute with it, so that its range need not be symmetric.
     """
 
     tensor: str
     scale_from: str
     readers: tuple[Reader, ...]
     feeds_output: bool = False
+    takes_offset: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Plan:
 
     Attributes:
         target: Key of `placement.targets.TARGETS`.
-        symmetric: Activations are int8 with zero-point 0; else uint8 with a zero-point.
+        symmetric: Activations are int8, and are written with zero-point 0; else uint8 with a
+            zero-point.
         activations: In graph order.
         weights: In graph order.
         quantized: Names of the nodes that shall run on integers.
@@ -99,3 +104,11 @@ class Plan:
     def observed(self) -> tuple[str, ...]:
         """Tensors whose statistics the plan needs, each once, in graph order."""
         return tuple(dict.fromkeys(a.scale_from for a in self.activations))
+
+    def is_symmetric(self, tensor: str) -> bool:
+        """Return whether the range of a tensor, an `Activation.scale_from`, must be symmetric."""
+        return self.symmetric and tensor not in self._with_offset
+
+    @cached_property
+    def _with_offset(self) -> frozenset[str]:
+        return frozenset(a.scale_from for a in self.activations if a.takes_offset)

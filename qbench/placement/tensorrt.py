@@ -6,18 +6,24 @@ input, shared by all who compute with that tensor, and none between a convolutio
 activation. Biases stay float. A residual Add reads the pair that its skip has anyway: then only
 int8 is stored, while a pair of its own would add a rounding and keep the float tensor alive.
 
+TensorRT takes no zero-point, which wastes half of the codes on what Relu and SiLU write. Where all
+who compute with a tensor have constant weights and no padding, a constant may be added to it, and
+what that adds to their outputs goes into their biases; see `quantization.offsets`.
+
 Read off the build log of TensorRT for RTX 1.7; it takes every Conv, Gemm and MatMul placed like
-this.
+this, and the additions become part of the kernel that writes the tensor.
 """
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant
+from qbench.model.graph import constant, floating, integer, ints
 from qbench.placement.analysis import (
     COMPUTE,
+    bias_place,
     compute_nodes,
     is_expectation,
     is_float,
+    weight_array_rank,
     weight_axis,
 )
 from qbench.placement.plan import Activation, FloatNode, Plan, Reader, Weight
@@ -46,14 +52,32 @@ def place(graph: ir.Graph, excluded: set[str]) -> Plan:
     return Plan(
         target="tensorrt",
         symmetric=True,
-        activations=tuple(
-            Activation(value.name or "", value.name or "", tuple(found))
-            for value, found in readers.items()
-        ),
+        activations=tuple(_activation(value, found, chosen) for value, found in readers.items()),
         weights=tuple(weights),
         quantized=tuple(node.name or "" for node in compute),
         floats=tuple(_floats(graph, chosen, excluded)),
     )
+
+
+def _activation(value: ir.Value, readers: list[Reader], chosen: set[ir.Node]) -> Activation:
+    name = value.name or ""
+    computing = [usage for usage in value.uses() if usage.node in chosen]
+    takes_offset = all(u.idx == 0 and _makes_up_for_offset(u.node) for u in computing)
+    return Activation(name, name, tuple(readers), takes_offset=takes_offset)
+
+
+def _makes_up_for_offset(node: ir.Node) -> bool:
+    """Return whether a constant added to all that a node reads adds one per channel it writes."""
+    rank = weight_array_rank(node)
+    if rank is None or rank < 2 or bias_place(node) is None:
+        return False
+    if node.op_type == "Conv":
+        auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
+        return auto_pad in {"NOTSET", "VALID"} and not any(ints(node, "pads", []))
+    if node.op_type == "Gemm":
+        is_plain = floating(node, "alpha", 1.0) == floating(node, "beta", 1.0) == 1.0
+        return is_plain and not integer(node, "transA", 0)
+    return rank == 2
 
 
 def _weights(node: ir.Node) -> list[Weight]:

@@ -24,7 +24,12 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.corrections import bias_shifts
 from qbench.quantization.equalization import equalize, equalized_name
 from qbench.quantization.fallback import Work, work_of
-from qbench.quantization.numerics import QuantizationParameters, asymmetric, symmetric
+from qbench.quantization.numerics import (
+    QuantizationParameters,
+    asymmetric,
+    symmetric,
+    with_offset,
+)
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.weights import int8_coding
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
@@ -195,10 +200,9 @@ class Quantizer:
 
     def parameters(self, plan: Plan, choice: Choice) -> dict[str, QuantizationParameters]:
         """Return scale and zero-point of each tensor that `plan` observes."""
-        convert = symmetric if plan.symmetric else asymmetric
         chosen = {tensor: choice.ranges.get(tensor) for tensor in plan.observed}
         return {
-            tensor: convert(*(self._range(tensor) if clip is None else clip))
+            tensor: activation_parameters(plan, tensor, clip or self._range(tensor))
             for tensor, clip in chosen.items()
         }
 
@@ -211,12 +215,20 @@ class Quantizer:
         value, method = self._values.get(tensor), self.options.method
         if isinstance(self.table, GivenRanges):
             low, high = self.table.ranges[tensor]
-            is_one_sided = not self.plan.symmetric and _is_non_negative(value)
+            is_one_sided = not self.plan.is_symmetric(tensor) and _is_non_negative(value)
             return (0.0 if is_one_sided else low, high)
         function = saturating_reader(value) if value is not None else None
         if function is None or method != DEFAULT_METHOD or self.plan.symmetric:
-            return self.table.range_of(tensor, method, symmetric=self.plan.symmetric)
+            must_be = self.plan.is_symmetric(tensor)
+            return self.table.range_of(tensor, method, symmetric=must_be)
         return mse_behind(self.table.statistics[tensor], function)
+
+
+def activation_parameters(plan: Plan, tensor: str, clip: Range) -> QuantizationParameters:
+    """Return scale and zero-point of a tensor that `plan` observes, for its clipping range."""
+    if not plan.symmetric:
+        return asymmetric(*clip)
+    return (symmetric if plan.is_symmetric(tensor) else with_offset)(*clip)
 
 
 def _is_non_negative(value: ir.Value | None) -> bool:

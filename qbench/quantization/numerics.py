@@ -34,6 +34,9 @@ _SHRINKAGES = np.linspace(1.0, 0.6, 9, dtype=np.float32)
 
 _BLOCK_VALUES = 1 << 17
 
+_LOPSIDED = 0.8
+"""An offset must make the steps of a range at least this much smaller."""
+
 
 @dataclass(frozen=True)
 class QuantizationParameters:
@@ -53,6 +56,20 @@ class QuantizationParameters:
 def symmetric(low: float, high: float) -> QuantizationParameters:
     """Return int8 parameters with zero-point 0 over [-127, 127] steps for the range [low, high]."""
     return _around_zero(max(abs(low), abs(high)) / 127, np.int8)
+
+
+def with_offset(low: float, high: float) -> QuantizationParameters:
+    """Return int8 parameters that use all 256 codes for the range [low, high], widened to hold 0.
+
+    The zero-point is 0 where that would gain little, since the range is nearly symmetric.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    if high - low > _LOPSIDED * 2 * max(-low, high):
+        return symmetric(low, high)
+    unsigned = asymmetric(low, high)
+    return QuantizationParameters(
+        unsigned.scale, (unsigned.zero_point.astype(np.int16) - 128).astype(np.int8)
+    )
 
 
 def float8(low: float, high: float) -> QuantizationParameters:

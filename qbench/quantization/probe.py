@@ -13,9 +13,9 @@ from qbench.model.graph import constant
 from qbench.placement.plan import Reader
 from qbench.quantization.corrections import shift
 from qbench.quantization.equalization import along_inputs, scaled_weight
-from qbench.quantization.int8 import Quantizer
+from qbench.quantization.int8 import Quantizer, activation_parameters
 from qbench.quantization.judge import Judge
-from qbench.quantization.numerics import QuantizationParameters, asymmetric, symmetric
+from qbench.quantization.numerics import QuantizationParameters
 from qbench.quantization.switchboard import Setting, Switchboard
 from qbench.quantization.weights import int8_coding
 
@@ -64,17 +64,17 @@ class Probe:
         """Return the noise that `tensor` causes alone, in a range and behind equalization."""
         equalized = {} if factors is None else {tensor: factors}
         return self._noise(
-            self._judge, self._samples, {tensor: self._parameters(clip, factors)}, equalized
+            self._judge, self._samples, {tensor: self._parameters(tensor, clip, factors)}, equalized
         )
 
     def at_a_glance(self, ranges: Mapping[str, Range]) -> float:
         """Return the noise that tensors cause together, in these ranges, on few samples."""
-        parameters = {tensor: self._parameters(clip, None) for tensor, clip in ranges.items()}
+        parameters = {t: self._parameters(t, clip, None) for t, clip in ranges.items()}
         return self._noise(self._glance, self._samples[:GLANCE], parameters, {})
 
-    def _parameters(self, clip: Range, factors: Factors) -> QuantizationParameters:
+    def _parameters(self, tensor: str, clip: Range, factors: Factors) -> QuantizationParameters:
         """Return scale and zero-point for a range; with factors, both are [channels]."""
-        whole = (symmetric if self._plan.symmetric else asymmetric)(*clip)
+        whole = activation_parameters(self._plan, tensor, clip)
         if factors is None:
             return whole
         zero_point = np.broadcast_to(whole.zero_point, factors.shape)

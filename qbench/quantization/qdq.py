@@ -13,6 +13,12 @@ from qbench.model.graph import add_initializer, constant, drop_unused_initialize
 from qbench.placement.plan import FLOAT_REASON, Activation, Bias, Plan, Weight
 from qbench.quantization.float_weights import keep_weights_float
 from qbench.quantization.numerics import QuantizationParameters
+from qbench.quantization.offsets import (
+    add_to_bias,
+    offset_at_output,
+    offset_of,
+    without_zero_point,
+)
 from qbench.quantization.weights import WeightCoding
 
 
@@ -56,7 +62,7 @@ class _Writer:
 
     def write(self, parameters: Mapping[str, QuantizationParameters]) -> ir.Model:
         for activation in self._plan.activations:
-            self._insert_pair(activation, parameters[activation.scale_from])
+            self._insert(activation, parameters[activation.scale_from])
         for weight in self._plan.weights:
             self._replace_weight(weight)
         for bias in self._plan.biases:
@@ -76,21 +82,61 @@ class _Writer:
 
     def shift_bias(self, name: str, shift: NDArray[Any]) -> None:
         """Add `shift` to the bias of a node, which gets one if it has none."""
-        node = self._nodes[name]
-        old = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-        bias = add_initializer(
-            self._graph, f"{name}_bias_corrected", shift if old is None else old + shift
-        )
-        node.resize_inputs(3)
-        node.replace_input_with(2, bias)
+        add_to_bias(self._graph, self._nodes[name], shift)
 
-    def _insert_pair(self, activation: Activation, parameters: QuantizationParameters) -> None:
+    def _insert(self, activation: Activation, parameters: QuantizationParameters) -> None:
+        """Insert what an activation needs, and let its readers read the dequantized value."""
         source = self._values.get(activation.tensor)
         if source is None:
             raise QuantizationError(
                 f"tensor {activation.tensor!r} is not in the graph; plan and graph differ"
             )
-        name = activation.tensor
+        if self._plan.symmetric and parameters.zero_point.any():
+            self._insert_with_offset(activation, source, parameters)
+            return
+        dequantized = self._insert_pair(source, parameters)
+        for reader in activation.readers:
+            self._nodes[reader.node].replace_input_with(reader.position, dequantized)
+        if activation.feeds_output:
+            self._hand_over_output(source, dequantized)
+
+    def _insert_with_offset(
+        self, activation: Activation, source: ir.Value, parameters: QuantizationParameters
+    ) -> None:
+        """Quantize a tensor plus an offset, which its readers take off again."""
+        offset = offset_of(parameters)
+        moved = self._plus(source, offset, f"{activation.tensor}_offset")
+        dequantized = self._insert_pair(moved, without_zero_point(parameters))
+        computing = {weight.reader.node: weight for weight in self._plan.weights}
+        for reader in activation.readers:
+            node = self._nodes[reader.node]
+            node.replace_input_with(reader.position, dequantized)
+            if reader.node in computing:
+                self._take_off(offset, computing[reader.node])
+            else:
+                restored = self._plus(dequantized, -offset, f"{activation.tensor}_restored")
+                node.replace_input_with(reader.position, restored)
+
+    def _take_off(self, offset: float, weight: Weight) -> None:
+        """Let the bias of a node make up for `offset` in what it reads."""
+        array = constant(self._nodes[weight.reader.node].inputs[weight.reader.position])
+        assert array is not None  # the plan holds constant weights only
+        assert weight.axis is not None  # it takes no offset in front of others
+        rounded = self._coding.rounded(weight, array)
+        self.shift_bias(weight.reader.node, offset_at_output(rounded, weight.axis, -offset))
+
+    def _plus(self, value: ir.Value, term: float, name: str) -> ir.Value:
+        """Return the output of a new Add of a constant to `value`."""
+        by = add_initializer(self._graph, f"{name}_by", np.array(term, np.float32))
+        node = ir.node(
+            "Add", [value, by], name=name, outputs=[ir.val(name, ir.DataType.FLOAT, value.shape)]
+        )
+        self._place_after(value, [node])
+        return node.outputs[0]
+
+    def _insert_pair(self, source: ir.Value, parameters: QuantizationParameters) -> ir.Value:
+        """Return the dequantized value of `source`, behind a new pair."""
+        name = source.name
         scale = add_initializer(self._graph, f"{name}_scale", parameters.scale)
         zero_point = add_initializer(self._graph, f"{name}_zero_point", parameters.zero_point)
         quantized = ir.node(
@@ -106,10 +152,7 @@ class _Writer:
             outputs=[ir.val(f"{name}_dequantized", ir.DataType.FLOAT, source.shape)],
         )
         self._place_after(source, [quantized, dequantized])
-        for reader in activation.readers:
-            self._nodes[reader.node].replace_input_with(reader.position, dequantized.outputs[0])
-        if activation.feeds_output:
-            self._hand_over_output(source, dequantized.outputs[0])
+        return dequantized.outputs[0]
 
     def _place_after(self, source: ir.Value, nodes: list[ir.Node]) -> None:
         producer = source.producer()

@@ -43,7 +43,7 @@ _WORTH = 0.95
 _ROUNDED_ON = 32
 """Samples that weights are rounded by."""
 
-_MOST_FREED = 10
+_MOST_TRIALS = 14
 """Tensors that are freed for a trial, at most, one after the other."""
 
 
@@ -175,41 +175,45 @@ class _Search:
         return best
 
     def _freed(self, best: _Trial, alone: Mapping[str, float]) -> _Trial:
-        """Return `best` with the nodes float whose tensors disturb the output most."""
-        worst = sorted(alone, key=lambda tensor: -alone[tensor])[:_MOST_FREED]
-        base = best
-        for tensor in worst:
-            if best.noise <= GOAL:
-                break
-            candidate = self._without(tensor, alone[tensor], base, least_shares(best.noise))
-            if candidate is None:
+        """Return `best` with the nodes float whose tensors disturb the output most.
+
+        Errors may cancel out, so that freeing one tensor of two shows nothing yet. So those that
+        were tried in vain are tried again behind each that was not.
+        """
+        pending = sorted(alone, key=lambda tensor: -alone[tensor])
+        rejected: list[str] = []
+        base, trials = best, 0
+        while pending and trials < _MOST_TRIALS and best.noise > GOAL:
+            tensor = pending.pop(0)
+            choice = self._without(tensor, alone[tensor], base.choice, least_shares(best.noise))
+            if choice is None:
                 continue
-            # While several tensors harm the output, freeing one of them may show nothing yet.
+            candidate, trials = self._try(choice), trials + 1
             if candidate.noise < best.noise * _WORTH:
                 base = best = candidate
-            elif best.noise > _HARM:
+                pending, rejected = rejected + pending, []
+                continue
+            rejected.append(tensor)
+            if best.noise > _HARM:
                 base = candidate
         if best.choice.float_nodes:
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
 
     def _without(
-        self, tensor: str, alone: float, base: _Trial, least: tuple[float, float]
-    ) -> _Trial | None:
+        self, tensor: str, alone: float, base: Choice, least: tuple[float, float]
+    ) -> Choice | None:
         """Return `base` with `tensor` left float, or None where less than `least` stays INT8."""
         quantizer = self._quantizer
         reason = f"in INT8, tensor {tensor} alone would leave {decibels(alone):.0f} dB of output"
         nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
-        choice = Choice(
-            base.choice.ranges,
-            {name: by for name, by in base.choice.factors.items() if name != tensor},
-            dict.fromkeys(nodes, reason) | dict(base.choice.float_nodes),
-        )
-        graph = quantizer.graph(choice)
-        shares = quantizer.work.shares_kept(graph.plan)
-        if any(share < limit for share, limit in zip(shares, least, strict=True)):
-            return None
-        return self._judged(graph, choice)
+        factors = {name: by for name, by in base.factors.items() if name != tensor}
+        floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
+        choice = Choice(base.ranges, factors, floats)
+        _, plan = quantizer.placed(choice)
+        shares = quantizer.work.shares_kept(plan)
+        is_enough = all(share >= limit for share, limit in zip(shares, least, strict=True))
+        return choice if is_enough else None
 
     def _compensated(self, best: _Trial) -> _Trial:
         """Return the better of `best` and the same with weights rounded by what they do."""

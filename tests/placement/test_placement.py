@@ -39,7 +39,8 @@ def activation_line(activation: Activation) -> str:
     readers = " ".join(f"{r.node}[{r.position}]" for r in activation.readers)
     output = " output" if activation.feeds_output else ""
     scale = "" if activation.scale_from == activation.tensor else f" @{activation.scale_from}"
-    return f"  {activation.tensor}{scale} -> {readers}{output}"
+    offset = " may be offset" if activation.takes_offset else ""
+    return f"  {activation.tensor}{scale} -> {readers}{output}{offset}"
 
 
 @every_target
