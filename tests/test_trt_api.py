@@ -20,7 +20,7 @@ from trt_uses import (
 from qbench.engines.config import COMPATIBILITIES, OPTIONS
 from qbench.engines.implicit import _FLAGS, CALIBRATORS
 from qbench.engines.io_formats import FORMATS
-from qbench.engines.targets import DEFAULT_TARGETS, FLOAT_TARGETS
+from qbench.engines.targets import DEFAULT_TARGETS
 from qbench.runtimes.engine_file import _DTYPES
 
 FLAG_OPTIONS = ("sparsity", "tf32", "refit", "strip_weights", "weight_streaming")
@@ -82,7 +82,7 @@ def test_names_that_are_looked_up_exist() -> None:
     same = "HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY"
     since = tuple(version for version in ALL if version not in ("10.0.1", "10.3", "10.8"))
     types = {f"DataType.{member}": ALL for member in _DTYPES}
-    targets = {f"ComputeCapability.{name.upper()}" for name in (*DEFAULT_TARGETS, *FLOAT_TARGETS)}
+    targets = {f"ComputeCapability.{name.upper()}" for name in DEFAULT_TARGETS}
     assert missing(dict.fromkeys(flags, ALL) | formats | types) == []
     assert missing(dict.fromkeys(levels - {same}, ALL) | {same: since}) == []
     assert missing(dict.fromkeys(targets, RTX)) == []

@@ -199,7 +199,7 @@ class EngineArguments(PrecisionArguments):
         return BuildOptions(
             workspace_bytes=self.memory << 20 if self.memory else None,
             builder_level=self.builder_level,
-            target_gpus=tuple(part for part in self.target_gpu.split(",") if part),
+            target_gpus=tuple(filter(None, map(str.strip, self.target_gpu.split(",")))),
             sparsity=self.sparsity,
             tf32=self.tf32,
             refit=self.refit,

@@ -26,7 +26,6 @@ from qbench.engines.protocol import (
     decode_event,
     encode,
 )
-from qbench.engines.targets import FLOAT_TARGETS
 
 _LOGGER = logging.getLogger(__name__)
 _COMPILER = logging.getLogger("qbench.engines.compiler")
@@ -78,7 +77,6 @@ def build(
         except errors.EngineError as error:
             raise errors.EngineError(f"{error}; see {_keep_log(request)}") from error
         size = staged.stat().st_size
-    _warn_of_float_targets(request, built.targets)
     return BuildResult(built.seconds, size, built.targets, _layers(request, built))
 
 
@@ -187,12 +185,3 @@ def _death(returncode: int) -> str:
         return f"stopped with exit code {returncode}"
     hint = "; is there enough memory?" if returncode == -signal.SIGKILL else ""
     return f"was ended by signal {-returncode} ({signal.strsignal(-returncode)}){hint}"
-
-
-def _warn_of_float_targets(request: BuildRequest, targets: tuple[str, ...]) -> None:
-    for target in sorted(FLOAT_TARGETS.intersection(targets)):
-        _LOGGER.warning(
-            "%s: target %s makes all convolutions run in float on every GPU; leave it out for INT8",
-            request.output,
-            target,
-        )
