@@ -14,7 +14,7 @@ from qbench.calibration.table import CalibrationTable
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import OnProgress, build
-from qbench.engines.config import check_options, is_default
+from qbench.engines.config import check_gpu, check_options
 from qbench.engines.implicit import check_implicit
 from qbench.engines.implicit_order import implicit_int8, implicit_on_images
 from qbench.engines.io_formats import check_format_names
@@ -30,6 +30,7 @@ from qbench.engines.profiles import (
 from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
+from qbench.engines.timing_cache import check_place
 from qbench.errors import StorageError, UsageError
 from qbench.figures import digits, percent, size_text
 from qbench.html import terms_table
@@ -174,8 +175,9 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
     """Make sure, before any work, that an engine can be built so; return what builds it.
 
     Raises:
-        UnfitError: No TensorRT is installed, or it cannot be loaded.
+        UnfitError: No TensorRT is installed, it cannot be loaded, or it lacks a GPU.
         UsageError: Options contradict each other, or the TensorRT at hand lacks one.
+        StorageError: The timing cache cannot be written.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
@@ -186,12 +188,13 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
         raise UsageError(f"--legacy-implicit has an effect with --int8 only, not --{precision}")
     if options.images is not None and options.calibrator is None:
         raise UsageError("images are for TensorRT's own calibrator; add --legacy-implicit")
-    if options.calibrator is None and is_default(options.build):
-        return flavour  # The heavy module need not be loaded here.
-    module = import_flavour(flavour)
-    check_options(module, options.build, current_gpu())
+    module, gpu = import_flavour(flavour), current_gpu()
+    check_options(module, options.build, gpu)
     if options.calibrator is not None:
         check_implicit(module, options.build)
+    check_gpu(module, gpu)
+    if options.build.timing_cache is not None:
+        check_place(options.build.timing_cache)
     return flavour
 
 

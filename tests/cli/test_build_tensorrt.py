@@ -34,6 +34,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         monkeypatch.setattr(build, "find_flavour", lambda _: flavour)
         monkeypatch.setattr(build, "import_flavour", lambda _: module)
         monkeypatch.setattr(build, "build", compile_it)
+        monkeypatch.setattr(build, "current_gpu", lambda: "sm89")
         return seen
 
     return play
