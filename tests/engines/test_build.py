@@ -141,7 +141,7 @@ def test_the_size_of_the_calibration_fills_dynamic_axes(
     shapes = EngineOptions(folder=Path("out"), image_size=(16, 24))
     engine = build_engine("m.onnx", precision="fp32", options=shapes)
     assert engine.manifest.shapes["x"].opt == (1, graphs.CHANNELS, 16, 24)
-    assert "built for 1x8x16x24, batch 1 and the recipe's size" in engine.notes[0]
+    assert "built for 1x8x16x24, batch 1 and the size of the images" in engine.notes[0]
     with pytest.raises(UsageError, match=r"is dynamic .* and of unknown size; give --shapes x="):
         build_engine("m.onnx", precision="fp16", options=options)
     assert len(requests) == 1
