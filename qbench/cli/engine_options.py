@@ -79,7 +79,7 @@ _OPTIONS = (
         "--io-formats",
         multiple=True,
         metavar="NAME=FORMAT",
-        help="Memory layout of an input or output: x=hwc8, or x=chw+chw32.",
+        help="Memory layout of an input or output: x=hwc, or x=chw+chw32.",
     ),
     click.option("--sparsity", is_flag=True, help="Use kernels for 2:4 sparse weights."),
     click.option("--refit", is_flag=True, help="Weights can be exchanged later."),

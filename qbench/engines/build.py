@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace
 
 from qbench.artifacts import staged
@@ -17,7 +18,7 @@ from qbench.engines.builder import OnProgress, build
 from qbench.engines.config import check_gpu, check_options
 from qbench.engines.implicit import check_implicit
 from qbench.engines.implicit_order import implicit_int8, implicit_on_images
-from qbench.engines.io_formats import check_format_names
+from qbench.engines.io_formats import check_float_formats, check_format_names
 from qbench.engines.limits import Limits, check_limits
 from qbench.engines.manifest import IMPLICIT, EngineManifest, write_manifest
 from qbench.engines.preflight.check import check_buildable
@@ -39,6 +40,7 @@ from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
+from qbench.quantization.precision import HalfOptions
 from qbench.quantization.quantize import QuantizedModel, quantize, table_for
 from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
 from qbench.runtimes.gpu import current_gpu
@@ -208,8 +210,11 @@ def check_model(model: Model, options: EngineOptions, flavour: Flavour) -> None:
     """
     model.check_float()
     check_profiles(model.inputs, parse_profiles(options.shapes))
-    names = [spec.name for spec in (*model.inputs, *model.outputs)]
-    check_format_names(options.build.io_formats, names)
+    specs = (*model.inputs, *model.outputs)
+    check_format_names(options.build.io_formats, [spec.name for spec in specs])
+    if not isinstance(options.quantization, HalfOptions) or options.quantization.keep_io:
+        floats = [spec.name for spec in specs if spec.dtype == np.float32]
+        check_float_formats(options.build.io_formats, floats)
     check_buildable(model, flavour)
 
 

@@ -63,6 +63,7 @@ def test_options_that_rtx_knows(qbench: Qbench) -> None:
         ("--target-gpu sm90", "unknown target GPU 'sm90'; choose from sm75"),
         ("--target-gpu sm86,sm75", "--int8 needs sm80 or later, not sm75; drop it from --target-"),
         ("--io-formats x=hwc9", "unknown format 'hwc9' of 'x'; choose from chw, "),
+        ("--io-formats x=hwc8", "--io-formats x=hwc8 needs 16 bits, and 'x' is FP32; add --fp16"),
         ("--io-formats z=hwc8", "the model has no input or output 'z'; it has x, fc"),
         ("--shapes x=1x3x16x16 --shapes x=1x3x16x16", "2 profiles are given, but every input of"),
         ("--calibrator minmax", "--calibrator minmax has an effect with --legacy-implicit only"),

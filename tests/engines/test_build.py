@@ -1,5 +1,6 @@
 """`qbench.build_engine` around a compiler that the tests stand in for."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,17 @@ def test_layouts_of_tensors_that_are_not_there(model: Model) -> None:
             model, precision="fp32", options=EngineOptions(build=build, folder=Path("out"))
         )
     assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("requests")
+def test_layouts_of_16_bits(model: Model) -> None:
+    build = BuildOptions(io_formats={"x": ("hwc8",)})
+    options = EngineOptions(build=build, folder=Path("out"))
+    with pytest.raises(UsageError, match="x=hwc8 needs 16 bits, and 'x' is FP32; add --fp16 --no-"):
+        build_engine(model, precision="fp16", options=options)
+    assert not Path("out").exists()
+    half = replace(options, quantization=HalfOptions(keep_io=False))
+    assert build_engine(model, precision="fp16", options=half).path.exists()
 
 
 @pytest.mark.parametrize("calibrator", ["entropy", "minmax"])
