@@ -105,7 +105,7 @@ def _compile(request: BuildRequest, staged: Path, on_progress: OnProgress, limit
         return outcome
     if isinstance(outcome, Failed):
         raise _raised(outcome)
-    death = watchdog.verdict or _death(returncode)
+    death = watchdog.verdict or _death(returncode, request.log)
     raise errors.EngineError(f"the compiler of {request.subject} {death}")
 
 
@@ -180,8 +180,11 @@ def _raised(failed: Failed) -> errors.QbenchError:
     return kind(failed.message)
 
 
-def _death(returncode: int) -> str:
+def _death(returncode: int, log: Path) -> str:
     if returncode >= 0:
-        return f"stopped with exit code {returncode}"
+        # Python's last words are the exception that nobody expected.
+        lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+        last = f" ({lines[-1]})" if returncode and lines else ""
+        return f"stopped with exit code {returncode}{last}"
     hint = "; is there enough memory?" if returncode == -signal.SIGKILL else ""
     return f"was ended by signal {-returncode} ({signal.strsignal(-returncode)}){hint}"

@@ -99,6 +99,7 @@ def test_errors_keep_their_class(worker, job):
             "stopped with exit code 4",
         ),
         ("", "stopped with exit code 0; see"),
+        ("raise TypeError('none was made')", r"stopped with exit code 1 \(TypeError: none was ma"),
     ],
 )
 def test_a_dead_compiler_is_an_error(worker, job, code, message):
