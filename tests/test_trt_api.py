@@ -1,9 +1,10 @@
 """Whatever the project uses of TensorRT exists in the versions in which it is used."""
 
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
-from fake_trt import Api, read_api
+from fake_trt import Api, fake_tensorrt, read_api
 from fake_trt.calls import overloads
 from trt_api import extract
 from trt_uses import (
@@ -18,10 +19,13 @@ from trt_uses import (
 )
 
 from qbench.engines.config import COMPATIBILITIES, OPTIONS
-from qbench.engines.implicit import _FLAGS, CALIBRATORS
+from qbench.engines.implicit import _FLAGS, CALIBRATORS, _with_cache, _with_images
 from qbench.engines.io_formats import FORMATS
-from qbench.engines.targets import DEFAULT_TARGETS, FLOAT_TARGETS
+from qbench.engines.targets import DEFAULT_TARGETS
 from qbench.runtimes.engine_file import _DTYPES
+
+ASKED_OF_THEM = ("get_batch_size", "get_batch", "read_calibration_cache", "write_calibration_cache")
+"""What TensorRT asks of a calibrator, which classes of `implicit` answer."""
 
 FLAG_OPTIONS = ("sparsity", "tf32", "refit", "strip_weights", "weight_streaming")
 
@@ -82,7 +86,7 @@ def test_names_that_are_looked_up_exist() -> None:
     same = "HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY"
     since = tuple(version for version in ALL if version not in ("10.0.1", "10.3", "10.8"))
     types = {f"DataType.{member}": ALL for member in _DTYPES}
-    targets = {f"ComputeCapability.{name.upper()}" for name in (*DEFAULT_TARGETS, *FLOAT_TARGETS)}
+    targets = {f"ComputeCapability.{name.upper()}" for name in DEFAULT_TARGETS}
     assert missing(dict.fromkeys(flags, ALL) | formats | types) == []
     assert missing(dict.fromkeys(levels - {same}, ALL) | {same: since}) == []
     assert missing(dict.fromkeys(targets, RTX)) == []
@@ -92,9 +96,16 @@ def test_names_that_are_looked_up_exist() -> None:
 def test_calibrators_are_of_tensorrt_10() -> None:
     members = [f"BuilderFlag.{flag}" for flag in _FLAGS]
     members += [kind for kind, _ in CALIBRATORS.values()]
+    members += [f"{kind}.{name}" for kind, _ in CALIBRATORS.values() for name in ASKED_OF_THEM]
     assert missing(dict.fromkeys(members, TEN)) == []
     others = [version for version in ALL if version not in TEN]
     assert not any(read_api(version).has(member) for member in members for version in others)
+    module = fake_tensorrt("10.3")
+    for name, (kind, _) in CALIBRATORS.items():
+        for made in (_with_cache(module, name, ""), _with_images(module, name, MagicMock())):
+            own = [member for member in vars(type(made)) if not member.startswith("_")]
+            assert isinstance(made, getattr(module, kind))
+            assert sorted(own) == sorted(ASKED_OF_THEM)
 
 
 def test_the_check_would_find_what_is_gone() -> None:

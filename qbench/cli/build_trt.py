@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qbench.engines.build import Engine
 
 _MOST_NODES = 8
-_CODES = {"int8": "Int8", "fp8": "FP8"}
+_CODES = {"int8": "Int8", "int8-implicit": "Int8", "fp8": "FP8"}
 """TensorRT's words for the types that precisions compute in."""
 
 

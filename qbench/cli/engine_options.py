@@ -79,7 +79,7 @@ _OPTIONS = (
         "--io-formats",
         multiple=True,
         metavar="NAME=FORMAT",
-        help="Memory layout of an input or output: x=hwc8, or x=chw+chw32.",
+        help="Memory layout of an input or output: x=hwc, or x=chw+chw32.",
     ),
     click.option("--sparsity", is_flag=True, help="Use kernels for 2:4 sparse weights."),
     click.option("--refit", is_flag=True, help="Weights can be exchanged later."),
@@ -199,7 +199,7 @@ class EngineArguments(PrecisionArguments):
         return BuildOptions(
             workspace_bytes=self.memory << 20 if self.memory else None,
             builder_level=self.builder_level,
-            target_gpus=tuple(part for part in self.target_gpu.split(",") if part),
+            target_gpus=tuple(filter(None, map(str.strip, self.target_gpu.split(",")))),
             sparsity=self.sparsity,
             tf32=self.tf32,
             refit=self.refit,

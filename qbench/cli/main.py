@@ -2,8 +2,10 @@
 
 import logging
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -57,6 +59,7 @@ for command in (*_START, *_MAKE, *_JUDGE):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(arguments))
 
 
@@ -82,6 +85,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout, such as `head`, has left
         sys.stderr.close()
     return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """End as by Ctrl-C, in whose place `timeout`, containers and CI send SIGTERM."""
+    raise KeyboardInterrupt
 
 
 def _missing(error: ImportError) -> str:

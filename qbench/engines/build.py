@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace
 
 from qbench.artifacts import staged
@@ -14,10 +15,10 @@ from qbench.calibration.table import CalibrationTable
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import OnProgress, build
-from qbench.engines.config import check_options, is_default
+from qbench.engines.config import check_gpu, check_options
 from qbench.engines.implicit import check_implicit
 from qbench.engines.implicit_order import implicit_int8, implicit_on_images
-from qbench.engines.io_formats import check_format_names
+from qbench.engines.io_formats import check_float_formats, check_format_names
 from qbench.engines.limits import Limits, check_limits
 from qbench.engines.manifest import IMPLICIT, EngineManifest, write_manifest
 from qbench.engines.preflight.check import check_buildable
@@ -30,6 +31,7 @@ from qbench.engines.profiles import (
 from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_targets
+from qbench.engines.timing_cache import check_place
 from qbench.errors import StorageError, UsageError
 from qbench.figures import digits, percent, size_text
 from qbench.html import terms_table
@@ -38,6 +40,7 @@ from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
+from qbench.quantization.precision import HalfOptions
 from qbench.quantization.quantize import QuantizedModel, quantize, table_for
 from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
 from qbench.runtimes.gpu import current_gpu
@@ -174,8 +177,9 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
     """Make sure, before any work, that an engine can be built so; return what builds it.
 
     Raises:
-        UnfitError: No TensorRT is installed, or it cannot be loaded.
+        UnfitError: No TensorRT is installed, it cannot be loaded, or it lacks a GPU.
         UsageError: Options contradict each other, or the TensorRT at hand lacks one.
+        StorageError: The timing cache cannot be written.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
@@ -186,12 +190,13 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
         raise UsageError(f"--legacy-implicit has an effect with --int8 only, not --{precision}")
     if options.images is not None and options.calibrator is None:
         raise UsageError("images are for TensorRT's own calibrator; add --legacy-implicit")
-    if options.calibrator is None and is_default(options.build):
-        return flavour  # The heavy module need not be loaded here.
-    module = import_flavour(flavour)
-    check_options(module, options.build, current_gpu())
+    module, gpu = import_flavour(flavour), current_gpu()
+    check_options(module, options.build, gpu)
     if options.calibrator is not None:
         check_implicit(module, options.build)
+    check_gpu(module, gpu)
+    if options.build.timing_cache is not None:
+        check_place(options.build.timing_cache)
     return flavour
 
 
@@ -205,8 +210,11 @@ def check_model(model: Model, options: EngineOptions, flavour: Flavour) -> None:
     """
     model.check_float()
     check_profiles(model.inputs, parse_profiles(options.shapes))
-    names = [spec.name for spec in (*model.inputs, *model.outputs)]
-    check_format_names(options.build.io_formats, names)
+    specs = (*model.inputs, *model.outputs)
+    check_format_names(options.build.io_formats, [spec.name for spec in specs])
+    if not isinstance(options.quantization, HalfOptions) or options.quantization.keep_io:
+        floats = [spec.name for spec in specs if spec.dtype == np.float32]
+        check_float_formats(options.build.io_formats, floats)
     check_buildable(model, flavour)
 
 

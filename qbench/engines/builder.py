@@ -26,7 +26,6 @@ from qbench.engines.protocol import (
     decode_event,
     encode,
 )
-from qbench.engines.targets import FLOAT_TARGETS
 
 _LOGGER = logging.getLogger(__name__)
 _COMPILER = logging.getLogger("qbench.engines.compiler")
@@ -78,7 +77,6 @@ def build(
         except errors.EngineError as error:
             raise errors.EngineError(f"{error}; see {_keep_log(request)}") from error
         size = staged.stat().st_size
-    _warn_of_float_targets(request, built.targets)
     return BuildResult(built.seconds, size, built.targets, _layers(request, built))
 
 
@@ -107,7 +105,7 @@ def _compile(request: BuildRequest, staged: Path, on_progress: OnProgress, limit
         return outcome
     if isinstance(outcome, Failed):
         raise _raised(outcome)
-    death = watchdog.verdict or _death(returncode)
+    death = watchdog.verdict or _death(returncode, request.log)
     raise errors.EngineError(f"the compiler of {request.subject} {death}")
 
 
@@ -182,17 +180,11 @@ def _raised(failed: Failed) -> errors.QbenchError:
     return kind(failed.message)
 
 
-def _death(returncode: int) -> str:
+def _death(returncode: int, log: Path) -> str:
     if returncode >= 0:
-        return f"stopped with exit code {returncode}"
+        # Python's last words are the exception that nobody expected.
+        lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+        last = f" ({lines[-1]})" if returncode and lines else ""
+        return f"stopped with exit code {returncode}{last}"
     hint = "; is there enough memory?" if returncode == -signal.SIGKILL else ""
     return f"was ended by signal {-returncode} ({signal.strsignal(-returncode)}){hint}"
-
-
-def _warn_of_float_targets(request: BuildRequest, targets: tuple[str, ...]) -> None:
-    for target in sorted(FLOAT_TARGETS.intersection(targets)):
-        _LOGGER.warning(
-            "%s: target %s makes all convolutions run in float on every GPU; leave it out for INT8",
-            request.output,
-            target,
-        )

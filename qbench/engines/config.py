@@ -12,7 +12,7 @@ from qbench.engines.features import Compilation, builds_ahead, missing_members
 from qbench.engines.io_formats import format_members, set_formats
 from qbench.engines.protocol import BuildOptions
 from qbench.engines.targets import choose_targets
-from qbench.errors import UsageError
+from qbench.errors import UnfitError, UsageError
 
 COMPATIBILITIES = {
     "ampere-plus": "AMPERE_PLUS",
@@ -74,6 +74,19 @@ def check_options(module: ModuleType, options: BuildOptions, gpu: str | None) ->
             )
 
 
+def check_gpu(module: ModuleType, gpu: str | None) -> None:
+    """Make sure that there is a GPU where this TensorRT needs one to build.
+
+    Raises:
+        UnfitError: There is none.
+    """
+    if gpu is None and not builds_ahead(module):
+        raise UnfitError(
+            f"{module.__name__} {module.__version__} builds on a GPU, and none is here; "
+            "use --backend rtx, which needs none, or build on the machine of the GPU"
+        )
+
+
 def notes_on_options(module: ModuleType, options: BuildOptions) -> list[str]:
     """Return what the user has to know of options that this TensorRT takes to no effect."""
     if not builds_ahead(module):
@@ -83,11 +96,6 @@ def notes_on_options(module: ModuleType, options: BuildOptions) -> list[str]:
         for option, _ in _asked(options)
         if option.on_rtx is OnRtx.IDLE
     ]
-
-
-def is_default(options: BuildOptions) -> bool:
-    """Return whether nothing is asked that a TensorRT might lack."""
-    return not options.target_gpus and not any(True for _ in _asked(options))
 
 
 def apply_options(compilation: Compilation, options: BuildOptions) -> None:

@@ -85,7 +85,7 @@ def _questions(
         yield f"{manifest.flavour} {manifest.flavour_version} is not installed here; install it"
     here = machine.compute_capability
     if here is None:
-        yield "this machine has no GPU; ask where it shall run"
+        yield "this machine has no GPU; verify it where it shall run"
     elif not _known_gpus(manifest):
         yield "its manifest does not say for which GPU it was built; try it, or build it here"
     elif here not in _known_gpus(manifest) and not _reaches(manifest, here):
@@ -98,6 +98,8 @@ def _questions(
 
 def _notes(manifest: EngineManifest, machine: Machine) -> Iterator[str]:
     built = manifest.built_on
+    if manifest.options.get("strip_weights"):
+        yield "its weights were left out; refit it before it runs"
     is_bound = not manifest.targets and _compatibility(manifest) == "none"
     if is_bound and built.gpu and machine.gpu and built.gpu != machine.gpu:
         yield f"it was tuned on {built.gpu}, and may be slower on {machine.gpu}"

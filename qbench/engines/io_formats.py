@@ -20,12 +20,15 @@ FORMATS = {
 }
 """Members of TensorFormat, by the name that users give."""
 
+FLOAT_FORMATS = frozenset({"chw", "chw32", "hwc", "dhwc"})
+"""Those that FP32 tensors may have; the others are of 16 and 8 bits (seen on TensorRT for RTX)."""
+
 
 Formats = Mapping[str, tuple[str, ...]]
 
 
 def parse_formats(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Read memory layouts as a user writes them: `x=hwc8`, `x=chw+chw32`, several by commas.
+    """Read memory layouts as a user writes them: `x=hwc`, `x=chw+chw32`, several by commas.
 
     Raises:
         UsageError: A text is malformed, or names an unknown layout or a tensor twice.
@@ -35,7 +38,7 @@ def parse_formats(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
         name, is_split, words = entry.rpartition("=")
         chosen = tuple(words.split("+"))
         if not (is_split and name):
-            raise UsageError(f"malformed --io-formats {entry!r}; write NAME=hwc8 or NAME=chw+chw32")
+            raise UsageError(f"malformed --io-formats {entry!r}; write NAME=hwc or NAME=chw+chw32")
         for word in chosen:
             if word not in FORMATS:
                 raise UsageError(
@@ -58,6 +61,21 @@ def check_format_names(formats: Iterable[str], tensors: Iterable[str]) -> None:
         if name not in known:
             raise UsageError(
                 f"the model has no input or output {name!r}; it has {', '.join(known)}"
+            )
+
+
+def check_float_formats(formats: Formats, floats: Iterable[str]) -> None:
+    """Make sure that FP32 tensors may have one of the layouts that are given for them.
+
+    Raises:
+        UsageError: One of `floats` may not.
+    """
+    for name in floats:
+        if name in formats and FLOAT_FORMATS.isdisjoint(formats[name]):
+            raise UsageError(
+                f"--io-formats {name}={'+'.join(formats[name])} needs 16 bits, and {name!r} is "
+                "FP32; add --fp16 --no-keep-io, or choose from "
+                f"{', '.join(word for word in FORMATS if word in FLOAT_FORMATS)}"
             )
 
 

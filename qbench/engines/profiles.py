@@ -208,7 +208,7 @@ def _check_dimension(name: str, axis: int, fixed: int | str | None, *dims: int) 
 
 
 def _default_shape(spec: TensorSpec, image_size: tuple[int, int] | None) -> tuple[int, ...]:
-    """Return batch 1, and the recipe's size where the image axes are dynamic too."""
+    """Return batch 1, and the size of the images where their axes are dynamic too."""
     shape = [
         1 if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(spec.shape)
     ]
@@ -236,7 +236,7 @@ def _example(shape: tuple[int | str | None, ...]) -> str:
 
 def _note(spec: TensorSpec, shape: tuple[int, ...], image_size: tuple[int, int] | None) -> str:
     only_batch = all(isinstance(dim, int) for dim in spec.shape[1:])
-    why = "batch 1" if only_batch or image_size is None else "batch 1 and the recipe's size"
+    why = "batch 1" if only_batch or image_size is None else "batch 1 and the size of the images"
     return (
         f"input {spec.name!r} is dynamic; built for {format_shape(shape)}, {why}; "
         f"choose with --shapes {spec.name}=..."

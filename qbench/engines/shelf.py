@@ -113,8 +113,9 @@ def verify(
     onnx = entry.folder / manifest.onnx
     if hashes and onnx.is_file() and _sha256(onnx) != manifest.quantized_sha256:
         reason = f"{onnx} is not the file that it was compiled from; build it again"
-        state = UNFIT if verdict.state == UNFIT else CHANGED
-        return Verdict(state, (*verdict.reasons, reason), verdict.notes)
+        if verdict.state == UNFIT:
+            return Verdict(UNFIT, (*verdict.reasons, reason), verdict.notes)
+        return Verdict(CHANGED, (reason, *verdict.reasons), verdict.notes)
     return verdict
 
 

@@ -6,24 +6,18 @@ from types import ModuleType
 from qbench.errors import UsageError
 
 DEFAULT_TARGETS = ("sm80", "sm86", "sm89", "sm120")
-"""Built for where no GPU is at hand: Ampere, Ada and Blackwell, at the cost of one of them.
+"""Built for where no GPU is at hand: Ampere, Ada and Blackwell, at the cost of one of them."""
 
-Turing (sm75) is left out on purpose: see `FLOAT_TARGETS`.
-"""
+LEAST_GPU = {"bf16": 80, "int4": 80, "int8": 80, "fp8": 89}
+"""Compute capability from which TensorRT for RTX has the type of a precision (measured with 1.7).
 
-FLOAT_TARGETS = frozenset({"sm75"})
-"""One of these among the targets makes TensorRT for RTX compile every convolution of the engine in
-float, for all targets (measured with 1.7)."""
-
-LEAST_GPU = {"bf16": 80, "int4": 80, "fp8": 89}
-"""Compute capability from which GPUs know the type of a precision; all others run on every GPU.
-
-TensorRT for RTX 1.7 refuses to build where one of the targets is older.
+It refuses to build where one of the targets is older; of INT8 it compiles convolutions in float
+then, on all targets, and refuses other products.
 """
 
 
 def check_targets(precision: str, wanted: Sequence[str]) -> None:
-    """Make sure that all GPUs that are wanted know the type of a precision.
+    """Make sure that TensorRT for RTX has the type of a precision on all GPUs that are wanted.
 
     Raises:
         UsageError: One does not.
@@ -34,7 +28,7 @@ def check_targets(precision: str, wanted: Sequence[str]) -> None:
         if number.isdigit() and int(number) < least:
             raise UsageError(
                 f"--{precision} needs sm{least} or later, not {target}; "
-                "drop it from --target-gpu, or use --fp16 or --int8"
+                "drop it from --target-gpu, or use --fp16"
             )
 
 

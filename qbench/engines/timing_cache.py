@@ -7,6 +7,7 @@ make, and may fit another machine.
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import msgspec
@@ -67,7 +68,8 @@ class TimingCache:
         try:
             write_bytes(self._path, msgspec.json.encode(header) + b"\n" + data)
         except StorageError as error:
-            self._notify(f"the timing cache was not kept: {error}")
+            # The part behind the semicolon is a fix for other files.
+            self._notify(f"the timing cache was not kept: {str(error).partition(';')[0]}")
 
     def _load(self) -> bytes:
         try:
@@ -106,6 +108,21 @@ class TimingCache:
                 "name another file with --timing-cache"
             ) from error
         self._notify(f"{self._path} is not used: {problem}; it is kept as {place}")
+
+
+def check_place(path: Path) -> None:
+    """Make sure, before any work, that a timing cache can be written at `path`.
+
+    Raises:
+        StorageError: Its folder takes no file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise StorageError(
+            f"cannot write --timing-cache {path} ({error.strerror}); name another file"
+        ) from error
 
 
 def _offer(config: Any, data: bytes) -> bool:

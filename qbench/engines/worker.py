@@ -21,6 +21,7 @@ from qbench.engines.features import Compilation, builds_ahead
 from qbench.engines.implicit import check_implicit, placed_by_compiler
 from qbench.engines.inspector import inspect_engine
 from qbench.engines.listeners import logger_of, monitor_of
+from qbench.engines.machine import this_machine
 from qbench.engines.protocol import (
     BuildRequest,
     Built,
@@ -32,9 +33,9 @@ from qbench.engines.protocol import (
 )
 from qbench.engines.targets import choose_targets
 from qbench.engines.timing_cache import CacheKey, TimingCache
-from qbench.errors import EngineError, QbenchError
+from qbench.errors import EngineError, QbenchError, UnfitError
 from qbench.runtimes.flavour import import_flavour, strongly_typed_network
-from qbench.runtimes.gpu import current_gpu, gpu_summary
+from qbench.runtimes.gpu import current_gpu
 
 _SOURCE = re.compile(r"\.? In \S+ at \S+:\d+")
 _LONGEST = 300
@@ -60,7 +61,7 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
 
     Raises:
         EngineError: The model cannot be parsed or built.
-        UnfitError: TensorRT cannot be loaded.
+        UnfitError: TensorRT cannot be loaded, or finds no GPU where it needs one.
         UsageError: An option does not suit this TensorRT.
         StorageError: The engine cannot be written.
     """
@@ -74,7 +75,7 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
     targets = choose_targets(module, options.target_gpus, gpu, options.least_gpu)
     start = time.perf_counter()
     logger = logger_of(module)
-    builder = module.Builder(logger)
+    builder = _builder(module, logger, request)
     network, parser = _parse(module, builder, logger, request)
     config = _config(module, builder, targets)
     apply_options(Compilation(module, network, config), options)
@@ -101,6 +102,17 @@ def _claim_stdout() -> BinaryIO:
     events = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return events
+
+
+def _builder(module: ModuleType, logger: Any, request: BuildRequest) -> Any:
+    try:
+        return module.Builder(logger)
+    except TypeError as error:  # the bindings' way to say that TensorRT made none
+        reason = f" ({_one_line(logger.errors[-1])})" if logger.errors else ""
+        raise UnfitError(
+            f"{request.flavour} has no GPU to build on{reason}; "
+            "run `qbench doctor` to see what runs here"
+        ) from error
 
 
 def _parse(module: ModuleType, builder: Any, logger: Any, request: BuildRequest) -> tuple[Any, Any]:
@@ -173,8 +185,8 @@ def _timing_cache(
     if path is None:
         yield
         return
-    gpus = gpu_summary()
-    gpu = gpus[0].name if gpus else current_gpu() or "no GPU"
+    here = this_machine()
+    gpu = here.gpu or here.compute_capability or "no GPU"
     key = CacheKey(request.flavour.name, request.flavour.version, gpu)
     cache = TimingCache(path, key, lambda message: send(Notice(message)))
     cache.attach(config)

@@ -60,11 +60,12 @@ class TestTerminal:
         assert terminal.process.wait(60) == 0
         assert re.search(r"compiling +\d+%\|.*\| \d\d:\d\d, [A-Z]\w+", text)
 
-    def test_an_interrupt_leaves_nothing(self, project: Path) -> None:
+    @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupt_leaves_nothing(self, kind: signal.Signals, project: Path) -> None:
         before = files(project)
         terminal = Terminal(*RTX, "--fp32")
         terminal.read_until("compiling")
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.process.send_signal(kind)
         assert (
             terminal.read_until()
             .splitlines()[-1]

@@ -6,9 +6,12 @@ from types import ModuleType
 
 import pytest
 from fake_trt import fake_tensorrt
+from msgspec.structs import replace
 
 from qbench.engines import build
+from qbench.engines.audit import EngineAudit
 from qbench.engines.builder import BuildResult
+from qbench.engines.layers import EngineLayer
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildRequest
 from qbench.runtimes.flavour import Flavour
@@ -34,6 +37,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         monkeypatch.setattr(build, "find_flavour", lambda _: flavour)
         monkeypatch.setattr(build, "import_flavour", lambda _: module)
         monkeypatch.setattr(build, "build", compile_it)
+        monkeypatch.setattr(build, "current_gpu", lambda: "sm89")
         return seen
 
     return play
@@ -128,3 +132,18 @@ def test_a_timing_cache_that_is_a_folder(project: Path, qbench: Qbench, install:
     message = refused(qbench("build-trt", "--fp16", "--timing-cache", "imgs"), 2)
     assert "File 'imgs' is a directory" in message
     assert not (project / "engines").exists()
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_the_share_of_what_tensorrt_placed_is_told(
+    qbench: Qbench, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(fake_tensorrt("10.3"))
+    found = EngineAudit({"Int8": 1}, {"Conv": {"Int8": 3, "Half": 1}}, (), ())
+    monkeypatch.setattr(build, "audit_file", lambda *_: found)
+    layer = EngineLayer("conv", "conv", (), (), (), (), "")
+    compile_it = build.build
+    monkeypatch.setattr(
+        build, "build", lambda *arguments: replace(compile_it(*arguments), layers=(layer,))
+    )
+    assert "convolutions in INT8: 75.0 %\n" in qbench("build-trt", "--legacy-implicit").out

@@ -116,7 +116,8 @@ main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to a child alone")
-def test_interrupt_ends_a_long_calibration_at_once(project: Path) -> None:
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_a_long_calibration_at_once(kind: signal.Signals, project: Path) -> None:
     images = project / "long"
     images.mkdir()
     source = project / "imgs/cat/00.png"
@@ -129,7 +130,7 @@ def test_interrupt_ends_a_long_calibration_at_once(project: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("counting")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(kind)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.strip() == "qbench: interrupted; no file was left half-written"

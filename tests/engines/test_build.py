@@ -1,5 +1,7 @@
 """`qbench.build_engine` around a compiler that the tests stand in for."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,14 @@ from qbench.engines.builder import BuildResult
 from qbench.engines.implicit_order import implicit_int8
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildOptions, BuildRequest
-from qbench.errors import CalibrationError, EngineError, ModelError, StorageError, UsageError
+from qbench.errors import (
+    CalibrationError,
+    EngineError,
+    ModelError,
+    StorageError,
+    UnfitError,
+    UsageError,
+)
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.precision import HalfOptions
@@ -38,6 +47,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
 
     monkeypatch.setattr(module, "build", compile_it)
     monkeypatch.setattr(module, "find_flavour", lambda _: Flavour("tensorrt_rtx", "1.7"))
+    monkeypatch.setattr(module, "import_flavour", lambda _: fake_tensorrt("rtx-1.7"))
     return seen
 
 
@@ -132,7 +142,7 @@ def test_the_size_of_the_calibration_fills_dynamic_axes(
     shapes = EngineOptions(folder=Path("out"), image_size=(16, 24))
     engine = build_engine("m.onnx", precision="fp32", options=shapes)
     assert engine.manifest.shapes["x"].opt == (1, graphs.CHANNELS, 16, 24)
-    assert "built for 1x8x16x24, batch 1 and the recipe's size" in engine.notes[0]
+    assert "built for 1x8x16x24, batch 1 and the size of the images" in engine.notes[0]
     with pytest.raises(UsageError, match=r"is dynamic .* and of unknown size; give --shapes x="):
         build_engine("m.onnx", precision="fp16", options=options)
     assert len(requests) == 1
@@ -246,11 +256,23 @@ def test_layouts_of_tensors_that_are_not_there(model: Model) -> None:
     assert not Path("out").exists()
 
 
+@pytest.mark.usefixtures("requests")
+def test_layouts_of_16_bits(model: Model) -> None:
+    build = BuildOptions(io_formats={"x": ("hwc8",)})
+    options = EngineOptions(build=build, folder=Path("out"))
+    with pytest.raises(UsageError, match="x=hwc8 needs 16 bits, and 'x' is FP32; add --fp16 --no-"):
+        build_engine(model, precision="fp16", options=options)
+    assert not Path("out").exists()
+    half = replace(options, quantization=HalfOptions(keep_io=False))
+    assert build_engine(model, precision="fp16", options=half).path.exists()
+
+
 @pytest.mark.parametrize("calibrator", ["entropy", "minmax"])
 def test_int8_that_tensorrt_10_places(
     calibrator: str, model: Model, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "import_flavour", lambda _: fake_tensorrt("10.3"))
+    monkeypatch.setattr(module, "current_gpu", lambda: "sm89")
     table = graphs.table_of(model)
     options = EngineOptions(folder=Path("out"), calibrator=calibrator)
     engine = build_engine(model, table=table, options=options)
@@ -258,6 +280,17 @@ def test_int8_that_tensorrt_10_places(
     assert not load("out/m.int8-implicit.onnx").is_quantized
     assert requests[0].implicit == implicit_int8(table, calibrator)
     assert read_manifest(engine.path).table_sha256 == table.sha256
+
+
+@pytest.mark.usefixtures("requests")
+def test_tensorrt_itself_needs_a_gpu_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "current_gpu", lambda: None)
+    build_it = partial(build_engine, "no.onnx", precision="fp16")
+    with pytest.raises(ModelError, match=r"no\.onnx"):
+        build_it()
+    monkeypatch.setattr(module, "import_flavour", lambda _: fake_tensorrt("11.4"))
+    with pytest.raises(UnfitError, match=r"^tensorrt 11\.4.* builds on a GPU, .*use --backend rtx"):
+        build_it()
 
 
 @pytest.mark.usefixtures("requests")

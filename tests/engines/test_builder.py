@@ -78,12 +78,6 @@ def test_what_the_compiler_prints_goes_to_the_log(worker, job, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_float_targets_are_said_aloud(worker, job, caplog):
-    worker("Path(sys.argv[1]).touch(); send(Built(0.0, ('sm75', 'sm86')))")
-    build(job)
-    assert "target sm75 makes all convolutions run in float" in caplog.text
-
-
 def test_errors_keep_their_class(worker, job):
     worker("send(Failed('UnfitError', 'no library; reinstall it'))")
     with pytest.raises(UnfitError, match=r"^no library; reinstall it$"):
@@ -105,6 +99,7 @@ def test_errors_keep_their_class(worker, job):
             "stopped with exit code 4",
         ),
         ("", "stopped with exit code 0; see"),
+        ("raise TypeError('none was made')", r"stopped with exit code 1 \(TypeError: none was ma"),
     ],
 )
 def test_a_dead_compiler_is_an_error(worker, job, code, message):

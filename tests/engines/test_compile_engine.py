@@ -12,9 +12,10 @@ from fake_trt import fake_tensorrt
 from fake_trt.plan import Plan, from_bytes
 
 from qbench.engines import worker
+from qbench.engines.machine import Machine
 from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.engines.protocol import BuildOptions, BuildRequest, Event, ImplicitInt8, Notice
-from qbench.errors import EngineError, StorageError, UsageError
+from qbench.errors import EngineError, StorageError, UnfitError, UsageError
 from qbench.runtimes.flavour import Flavour
 
 IMPLICIT = ImplicitInt8("entropy", "TRT-8601-EntropyCalibration2\nx: 3c010a14\n")
@@ -29,7 +30,8 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     def install(version: str) -> ModuleType:
         module = fake_tensorrt(version)
         monkeypatch.setattr(worker, "import_flavour", lambda _: module)
-        monkeypatch.setattr(worker, "gpu_summary", lambda: None)
+        here = Machine("Linux x86_64", compute_capability="sm89")
+        monkeypatch.setattr(worker, "this_machine", lambda: here)
         monkeypatch.setattr(worker, "current_gpu", lambda: "sm89")
         return module
 
@@ -69,6 +71,22 @@ def test_a_typed_network(use: Any, compiled: Compile, tmp_path: Path) -> None:
     assert [profile["x"][0] for profile in plan.profiles] == [[1, 3], [8, 3]]
     assert (plan.flags, plan.calibration) == (["TF32"], "")
     assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "m.engine"}
+
+
+def test_a_builder_that_finds_no_gpu(
+    use: Any, compiled: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = use("11.4")
+
+    def refuse(_: Any, logger: Any) -> None:
+        logger.log(module.ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(module.Builder, "__init__", refuse)
+    with pytest.raises(
+        UnfitError, match=r"has no GPU to build on \(CUDA init.* error: 35\); run `qbench doctor`"
+    ):
+        compiled()
 
 
 def test_int8_that_the_compiler_places(use: Any, compiled: Compile, tmp_path: Path) -> None:

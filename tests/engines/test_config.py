@@ -11,7 +11,6 @@ from qbench.engines.config import (
     OPTIONS,
     apply_options,
     check_options,
-    is_default,
     notes_on_options,
 )
 from qbench.engines.features import Compilation, builds_ahead, missing_members
@@ -74,12 +73,6 @@ def test_nothing_is_told_where_nothing_is_asked(compilation: MakeCompilation) ->
     before = dict(vars(told.config))
     apply_options(told, BuildOptions())
     assert vars(told.config) == before
-
-
-def test_defaults_need_no_look_at_the_module() -> None:
-    assert is_default(BuildOptions(least_gpu=89))
-    assert not is_default(BuildOptions(target_gpus=("sm86",)))
-    assert not any(is_default(BuildOptions(**{field: ASKED[field]})) for field in ASKED)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_options_reach_the_compiler(version: str, use: Use, model: Model) -> Non
         "workspace_bytes": 1 << 20,
         "max_aux_streams": 2,
         "hardware_compatibility": "ampere-plus",
-        "io_formats": {"x": ("hwc8",)},
+        "io_formats": {"x": ("hwc",)},
         "timing_cache": Path("timing.cache"),
     }
     options = with_build(use(version), **wanted)
@@ -175,7 +175,7 @@ def test_options_reach_the_compiler(version: str, use: Use, model: Model) -> Non
         "VERSION_COMPATIBLE",
         "WEIGHT_STREAMING",
     }
-    assert plan.formats["x"] == "HWC8"
+    assert plan.formats["x"] == "HWC"
     assert timings.endswith(b"\ntimed;timed;")
 
 
@@ -187,9 +187,9 @@ def test_version_compatible_engines_run(use: Use, model: Model) -> None:
 
 
 def test_engines_with_other_layouts_are_not_run(use: Use, model: Model) -> None:
-    options = with_build(use("11.4"), io_formats={"x": ("hwc8",)})
+    options = with_build(use("11.4"), io_formats={"x": ("hwc",)})
     engine = build_engine(model, precision="fp16", options=options)
-    with pytest.raises(EngineError, match="wants 'x' in the format HWC8; qbench runs engines wit"):
+    with pytest.raises(EngineError, match="wants 'x' in the format HWC; qbench runs engines wit"):
         open_runner(engine.path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from manifests import MANIFEST
 from msgspec.structs import replace
 
-from qbench.engines.fitness import FITS, UNFIT, UNKNOWN, judge
+from qbench.engines.fitness import FITS, UNFIT, UNKNOWN, Verdict, judge
 from qbench.engines.machine import Machine
 from qbench.runtimes.flavour import Flavour
 
@@ -121,7 +121,7 @@ def test_a_version_compatible_engine_runs_on_newer_versions(version: str, state:
 
 
 def test_what_nothing_here_can_tell() -> None:
-    no_gpu = "this machine has no GPU; ask where it shall run"
+    no_gpu = "this machine has no GPU; verify it where it shall run"
     assert judge(AHEAD, HERE.without_gpu(), [RTX]).reasons == (no_gpu,)
     verdict = judge(AHEAD, HERE.without_gpu(), [TENSORRT])
     assert verdict.state == UNKNOWN
@@ -129,6 +129,13 @@ def test_what_nothing_here_can_tell() -> None:
     nameless = replace(AT_HAND, built_on=Machine("Linux x86_64"))
     assert judge(nameless, HERE, [TENSORRT]).reasons == (
         "its manifest does not say for which GPU it was built; try it, or build it here",
+    )
+
+
+def test_an_engine_without_weights_is_a_note() -> None:
+    stripped = replace(AT_HAND, options={"strip_weights": True})
+    assert judge(stripped, HERE, [TENSORRT]) == Verdict(
+        FITS, (), ("its weights were left out; refit it before it runs",)
     )
 
 

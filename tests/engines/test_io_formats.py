@@ -1,7 +1,7 @@
 import pytest
 
 from qbench.engines.features import Compilation
-from qbench.engines.io_formats import FORMATS, parse_formats, set_formats
+from qbench.engines.io_formats import FORMATS, check_float_formats, parse_formats, set_formats
 from qbench.errors import UsageError
 
 from .conftest import MakeCompilation
@@ -15,7 +15,7 @@ def test_parse() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "=hwc8", "hwc8"])
 def test_malformed(text: str) -> None:
-    with pytest.raises(UsageError, match=r"malformed --io-formats '.*'; write NAME=hwc8 or NAME="):
+    with pytest.raises(UsageError, match=r"malformed --io-formats '.*'; write NAME=hwc or NAME="):
         parse_formats([text])
 
 
@@ -28,6 +28,15 @@ def test_unknown_layout(text: str) -> None:
 def test_a_tensor_twice() -> None:
     with pytest.raises(UsageError, match="'x' has two --io-formats; join them: x=chw"):
         parse_formats(["x=chw,x=hwc8"])
+
+
+def test_fp32_has_few_layouts() -> None:
+    formats = parse_formats(["x=hwc8+hwc16", "y=chw+hwc8", "z=hwc8"])
+    check_float_formats(formats, ["y", "other"])
+    with pytest.raises(
+        UsageError, match=r"x=hwc8\+hwc16 needs 16 .*; add --fp16 --no-keep-io, .* chw, chw32, hwc,"
+    ):
+        check_float_formats(formats, ["y", "x"])
 
 
 def test_no_such_tensor(compilation: MakeCompilation) -> None:

@@ -82,9 +82,9 @@ def test_given_ranges_are_taken_silently():
 @pytest.mark.parametrize(
     ("shape", "expected", "why"),
     [
-        (("N", 3, "H", "W"), (1, 3, 320, 480), "batch 1 and the recipe's size"),
-        (("N", None, None, 3), (1, 320, 480, 3), "batch 1 and the recipe's size"),
-        ((2, 3, "H", 100), (2, 3, 320, 100), "batch 1 and the recipe's size"),
+        (("N", 3, "H", "W"), (1, 3, 320, 480), "batch 1 and the size of the images"),
+        (("N", None, None, 3), (1, 320, 480, 3), "batch 1 and the size of the images"),
+        ((2, 3, "H", 100), (2, 3, 320, 100), "batch 1 and the size of the images"),
         ((None, 3, 24, 24), (1, 3, 24, 24), "batch 1;"),
     ],
 )

@@ -150,6 +150,9 @@ def test_another_onnx_file_beside_it(folder: Path) -> None:
     assert state(folder, "stale") == CHANGED
     assert "stale.onnx is not the file that it was compiled from" in reason(folder, "stale")
     assert gone(folder) == set()  # the engine itself is whole
+    elsewhere = verify(entry(folder, "stale"), HERE.without_gpu(), FLAVOURS)
+    assert (elsewhere.state, len(elsewhere.reasons)) == (CHANGED, 2)
+    assert "stale.onnx is not the file" in elsewhere.reasons[0]
     put(folder, "both", targets=("sm120",))
     (folder / "both.onnx").write_bytes(b"later")
     assert state(folder, "both") == UNFIT

@@ -5,7 +5,6 @@ import pytest
 
 from qbench.engines.targets import (
     DEFAULT_TARGETS,
-    FLOAT_TARGETS,
     check_targets,
     choose_targets,
 )
@@ -31,7 +30,6 @@ def rtx():
 
 def test_without_a_gpu_the_defaults_are_built_for(rtx):
     assert choose_targets(rtx, (), None) == DEFAULT_TARGETS
-    assert not FLOAT_TARGETS.intersection(DEFAULT_TARGETS)
 
 
 def test_the_gpu_at_hand_is_built_for(rtx):
@@ -54,10 +52,12 @@ def test_older_gpus_are_left_out_where_the_model_needs_newer_ones(rtx):
 
 def test_a_wanted_gpu_must_know_the_precision():
     check_targets("fp8", ("sm89", "sm120"))
-    check_targets("int8", ("sm75",))
+    check_targets("fp16", ("sm75",))
     check_targets("fp8", ("nonsense",))  # which the module itself refuses
     with pytest.raises(UsageError, match="--bf16 needs sm80 or later, not sm75; drop it from --ta"):
         check_targets("bf16", ("sm80", "sm75"))
+    with pytest.raises(UsageError, match=r"--int8 needs sm80 .*; drop it from .*, or use --fp16$"):
+        check_targets("int8", ("sm86", "sm75"))
 
 
 def test_unknown_target(rtx):

@@ -1,12 +1,13 @@
 """The timing cache's file, against a stand-in for the compiler's cache."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qbench.engines.timing_cache import CacheKey, TimingCache
+from qbench.engines.timing_cache import CacheKey, TimingCache, check_place
 from qbench.errors import StorageError, UsageError
 
 KEY = CacheKey("tensorrt", "10.3", "RTX 4090")
@@ -127,4 +128,16 @@ def test_a_full_disk_costs_the_timings_alone(tmp_path: Path) -> None:
     config.cache = SimpleNamespace(serialize=lambda: b"data")
     TimingCache(tmp_path / "file" / "t.cache", KEY, said.append).store(config)
     assert len(said) == 1
-    assert said[0].startswith("the timing cache was not kept: cannot write ")
+    assert re.fullmatch(r"the timing cache was not kept: cannot write .*t\.cache: \D+", said[0])
+    assert ";" not in said[0]
+
+
+def test_a_place_that_can_be_written_gets_its_folder_and_no_file(path: Path) -> None:
+    check_place(path)
+    assert names(path) == []
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"cannot write --timing-cache .*t\.cache \(.*\); name"):
+        check_place(tmp_path / "file" / "t.cache")

@@ -9,6 +9,7 @@ import pytest
 
 from fake_trt.api import read_api
 from fake_trt.module import fake_tensorrt
+from qbench.engines import build
 
 _TESTS = Path(__file__).parents[1]
 _PACKAGE = """\
@@ -26,7 +27,8 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str) -> Modu
     """Let `import tensorrt`, or `tensorrt_rtx`, give the fake of `version`, and return it.
 
     Its package and metadata are written into `folder`, which goes onto the path of modules here
-    and, by PYTHONPATH, in processes that the test starts.
+    and, by PYTHONPATH, in processes that the test starts. Whoever asks before a build whether there
+    is a GPU for TensorRT itself is told of one.
     """
     api = read_api(version)
     package = folder / api.module
@@ -40,6 +42,8 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str) -> Modu
     (metadata / "METADATA").write_text(stated, "utf-8")
     (metadata / "top_level.txt").write_text(f"{api.module}\n", "utf-8")
     module = fake_tensorrt(version)
+    if api.module == "tensorrt":
+        monkeypatch.setattr(build, "current_gpu", lambda: "sm89")
     monkeypatch.setitem(sys.modules, api.module, module)
     monkeypatch.syspath_prepend(folder)
     inherited = os.environ.get("PYTHONPATH")
