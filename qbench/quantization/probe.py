@@ -1,6 +1,9 @@
 """Try scales on a model without writing it: the noise that they cause in its output."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -59,6 +62,13 @@ class Probe:
     def can_judge(self) -> bool:
         """Whether the model has outputs that can be compared."""
         return self._judge.can_judge
+
+    def on(self, samples: Sequence[Sample]) -> Probe:
+        """Return a probe that compares outputs on other samples, with runs of its own."""
+        other = copy(self)
+        other._samples = samples
+        other._judge = Judge(samples, self._switchboard.run(Setting(), samples))
+        return other
 
     def of(self, tensor: str, clip: Range, factors: Factors = None) -> float:
         """Return the noise that `tensor` causes alone, in a range and behind equalization."""

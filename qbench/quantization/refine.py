@@ -6,7 +6,7 @@ it, under several ranges; the one that disturbs the output least wins. Errors of
 add up nearly independently, so tensors can be settled one after the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qbench.calibration.ranges import Range
+from qbench.data.samples import Sample
 from qbench.model.graph import integer
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
@@ -49,6 +50,9 @@ _RUNG = 0.8
 
 _BETTER = 0.9
 """A step must leave at most this share of the noise: samples are few."""
+
+_WORST = 24
+"""Tensors whose noise is measured again before any is left float."""
 
 _STARTS = (1.0, 0.5, 0.25)
 """Shares of the largest magnitude from which to try, too, where a tensor does much harm."""
@@ -128,6 +132,21 @@ class Refiner:
             if by is not None or best.range != ranges[tensor]:
                 found.append(Settlement(tensor, best.range, by, before - best.noise))
         return sorted(found, key=lambda settlement: -settlement.gain)
+
+    def heard_again(self, choice: Choice, samples: Sequence[Sample]) -> dict[str, float]:
+        """Return the noise that the worst tensors cause alone under `choice`, on other samples.
+
+        What `settled` saw is too good: of several ranges, the one was taken that was lucky there.
+        """
+        worst = sorted(self.alone, key=lambda tensor: -self.alone[tensor])[:_WORST]
+        probe = self.probe.on(samples)
+        ranges = self.quantizer.ranges()
+        found = dict(self.alone)
+        for tensor in worst:
+            by = choice.factors.get(tensor)
+            name = tensor if by is None else equalized_name(tensor)
+            found[tensor] = probe.of(tensor, choice.ranges.get(name, ranges[tensor]), by)
+        return found
 
     def _settled(self, tensor: str, first: _Candidate, worth: float) -> tuple[Factors, _Candidate]:
         """Return what is best for one tensor: a range, or factors and the range behind them.

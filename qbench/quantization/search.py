@@ -9,7 +9,7 @@ looks at.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from qbench.data.samples import Sample
 from qbench.model.load import Model
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.compensation import compensated_weights
-from qbench.quantization.fallback import GOAL, least_shares, nodes_to_free
+from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.noise import decibels
@@ -37,14 +37,11 @@ _FINE = 0.001
 _HARM = 0.1
 """A relative noise power of the output, 10 dB, of which the user is warned."""
 
-_WORTH = 0.95
-"""A node is left float if that brings the noise below this share of what it was."""
-
 _ROUNDED_ON = 32
 """Samples that weights are rounded by."""
 
-_MOST_TRIALS = 14
-"""Tensors that are freed for a trial, at most, one after the other."""
+_HEARD_ON = 16
+"""Samples that the noise of the worst tensors is measured on before any of them is left float."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class _Search:
         if best.noise > _FINE:
             refiner = self._refiner()
             settlements = refiner.settled(self._quantizer.ranges())
-            best = self._freed(self._settled(best, settlements), refiner.alone)
+            best = self._freed(self._settled(best, settlements), refiner)
             best = self._compensated(best)
         if best.noise > _HARM:
             logger.warning(
@@ -174,31 +171,34 @@ class _Search:
                 self._note(name, taken, best)
         return best
 
-    def _freed(self, best: _Trial, alone: Mapping[str, float]) -> _Trial:
+    def _freed(self, best: _Trial, refiner: Refiner) -> _Trial:
         """Return `best` with the nodes float whose tensors disturb the output most.
 
-        Errors may cancel out, so that freeing one tensor of two shows nothing yet. So those that
-        were tried in vain are tried again behind each that was not.
+        Which they are is told by the noise of each tensor alone, and only the outcome is judged:
+        any change lets all errors behind it fall otherwise, so that the judged noise of one set of
+        nodes and of the next differ by chance as much as one node in twenty matters.
         """
-        pending = sorted(alone, key=lambda tensor: -alone[tensor])
-        rejected: list[str] = []
-        base, trials = best, 0
-        while pending and trials < _MOST_TRIALS and best.noise > GOAL:
-            tensor = pending.pop(0)
-            choice = self._without(tensor, alone[tensor], base.choice, least_shares(best.noise))
-            if choice is None:
+        alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
+        left = whole = sum(alone.values())
+        choice = best.choice
+        for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
+            noise = best.noise * left / whole
+            if noise <= GOAL:
+                break
+            wider = self._without(tensor, alone[tensor], choice, least_shares(noise))
+            if wider is None:
                 continue
-            candidate, trials = self._try(choice), trials + 1
-            if candidate.noise < best.noise * _WORTH:
-                base = best = candidate
-                pending, rejected = rejected + pending, []
-                continue
-            rejected.append(tensor)
-            if best.noise > _HARM:
-                base = candidate
-        if best.choice.float_nodes:
+            work = self._work(choice) - self._work(wider)
+            if alone[tensor] >= least_gain(work) * left:
+                choice, left = wider, left - alone[tensor]
+        if choice.float_nodes:
+            best = min(best, self._try(choice), key=lambda trial: trial.noise)
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
+
+    def _work(self, choice: Choice) -> float:
+        """Return the share of the planned work that a choice leaves in INT8."""
+        return self._quantizer.work.shares_kept(self._quantizer.placed(choice)[1])[1]
 
     def _without(
         self, tensor: str, alone: float, base: Choice, least: tuple[float, float]
