@@ -18,6 +18,7 @@ from qbench.artifacts import sha256_bytes, versions
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
+from qbench.errors import ModelError
 from qbench.model.load import Model
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.compensation import compensated_weights
@@ -205,7 +206,10 @@ class _Search:
             {name: by for name, by in base.choice.factors.items() if name != tensor},
             dict.fromkeys(nodes, reason) | dict(base.choice.float_nodes),
         )
-        graph = quantizer.graph(choice)
+        try:
+            graph = quantizer.graph(choice)
+        except ModelError:  # nothing would stay INT8
+            return None
         shares = quantizer.work.shares_kept(graph.plan)
         if any(share < limit for share, limit in zip(shares, least, strict=True)):
             return None
