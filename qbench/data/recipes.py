@@ -201,11 +201,13 @@ def _checked_size(recipe: Recipe, spec: TensorSpec, who: str) -> tuple[int, int]
 def _check_channels(recipe: Recipe, spec: TensorSpec, who: str) -> None:
     here, there = (1, 3) if recipe.layout == "nchw" else (3, 1)
     channels = spec.shape[here]
-    if channels == recipe.channels or not isinstance(channels, int):
+    if channels == recipe.channels:
         return
     if spec.shape[there] == recipe.channels:
         other = "nhwc" if recipe.layout == "nchw" else "nchw"
         raise DataError(f'{who}: its layout is {recipe.layout}; set layout = "{other}"{_IN_FILE}')
+    if not isinstance(channels, int):
+        return
     fix = {1: f'set colour = "gray"{_IN_FILE}', 3: f'set colour = "rgb"{_IN_FILE}'}
     raise DataError(
         f"{who}: it makes {recipe.channels} channels, not {channels}; "

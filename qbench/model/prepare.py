@@ -15,6 +15,7 @@ from qbench.model.passes.fold_constants import fold_constants
 from qbench.model.passes.fuse_batchnorm import fuse_batchnorm
 from qbench.model.passes.fuse_pad import fuse_pad
 from qbench.model.passes.opset import MINIMUM_OPSET, raise_opset
+from qbench.model.passes.remove_identities import remove_identities
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,10 @@ def prepare(model: Model) -> Model:
         common.ShapeInferencePass(),
     )
     graph_model = tidy(graph_model).model
-    for change in (fold_constants, fuse_batchnorm, fuse_pad):
+    for change in (fold_constants, fuse_batchnorm, fuse_pad, remove_identities):
         count = change(graph_model)
         logger.debug("%s: %d nodes", change.__name__, count)
     finish = ir.passes.Sequential(
-        common.IdentityEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.ShapeInferencePass(),
         common.NameFixPass(),

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from qbench.errors import ModelError, UsageError
 from qbench.model.load import Model
 from qbench.placement import cpu, tensorrt
-from qbench.placement.analysis import channel_axis, excluded_nodes
+from qbench.placement.analysis import COMPUTE, channel_axis, excluded_nodes
 from qbench.placement.plan import Plan
 
 TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
@@ -39,7 +39,7 @@ def place(
     """
     plan = _plan(model, target, exclude, float_nodes or {})
     if not plan.quantized:
-        raise ModelError(f"{model.path} has no Conv, Gemm or MatMul that {target} could quantize")
+        raise _nothing_to_quantize(model, f"{target} could quantize")
     return plan
 
 
@@ -54,7 +54,7 @@ def observed_tensors(model: Model, targets: Sequence[str]) -> dict[str, int | No
     values.update((v.name, v) for v in model.ir.graph.inputs)
     names = [name for target in targets for name in _plan(model, target).observed]
     if not names:
-        raise ModelError(f"{model.path} has no Conv, Gemm or MatMul that could be quantized")
+        raise _nothing_to_quantize(model, "could be quantized")
     return {name: channel_axis(values[name]) for name in names}
 
 
@@ -71,3 +71,15 @@ def _plan(
     plan = TARGETS[target](graph, excluded_nodes(graph, exclude) | set(float_nodes))
     floats = (replace(node, reason=float_nodes.get(node.name, node.reason)) for node in plan.floats)
     return replace(plan, floats=tuple(floats))
+
+
+def _nothing_to_quantize(model: Model, how: str) -> ModelError:
+    """Return the error that says so; a model in another precision needs another export."""
+    compute = [node for node in model.ir.graph if node.op_type in COMPUTE]
+    dtypes = {v.dtype for node in compute for v in node.inputs[:1] if v is not None}
+    others = sorted(dtype.name.lower() for dtype in dtypes - {None, ir.DataType.FLOAT} if dtype)
+    if others:
+        return ModelError(
+            f"{model.path} computes in {' and '.join(others)}; export it in float32 to quantize it"
+        )
+    return ModelError(f"{model.path} has no Conv, Gemm or MatMul that {how}")

@@ -54,7 +54,7 @@ def audit_cpu(quantized: Path, plan: Plan | None = None) -> KernelAudit:
         kernels = {
             (node.name or "").removesuffix("/MatMulAddFusion")
             for node in optimized_graph(path)
-            if is_integer_kernel(node)
+            if is_integer_kernel(node) or _quantizes_inside(node)
         }
     reasons = blocking_reasons(model, "cpu")
     unfused = [name for name in planned if name not in kernels]
@@ -66,6 +66,11 @@ def audit_cpu(quantized: Path, plan: Plan | None = None) -> KernelAudit:
             for name in unfused
         ),
     )
+
+
+def _quantizes_inside(node: ir.Node) -> bool:
+    """Return whether a kernel takes and gives floats, and multiplies integers."""
+    return node.op_type.startswith("DynamicQuantize") and node.op_type != "DynamicQuantizeLinear"
 
 
 def _tells_apart(graph: ir.Graph) -> bool:

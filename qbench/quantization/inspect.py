@@ -1,9 +1,11 @@
 """Describe a model before anything is done to it."""
 
 from collections import Counter
+from collections.abc import Iterator
 from math import prod
 
 import msgspec
+import onnx_ir as ir
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.errors import ModelError
@@ -48,7 +50,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """What is in a model.
 
     Attributes:
-        parameters: Number of values in initializers.
+        parameters: Number of values in initializers and constants, those of subgraphs, too.
         macs: Multiply-accumulates of one sample; None where a dimension stays unknown.
         ops: Node count by operator, the most frequent first.
         encodings: Scale and zero-point of each tensor that Q/DQ nodes quantize.
@@ -83,7 +85,7 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
     """
     prepared = prepare(model)
     macs = macs_of(prepared, image_size)
-    arrays = [v.const_value for v in model.ir.graph.initializers.values() if v.const_value]
+    arrays = list(_weights(model))
     ops = Counter(node.op_type for node in model.ir.graph)
     return Inspection(
         model=str(model.path),
@@ -100,6 +102,14 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         encodings=encodings(tidied(model.ir).graph),
         notes=subgraph_notes(model.ir) + _integer_notes(model),
     )
+
+
+def _weights(model: Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.ir.graphs():
+        yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
+        for node in graph:
+            if node.op_type == "Constant" and (value := node.attributes.get("value")) is not None:
+                yield value.as_tensor()
 
 
 def _integer_notes(model: Model) -> tuple[str, ...]:

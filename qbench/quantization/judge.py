@@ -21,8 +21,8 @@ class Judge:
     """Compares outputs with those of the float model.
 
     Where the outputs are plainly those of a detector, what they say is compared: scores, and boxes
-    that have some. Else the float outputs whose shape is the same for all samples; where there are
-    none, as behind a NonMaxSuppression, nothing can be judged.
+    that have some. Else the float outputs that have finite values, and the same shape for all
+    samples; where there are none, as behind a NonMaxSuppression, nothing can be judged.
 
     Args:
         samples: What the outputs are of.
@@ -38,6 +38,7 @@ class Judge:
             for name, first in reference[0].items()
             if first.dtype == np.float32
             and len({outputs[name].shape for outputs in reference}) == 1
+            and any(np.isfinite(outputs[name]).any() for outputs in reference)
         }
 
     @property

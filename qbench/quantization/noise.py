@@ -25,6 +25,7 @@ def relative_noise(reference: NDArray[Any], test: NDArray[Any]) -> float:
     Outputs may hold unlike features, such as coordinates beside scores, whose errors would vanish
     next to theirs. So the entries of the shortest axis with more than one are features, those that
     vary 30 times less than the most variable one are judged apart, and the figures are averaged.
+    Where the reference itself is NaN or Inf, as the logarithm of 0 is, nothing is compared.
 
     Args:
         reference: [samples, ...].
@@ -33,8 +34,9 @@ def relative_noise(reference: NDArray[Any], test: NDArray[Any]) -> float:
     axes = [axis for axis, size in enumerate(reference.shape) if size > 1 and axis > 0]
     feature = min(axes, key=lambda axis: reference.shape[axis]) if len(axes) > 1 else None
     others = tuple(axis for axis in range(reference.ndim) if axis != feature)
-    wide = reference.astype(np.float64)
-    error = np.atleast_1d(np.square(test - wide).mean(axis=others))
+    finite = np.isfinite(reference)
+    wide = np.where(finite, reference, 0).astype(np.float64)
+    error = np.atleast_1d(np.square(np.where(finite, test, 0) - wide).mean(axis=others))
     variance = np.atleast_1d(wide.var(axis=others))
     error = np.where(np.isfinite(error), error, np.inf)  # NaN or Inf in the output is ruin
     is_large = variance >= variance.max() / _APART**2

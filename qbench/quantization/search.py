@@ -18,6 +18,7 @@ from qbench.artifacts import sha256_bytes, versions
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
+from qbench.errors import ModelError
 from qbench.model.load import Model
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.compensation import compensated_weights
@@ -210,7 +211,10 @@ class _Search:
         factors = {name: by for name, by in base.factors.items() if name != tensor}
         floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
         choice = Choice(base.ranges, factors, floats)
-        _, plan = quantizer.placed(choice)
+        try:
+            _, plan = quantizer.placed(choice)
+        except ModelError:  # nothing would stay INT8
+            return None
         shares = quantizer.work.shares_kept(plan)
         is_enough = all(share >= limit for share, limit in zip(shares, least, strict=True))
         return choice if is_enough else None

@@ -142,6 +142,7 @@ def test_size_of_input(
         (Recipe(), spec(1, 10), r"no image of rank 4; give its arrays with --data FILE\.npz"),
         (Recipe(), spec(1, 32, 32, 3), 'its layout is nchw; set layout = "nhwc"'),
         (Recipe(layout="nhwc"), spec(1, 3, 32, 32), 'its layout is nhwc; set layout = "nchw"'),
+        (Recipe(size=(8, 6)), spec(1, None, None, 3), 'its layout is nchw; set layout = "nhwc"'),
         (Recipe(), spec(1, 1, 8, 8), 'makes 3 channels, not 1; set colour = "gray"'),
         (Recipe(colour="gray"), spec(1, 3, 8, 8), 'makes 1 channels, not 3; set colour = "rgb"'),
         (Recipe(), spec(1, 4, 8, 8), r"3 channels, not 4; give its arrays with --data FILE\.npz"),

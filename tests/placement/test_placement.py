@@ -177,3 +177,16 @@ def test_observed_tensors_where_only_one_target_finds_work() -> None:
 def test_observed_tensors_of_a_model_without_compute() -> None:
     with pytest.raises(ModelError, match="has no Conv, Gemm or MatMul that could be quantized"):
         observed_tensors(without_compute(), list(TARGETS))
+
+
+@every_target
+def test_a_model_in_float16_needs_another_export(target: str) -> None:
+    b = graphs.Builder()
+    half = b.node("Cast", "half", b.x, to=10)
+    weight = b.constant("w", np.ones((8, 8, 1, 1), np.float16))
+    output = b.node("Cast", "y", b.node("Conv", "conv", half, weight), to=1)
+    model = prepare(graphs.model_of(b.model(output)))
+    with pytest.raises(ModelError, match="computes in float16; export it in float32 to quantize"):
+        place(model, target)
+    with pytest.raises(ModelError, match="computes in float16; export it in float32 to quantize"):
+        observed_tensors(model, list(TARGETS))

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import graphs
 import numpy as np
 import onnx_ir as ir
@@ -6,6 +8,7 @@ import pytest
 from qbench.errors import QuantizationError, UsageError
 from qbench.evaluation.similarity import sqnr_db
 from qbench.model.prepare import prepare
+from qbench.quantization.audit import audit_cpu
 from qbench.quantization.dynamic import to_dynamic_int8
 from qbench.quantization.quantize import quantize
 
@@ -54,3 +57,15 @@ def test_a_model_of_convolutions_only() -> None:
 def test_another_target() -> None:
     with pytest.raises(UsageError, match="dynamic quantization runs on target cpu only, not tenso"):
         quantize(graphs.model_of(graphs.attention()), target="tensorrt", precision="dynamic")
+
+
+def test_the_audit_knows_the_kernels_that_quantize_inside(tmp_path: Path) -> None:
+    quantize(
+        graphs.model_of(graphs.encoder()),
+        target="cpu",
+        precision="dynamic",
+        output=tmp_path / "m.onnx",
+    )
+    nodes = ir.load(tmp_path / "m.onnx").graph
+    unfused = [node.name for node in audit_cpu(tmp_path / "m.onnx").unfused]
+    assert not {node.name for node in nodes if node.op_type == "MatMulInteger"} & {*unfused}

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import qdq
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from qbench.model.load import load
 from qbench.quantization.encodings import Encoding
@@ -38,6 +38,26 @@ def test_targets_tell_what_stays_float_and_why() -> None:
     stem, up, head = 8 * 8 * 9 * 64, 8 * 8 * 4 * 64, 16 * 16 * 9 * 64
     assert cpu.int8_mac_fraction == pytest.approx(stem / (stem + up + head))
     assert tensorrt.int8_mac_fraction == pytest.approx((stem + head) / (stem + up + head))
+
+
+def test_weights_count_that_lie_in_constants_and_in_branches() -> None:
+    b = graphs.Builder()
+    weight = numpy_helper.from_array(np.ones((8, 8, 1, 1), np.float32))
+    inner = [
+        helper.make_node("Constant", [], ["w"], value=weight),
+        helper.make_node("Conv", ["x", "w"], ["inner_y"]),
+    ]
+    info = helper.make_tensor_value_info("inner_y", TensorProto.FLOAT, None)
+    branch = helper.make_graph(inner, "branch", [], [info])
+    outer = b.node("Conv", "outer", b.x, b.node("Constant", "v", value=weight))
+    positive = b.node(
+        "Greater",
+        "positive",
+        b.node("ReduceMean", "m", outer, keepdims=0),
+        b.constant("zero", np.float32(0)),
+    )
+    proto = b.model(b.node("If", "y", positive, then_branch=branch, else_branch=branch))
+    assert inspect(graphs.model_of(proto)).parameters == 3 * 64 + 1
 
 
 def test_branches_are_noted() -> None:

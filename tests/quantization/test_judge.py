@@ -30,6 +30,14 @@ def test_outputs_that_change_their_shape_are_not_judged() -> None:
     assert not Judge(samples, run_samples(model.ir, samples)).can_judge
 
 
+def test_an_output_without_a_finite_value_is_not_judged() -> None:
+    builder = Builder()
+    negative = builder.node("Neg", "negative", builder.node("Exp", "exp", builder.x))
+    model = prepare(model_of(builder.model(builder.node("Sqrt", "nan", negative))))
+    samples = samples_for(model)
+    assert not Judge(samples, run_samples(model.ir, samples)).can_judge
+
+
 def test_a_detector_is_judged_by_what_it_detects() -> None:
     """At 32 pixels there are 21 cells; a coordinate of a cell without an object may be anything."""
     feeds = {"images": np.zeros((1, 3, 32, 32), np.float32)}

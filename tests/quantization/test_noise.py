@@ -38,6 +38,15 @@ def test_an_output_of_nan_is_ruined() -> None:
     assert relative_noise(reference, broken) == 1
 
 
+def test_where_the_reference_is_infinite_nothing_is_compared() -> None:
+    reference = np.random.default_rng(0).normal(size=(2, 1, 10)).astype(np.float32)
+    test = reference + np.float32(0.1) * reference.std()
+    without = relative_noise(reference, test)
+    for odd in (np.inf, np.nan):
+        reference[:, 0, 3] = odd
+        assert relative_noise(reference, test) == pytest.approx(without, rel=0.5)
+
+
 @pytest.mark.parametrize(("noise", "expected"), [(1.0, 0), (0.01, 20), (0.0, 120)])
 def test_decibels(noise: float, expected: float) -> None:
     assert decibels(noise) == pytest.approx(expected)

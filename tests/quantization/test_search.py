@@ -162,3 +162,16 @@ def run_graph(found: Found) -> NDArray[np.float32]:
     model = graphs.model_of(graphs.fragile())
     (output,) = graphs.run(found.graph.ir, graphs.feeds_of(model)).values()
     return output
+
+
+def test_a_model_that_rounding_alone_ruins_keeps_its_only_convolution_in_int8(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where an output is the logarithm of what is nearly 0, no choice of scales is good."""
+    builder = graphs.Builder()
+    relu = builder.node("Relu", "relu", builder.conv("conv", builder.x))
+    model = graphs.model_of(builder.model(builder.node("Log", "log", relu)))
+    found = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(2)]
+    monkeypatch.setattr(search, "samples_of", lambda *_: found)
+    assert "conv" in searched(model).graph.plan.quantized
+    assert "INT8 leaves only 0 dB" in caplog.text
