@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qbench.cli.options import (
+    METHODS,
     PathType,
     data_options,
     effort_option,
@@ -17,6 +18,7 @@ from qbench.cli.options import (
     model_argument,
     packed,
     table_option,
+    target_option,
 )
 from qbench.cli.precisions import PrecisionArguments, precision_options, watched
 from qbench.errors import UsageError
@@ -64,15 +66,13 @@ class _Arguments(PrecisionArguments):
 
 @click.command()
 @model_argument
-@click.option(
-    "--target", type=click.Choice(["cpu", "tensorrt"]), required=True, help="Where it shall run."
-)
+@target_option
 @precision_options("int8", "fp16", "bf16", "fp8", "int4", "weight-only", "dynamic")
 @data_options
 @table_option
 @click.option(
     "--method",
-    type=click.Choice(["minmax", "percentile", "entropy", "mse"]),
+    type=click.Choice(METHODS),
     default="mse",
     show_default=True,
     help="How ranges are found.",
