@@ -3,11 +3,14 @@
 The calls of the main job are loaded on first use, so that `import qbench` stays light::
 
     table = qbench.calibrate("model.onnx", "imgs/", recipe="imagenet")
-    quantized = qbench.quantize("model.onnx", target="cpu", table=table)
+    qbench.quantize("model.onnx", target="cpu", table=table, output="int8.onnx")
     engine = qbench.build_engine("model.onnx", precision="int8", table=table)
-    layers = qbench.compare_layers("model.onnx", "model.cpu.onnx", "imgs/")
+    layers = qbench.compare_layers("model.onnx", "int8.onnx", "imgs/")
     result = qbench.benchmark(["model.onnx"], precisions=["fp32", "int8"], table=table)
     qbench.write_report(result, "report.html")
+
+`draw_chart` draws one chart of a result or of compared layers, and `tune` finds the fewest float
+nodes that meet an accuracy budget. What goes wrong is an error of `qbench.errors`.
 """
 
 from importlib import import_module
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from qbench.report.draw import draw_chart as draw_chart
     from qbench.report.write import write_report as write_report
     from qbench.tuning.tune import tune as tune
+
+    __version__: str
 
 __all__ = [
     "benchmark",
@@ -52,6 +57,10 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'qbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
 
 
 def _version() -> str:

@@ -75,6 +75,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         write_bytes(tmp_path / "file" / "a.json", b"")
 
 
+def test_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match="it is a folder; name a file in it with -o"),
+        staged(tmp_path),
+    ):
+        pytest.fail("there was work")
+
+
 def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
     class Point(msgspec.Struct):
         x: int

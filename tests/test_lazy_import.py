@@ -19,6 +19,12 @@ def test_every_public_name_is_there(name: str) -> None:
     assert callable(getattr(qbench, name))
 
 
+def test_public_names_are_offered_before_they_are_loaded() -> None:
+    code = "import qbench; print(*{*qbench.__all__, '__version__'} - set(dir(qbench)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("", "")
+
+
 def test_version_is_a_string() -> None:
     assert qbench.__version__[0].isdigit()
 

@@ -113,16 +113,23 @@ def calibrate(
         images=gathered.images,
         skipped=gathered.skipped,
     )
-    header = TableHeader(
+    header = _header(model, chosen, shard, provenance)
+    return CalibrationTable(header, gathered.statistics, gathered.inference_seconds)
+
+
+def _header(
+    model: Model, recipe: Recipe | None, shard: Shard | None, data: DataProvenance
+) -> TableHeader:
+    """Return what a table says of its making."""
+    return TableHeader(
         model=model.path.name if model.path else "in memory",
         model_sha256=model.sha256,
-        data=provenance,
-        recipe=chosen,
-        image_size=check_recipe(chosen, model.inputs[0]) if chosen else None,
+        data=data,
+        recipe=recipe,
+        image_size=check_recipe(recipe, model.inputs[0]) if recipe else None,
         versions=versions(),
         shard=shard,
     )
-    return CalibrationTable(header, gathered.statistics, gathered.inference_seconds)
 
 
 def _warn_of_batches(model: Model) -> None:

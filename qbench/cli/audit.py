@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import PathType, ShareType, json_option, packed
+from qbench.cli.options import TARGETS, PathType, ShareType, json_option, packed
 
 if TYPE_CHECKING:
     from qbench.engines.audit import NodeFinding
@@ -29,9 +28,7 @@ class _Arguments:
 
 @click.command()
 @click.argument("model", type=PathType)
-@click.option(
-    "--target", type=click.Choice(["cpu", "tensorrt"]), help="What its Q/DQ look like if left out."
-)
+@click.option("--target", type=click.Choice(TARGETS), help="What its Q/DQ look like if left out.")
 @click.option("--shapes", multiple=True, metavar="NAME=SHAPE", help="Of dynamic inputs (tensorrt).")
 @click.option(
     "--require-int8",
@@ -65,7 +62,7 @@ def audit(arguments: _Arguments) -> None:
 
 
 def _print_text(audit: ModelAudit) -> None:
-    from qbench.cli.render import percent, print_field, print_findings
+    from qbench.cli.render import percent, print_field, print_findings, print_first
 
     by = f" by {audit.runtime}" if audit.runtime else ""
     print_field("audited", f"{audit.model} for {audit.target}{by}")
@@ -76,16 +73,10 @@ def _print_text(audit: ModelAudit) -> None:
         print_field(op_type, ", ".join(f"{count} {dtype}" for dtype, count in counts.items()))
     if audit.int8_fraction is not None:
         print_field("INT8", f"{percent(audit.int8_fraction)} of the compute nodes")
-    for node in audit.not_int8[:_MOST_NODES]:
-        print_field(f"  {node.dtype}", f"{node.node} ({node.op_type}): {node.reason}")
-    _print_rest(audit.not_int8)
-    for node in audit.own_qdq[:_MOST_NODES]:
-        print_field("  by itself", f"{node.node}: {node.reason}")
-    _print_rest(audit.own_qdq)
+    print_first(_MOST_NODES, [_not_int8(node) for node in audit.not_int8])
+    by_itself = [("  by itself", f"{node.node}: {node.reason}") for node in audit.own_qdq]
+    print_first(_MOST_NODES, by_itself)
 
 
-def _print_rest(nodes: Sequence[NodeFinding]) -> None:
-    from qbench.cli.render import print_field
-
-    if len(nodes) > _MOST_NODES:
-        print_field("", f"{len(nodes) - _MOST_NODES} more; --json lists them")
+def _not_int8(node: NodeFinding) -> tuple[str, str]:
+    return f"  {node.dtype}", f"{node.node} ({node.op_type}): {node.reason}"

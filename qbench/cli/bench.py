@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
-from shutil import get_terminal_size
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import click
 
 from qbench.cli.bench_arguments import BenchArguments, keep_options, load_options
-from qbench.cli.options import PathType, data_options, json_option, packed, table_option
+from qbench.cli.options import (
+    PathType,
+    data_options,
+    json_option,
+    judging_options,
+    packed,
+    table_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qbench.benchmarking.options import Options
-    from qbench.benchmarking.result import RunResult
-
 
 CUDA_BACKENDS = ("cuda-bindings", "pycuda")
 """The keys of `runtimes.cuda.choose.BACKENDS`, which help must not import."""
@@ -40,13 +43,12 @@ _PRECISIONS = "Of fp32, fp16, bf16, fp8, int8, int4, weight-only, dynamic."
     help="What engines reach the GPU through.",
 )
 @data_options
-@click.option("--labels", type=PathType, help="Labels of the images; see above.")
 @click.option(
     "--task",
     type=click.Choice(["classify", "detect", "segment", "embed"]),
     help="What accuracy means; see above.",
 )
-@click.option("--decoder", default="auto", show_default=True, help="How detect reads boxes.")
+@judging_options
 @table_option
 @click.option("--simulate", is_flag=True, help="Judge INT8 of every target in exact arithmetic.")
 @load_options
@@ -114,17 +116,6 @@ def _options(arguments: BenchArguments) -> Options:
         cache=arguments.cache,
         on_step=_announce(),
     )
-
-
-def print_result(result: RunResult) -> None:
-    """Print the table of a run, and below it what a reader has to know."""
-    from qbench.cli.render import print_table
-    from qbench.cli.result_table import footnotes, result_table
-
-    print_table(result_table(result))
-    width = get_terminal_size((80, 24)).columns
-    for note in footnotes(result):
-        click.echo(fill(note, width, subsequent_indent="  "))
 
 
 def _announce() -> Callable[[str], None]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qbench.cli.options import DataArguments, LimitsType
+from qbench.cli.options import DataArguments, Decorated, limits_option
 from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from qbench.benchmarking.result import Mode
     from qbench.benchmarking.subject import LabelledData
     from qbench.runs.gate import Limits
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class CountsType(click.ParamType[tuple[int, ...]]):
@@ -132,13 +129,7 @@ def keep_options(command: Decorated) -> Decorated:
             click.option(
                 "--baseline", metavar="RUN", help="Compare with this run, or a .json of bench."
             ),
-            click.option(
-                "--fail-on",
-                "limits",
-                type=LimitsType(),
-                metavar="LIMITS",
-                help="Exit code 3 beyond 3%, or latency=3%,accuracy=1%.",
-            ),
+            limits_option,
             click.option("--no-store", is_flag=True, help="Keep nothing in .qbench."),
             click.option("--restart", is_flag=True, help="Keep no row of a stopped run."),
         )

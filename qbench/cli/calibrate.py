@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qbench.cli.options import DataArguments, PathType, data_options, json_option, packed
+from qbench.cli.options import (
+    METHODS,
+    DataArguments,
+    PathType,
+    data_options,
+    json_option,
+    packed,
+)
 from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
@@ -89,7 +96,7 @@ class _Arguments(DataArguments):
 @click.option("--tensorrt-cache", type=PathType, help="Write a TensorRT calibration cache, too.")
 @click.option(
     "--method",
-    type=click.Choice(["minmax", "percentile", "entropy", "mse"]),
+    type=click.Choice(METHODS),
     help="How ranges of the cache are found.  [default: mse]",
 )
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="0: all cores.")

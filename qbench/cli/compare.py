@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import LimitsType, json_option
+from qbench.cli.options import json_option, limits_option
 
 if TYPE_CHECKING:
     from qbench.runs.gate import Limits
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("before", metavar="RUN")
 @click.argument("after", metavar="RUN")
-@click.option(
-    "--fail-on",
-    "limits",
-    type=LimitsType(),
-    metavar="LIMITS",
-    help="Exit code 3 beyond 3%, or latency=3%,accuracy=1%.",
-)
+@limits_option
 @json_option
 def compare(before: str, after: str, limits: Limits | None, as_json: bool) -> None:
     """Say what changed from the first RUN to the second.

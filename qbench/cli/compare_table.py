@@ -1,14 +1,11 @@
 """How a comparison looks in a terminal of 80 columns."""
 
 from collections.abc import Iterator
-from shutil import get_terminal_size
-from textwrap import fill
 
-import click
 from rich.table import Table
 from rich.text import Text
 
-from qbench.cli.render import digits, percent, print_table
+from qbench.cli.render import digits, percent, print_notes, print_table
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
 _LEGEND = {
@@ -21,9 +18,7 @@ def print_comparison(comparison: Comparison) -> None:
     """Print the table of a comparison, and below it what a reader has to know."""
     if comparison.rows:
         print_table(comparison_table(comparison))
-    width = get_terminal_size((80, 24)).columns
-    for note in notes(comparison):
-        click.echo(fill(note, width, subsequent_indent="  "))
+    print_notes(notes(comparison))
 
 
 def comparison_table(comparison: Comparison) -> Table:

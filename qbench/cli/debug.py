@@ -128,14 +128,11 @@ def _reduce(arguments: _Arguments) -> None:
 
 
 def _print_reduced(found: Reduced) -> None:
-    from qbench.cli.render import print_field
+    from qbench.cli.render import print_field, print_first
 
     print_field("fails", found.failure)
     print_field("part", f"{len(found.nodes)} of {found.whole} nodes")
-    for node in found.nodes[:_MOST_NODES]:
-        print_field(f"  {node.op_type}", node.name)
-    if len(found.nodes) > _MOST_NODES:
-        print_field("", f"{len(found.nodes) - _MOST_NODES} more; --json lists them")
+    print_first(_MOST_NODES, [(f"  {node.op_type}", node.name) for node in found.nodes])
     print_field("wrote", found.output)
 
 

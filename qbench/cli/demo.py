@@ -52,8 +52,8 @@ def demo(task: str, output: Path | None, as_json: bool) -> None:
 
 
 def _print_text(result: DemoResult, task: str) -> None:
-    from qbench.cli.bench import print_result
     from qbench.cli.render import percent
+    from qbench.cli.result_table import print_result
 
     click.echo()
     print_result(result.result)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import SizeType, json_option, model_argument, packed
+from qbench.cli.options import TARGETS, SizeType, json_option, model_argument, packed
 from qbench.cli.project import find_model, load_project
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class _Arguments:
 @click.command()
 @model_argument
 @click.option("--size", type=SizeType(), help="Image size where the model is dynamic: 640 or HxW.")
-@click.option(
-    "--target", type=click.Choice(["cpu", "tensorrt"]), help="Show what stands against this target."
-)
+@click.option("--target", type=click.Choice(TARGETS), help="Show what stands against this target.")
 @click.option(
     "--backend",
     type=click.Choice(["auto", "tensorrt", "rtx"]),
@@ -164,7 +162,7 @@ def _values_text(values: Sequence[float | None], axis: int | None) -> str:
 
 
 def _print_target(target: TargetInspection) -> None:
-    from qbench.cli.render import percent, print_field
+    from qbench.cli.render import percent, print_field, print_first
 
     if target.problem:
         print_field(target.target, f"cannot quantize: {target.problem}")
@@ -172,7 +170,5 @@ def _print_target(target: TargetInspection) -> None:
     share = target.int8_mac_fraction
     macs = "" if share is None else f", {percent(share)} of MACs"
     print_field(target.target, f"{target.quantized} nodes in INT8{macs}")
-    for node in target.float_nodes[:_MOST_NODES]:
-        print_field("  float", f"{node.name} ({node.op_type}): {node.reason}")
-    if len(target.float_nodes) > _MOST_NODES:
-        print_field("  float", f"{len(target.float_nodes) - _MOST_NODES} more; --json lists them")
+    floats = [f"{node.name} ({node.op_type}): {node.reason}" for node in target.float_nodes]
+    print_first(_MOST_NODES, [("  float", text) for text in floats])

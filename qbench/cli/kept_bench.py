@@ -105,9 +105,9 @@ def print_json_of(finished: Finished) -> None:
 
 def print_text_of(finished: Finished) -> None:
     """Print the table of a run, the one of its baseline, and what the run is called."""
-    from qbench.cli.bench import print_result
     from qbench.cli.compare_table import print_comparison
     from qbench.cli.render import print_field
+    from qbench.cli.result_table import print_result
 
     print_result(finished.run.result)
     if finished.baseline is not None and finished.comparison is not None:

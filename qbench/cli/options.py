@@ -21,6 +21,15 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Arguments = TypeVar("Arguments")
 PathType = click.Path(path_type=Path)
 
+TARGETS = ("cpu", "tensorrt")
+"""The keys of `placement.targets.TARGETS`, which help must not import."""
+
+METHODS = ("minmax", "percentile", "entropy", "mse")
+"""The keys of `calibration.ranges.METHODS`, which help must not import."""
+
+EFFORTS = ("fast", "balanced", "thorough")
+"""Those of `quantization.int8.EFFORTS`, which help must not import."""
+
 
 class SizeType(click.ParamType[tuple[int, int]]):
     """An image size: `640`, or `480x640` for height and width."""
@@ -150,6 +159,33 @@ def data_options(command: Decorated) -> Decorated:
     return command
 
 
+def target_option(command: Decorated) -> Decorated:
+    """Add --target, which must be given."""
+    return click.option(
+        "--target", type=click.Choice(TARGETS), required=True, help="Where it shall run."
+    )(command)
+
+
+def judging_options(command: Decorated) -> Decorated:
+    """Add what says how images are judged, besides the metric."""
+    labels = click.option("--labels", type=PathType, help="Labels of the images; see above.")
+    decoder = click.option(
+        "--decoder", default="auto", show_default=True, help="How boxes are read."
+    )
+    return labels(decoder(command))
+
+
+def limits_option(command: Decorated) -> Decorated:
+    """Add --fail-on."""
+    return click.option(
+        "--fail-on",
+        "limits",
+        type=LimitsType(),
+        metavar="LIMITS",
+        help="Exit code 3 beyond 3%, or latency=3%,accuracy=1%.",
+    )(command)
+
+
 def table_option(command: Decorated) -> Decorated:
     """Add --table."""
     text = "Calibration table; found by the model's hash if left out."
@@ -166,7 +202,7 @@ def effort_option(command: Decorated) -> Decorated:
     """Add --effort."""
     return click.option(
         "--effort",
-        type=click.Choice(["fast", "balanced", "thorough"]),
+        type=click.Choice(EFFORTS),
         default="balanced",
         show_default=True,
         help="How long to look for nodes that INT8 ruins; they stay float.",

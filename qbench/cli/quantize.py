@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import click
 
 from qbench.cli.options import (
+    METHODS,
     PathType,
     data_options,
     effort_option,
@@ -17,6 +17,7 @@ from qbench.cli.options import (
     model_argument,
     packed,
     table_option,
+    target_option,
 )
 from qbench.cli.precisions import PrecisionArguments, precision_options, watched
 from qbench.errors import UsageError
@@ -64,15 +65,13 @@ class _Arguments(PrecisionArguments):
 
 @click.command()
 @model_argument
-@click.option(
-    "--target", type=click.Choice(["cpu", "tensorrt"]), required=True, help="Where it shall run."
-)
+@target_option
 @precision_options("int8", "fp16", "bf16", "fp8", "int4", "weight-only", "dynamic")
 @data_options
 @table_option
 @click.option(
     "--method",
-    type=click.Choice(["minmax", "percentile", "entropy", "mse"]),
+    type=click.Choice(METHODS),
     default="mse",
     show_default=True,
     help="How ranges are found.",
@@ -150,19 +149,16 @@ def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
 
 
 def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
-    from qbench.cli.render import percent, size_text
+    from qbench.cli.render import percent, print_first, print_notes, size_text
 
     if result.int8_mac_fraction is not None:
         click.echo(f"{percent(result.int8_mac_fraction)} of multiply-accumulates in INT8")
-    for node in result.float_nodes[:_MOST_NODES]:
-        click.echo(f"  float: {node.name} ({node.op_type}): {node.reason}")
-    if len(result.float_nodes) > _MOST_NODES:
-        click.echo(f"  float: {len(result.float_nodes) - _MOST_NODES} more; --json lists them")
-    for note in result.notes + check.notes:
-        click.echo(f"note: {note}")
+    floats = [f"{node.name} ({node.op_type}): {node.reason}" for node in result.float_nodes]
+    print_first(_MOST_NODES, [("  float", text) for text in floats])
+    print_notes(f"note: {note}" for note in result.notes + check.notes)
     if len(result.steps) > 1:
         steps = ", ".join(map(_step_text, result.steps))
-        click.echo(fill(f"search: {steps}", 80, subsequent_indent="  "))
+        print_notes([f"search: {steps}"])
     if result.output_sqnr_db is not None:
         click.echo(
             f"output against the float model: {result.output_sqnr_db:.0f} dB signal to noise "
@@ -182,6 +178,7 @@ def _step_text(step: Step) -> str:
 
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
+    from qbench.cli.render import print_first
     from qbench.engines.audit import EngineAudit
     from qbench.engines.layers import INT8
 
@@ -195,8 +192,8 @@ def _print_audit(audit: KernelAudit | EngineAudit) -> None:
         f"ONNX Runtime runs {audit.integer} of {audit.planned} planned compute nodes "
         "on integer kernels"
     )
-    for node in audit.unfused[:_MOST_NODES]:
-        click.echo(f"  not fused: {node.name} ({node.op_type}): {node.reason}")
+    unfused = [f"{node.name} ({node.op_type}): {node.reason}" for node in audit.unfused]
+    print_first(_MOST_NODES, [("  not fused", text) for text in unfused])
 
 
 def _print_speedup(speedup: Speedup) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from shutil import get_terminal_size
@@ -43,6 +43,23 @@ def print_field(label: str, text: str) -> None:
 
     width = max(40, get_terminal_size((80, 24)).columns)
     click.echo(fill(f"{label:<11} {text}", width, subsequent_indent=" " * 12))
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what belongs below a table, wrapped to the terminal."""
+    from textwrap import fill
+
+    width = get_terminal_size((80, 24)).columns
+    for note in notes:
+        click.echo(fill(note, width, subsequent_indent="  "))
+
+
+def print_first(most: int, lines: Sequence[tuple[str, str]]) -> None:
+    """Print the first `most` labelled texts, and how many are left out."""
+    for label, text in lines[:most]:
+        print_field(label, text)
+    if len(lines) > most:
+        print_field("", f"{len(lines) - most} more; --json lists them")
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

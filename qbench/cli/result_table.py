@@ -8,7 +8,7 @@ from qbench.benchmarking.bearing import is_noisy
 from qbench.benchmarking.naming import metric_name
 from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
-from qbench.cli.render import digits, percent
+from qbench.cli.render import digits, percent, print_notes, print_table
 from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"
@@ -23,6 +23,12 @@ _RATIO = {
     "throughput": "images per second of the row / those of the first row",
     "paced": "time of the first row / time of the row, from when calls were due",
 }
+
+
+def print_result(result: RunResult) -> None:
+    """Print the table of a run, and below it what a reader has to know."""
+    print_table(result_table(result))
+    print_notes(footnotes(result))
 
 
 def result_table(result: RunResult) -> Table:

@@ -52,13 +52,13 @@ def show(name: str, as_json: bool) -> None:
 
     RUN is an id, its first letters, or latest.
     """
-    from qbench.cli.bench import print_result
     from qbench.cli.render import print_field, print_json
+    from qbench.cli.result_table import print_result
     from qbench.runs.reader import Reader
 
     run = Reader().load(name)
     if as_json:
-        print_json(document(run))
+        print_json(_document(run))
         return
     print_field("run", run.id if run.finished else f"{run.id}, which was not finished")
     print_field("command", " ".join(run.request.command) if run.request else "unknown")
@@ -101,8 +101,8 @@ def export(name: str, kind: str, output: Path | None) -> None:
         write_bytes(output, text.encode())
 
 
-def document(run: Run) -> dict[str, Any]:
-    """Return a run as the document that `qbench bench --json` prints."""
+def _document(run: Run) -> dict[str, Any]:
+    """Return a run as `qbench bench --json` prints it, and whether it was finished."""
     from msgspec import to_builtins
 
     return {**to_builtins(run.result), "run": run.id, "finished": run.finished}
@@ -114,5 +114,5 @@ def _text(run: Run, kind: str) -> str:
     from qbench.runs.flat import csv_text
 
     if kind == "json":
-        return json_bytes(document(run)).decode() + "\n"
+        return json_bytes(_document(run)).decode() + "\n"
     return csv_text(run) if kind == "csv" else markdown(run.result)

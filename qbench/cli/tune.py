@@ -13,13 +13,16 @@ import click
 from qbench.cli.options import (
     ModelArguments,
     PathType,
+    ShareType,
     data_options,
     effort_option,
     exclude_option,
     json_option,
+    judging_options,
     model_argument,
     packed,
     table_option,
+    target_option,
 )
 from qbench.errors import UsageError
 
@@ -31,24 +34,16 @@ if TYPE_CHECKING:
 _MOST_NODES = 12
 
 
-class _PointsType(click.ParamType[float]):
-    """Points of a metric, or a share: `0.5%`."""
-
-    name = "percent"
+class _BudgetType(ShareType):
+    """Points of a metric that may be lost, such as `0.5%`; neither none nor all."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the share of 1."""
-        text = str(value)
-        try:
-            share = float(text.removesuffix("%")) / 100
-        except ValueError:
-            share = 0.0
-        if not (text.endswith("%") and 0 < share < 1):
-            self.fail(
-                f"{value!r} does not lie between 0% and 100%; write percent, as in 0.5%", param, ctx
-            )
+        share = super().convert(value, param, ctx)
+        if share in {0, 1}:
+            self.fail(f"{value!r} is met by all or none; write percent, as in 0.5%", param, ctx)
         return share
 
 
@@ -84,12 +79,10 @@ class _Arguments(ModelArguments):
 
 @click.command()
 @model_argument
-@click.option(
-    "--target", type=click.Choice(["cpu", "tensorrt"]), required=True, help="Where it shall run."
-)
+@target_option
 @click.option(
     "--budget",
-    type=_PointsType(),
+    type=_BudgetType(),
     metavar="PERCENT",
     required=True,
     help="Points of the metric that may be lost: 1%.",
@@ -102,14 +95,13 @@ class _Arguments(ModelArguments):
     help="What accuracy means; see above.",
 )
 @data_options
-@click.option("--labels", type=PathType, help="Labels of the images; see above.")
-@click.option("--decoder", default="auto", show_default=True, help="How boxes are read.")
+@judging_options
 @table_option
 @exclude_option
 @effort_option
 @click.option(
     "--min-int8",
-    type=_PointsType(),
+    type=ShareType(),
     metavar="PERCENT",
     default="50%",
     show_default=True,
@@ -189,14 +181,11 @@ def _document(result: TuneResult) -> dict[str, Any]:
 
 
 def _print_text(result: TuneResult) -> None:
-    from qbench.cli.render import print_field, print_table
+    from qbench.cli.render import print_field, print_first, print_table
     from qbench.cli.tune_table import notes, trial_table, verdict
 
     print_table(trial_table(result))
-    for node in result.best.float_nodes[:_MOST_NODES]:
-        print_field("float", node)
-    if len(result.best.float_nodes) > _MOST_NODES:
-        print_field("", f"{len(result.best.float_nodes) - _MOST_NODES} more; --json lists them")
+    print_first(_MOST_NODES, [("float", node) for node in result.best.float_nodes])
     for note in notes(result):
         print_field("note", note)
     print_field("best", verdict(result))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from qbench.data.labels import Labels
 from qbench.data.samples import Sample, Source
 from qbench.errors import DataError, ModelError
+from qbench.evaluation.numbers import check_numbers
 from qbench.evaluation.stream import SampleStream
 from qbench.runtimes.base import Runner
 
@@ -90,11 +91,7 @@ def logits_of(runner: Runner, sample: Sample) -> NDArray[Any]:
             f"output {name!r} has the shape {list(output.shape)}, which is not one row of logits; "
             "classification needs [1, classes] as the first output"
         )
-    if np.isnan(output).any():
-        raise ModelError(
-            f"output {name!r} holds NaN for {sample.name}; the precision may be too low for this "
-            "model, compare with fp32"
-        )
+    check_numbers(output, name, sample.name)
     return output.ravel()
 
 

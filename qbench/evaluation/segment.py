@@ -12,6 +12,7 @@ from qbench.data.preprocess import NO_CLASS, Pixels, preprocess_mask
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source
 from qbench.errors import DataError, ModelError
+from qbench.evaluation.numbers import check_numbers
 from qbench.evaluation.stream import SampleStream
 from qbench.runtimes.base import Runner
 
@@ -97,11 +98,7 @@ def _answer(runner: Runner, sample: Sample, size: tuple[int, ...]) -> tuple[NDAr
             f"output {name!r} has the shape {[1, *output.shape]}, which is no map of classes; "
             "segmentation needs [1, classes, height, width] as the first output"
         )
-    if np.isnan(output).any():
-        raise ModelError(
-            f"output {name!r} holds NaN for {sample.name}; the precision may be too low for this "
-            "model, compare with fp32"
-        )
+    check_numbers(output, name, sample.name)
     return _enlarged(output, size).argmax(axis=0), len(output)
 
 

@@ -71,13 +71,24 @@ def tune(
     material = material_of(model, known, data)
     trials = _trials(quantizer, material, data, options)
     is_minimal = _search(trials, material, options.least_int8)
+    return _outcome(quantizer, trials, options, is_minimal, output)
+
+
+def _outcome(
+    quantizer: Quantizer,
+    trials: Trials,
+    options: TuneOptions,
+    is_minimal: bool,
+    output: Path | None,
+) -> TuneResult:
+    """Return what the trials found, with the best model written to `output`."""
     best = trials.best()
     graph = trials.graph(best.float_nodes)
     if output is not None:
-        save(graph.ir, output, external=needs_external_data(model.ir))
+        save(graph.ir, output, external=needs_external_data(quantizer.model.ir))
     return TuneResult(
         graph=graph,
-        target=target,
+        target=quantizer.target,
         options=options,
         baseline=trials.baseline(),
         best=best,

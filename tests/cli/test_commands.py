@@ -211,7 +211,7 @@ def test_quantize_names_float_nodes_with_the_reason(qbench: Qbench) -> None:
         {"name": "deep", "op_type": "Conv", "reason": "excluded by name"}
     ]
     text = qbench("quantize", *options).out
-    assert "float: deep (Conv): excluded by name" in text
+    assert "  float     deep (Conv): excluded by name\n" in text
     assert "ONNX Runtime runs 2 of 2 planned compute nodes on integer kernels" in text
     assert "wrote m.cpu.int8.onnx (" in text
 

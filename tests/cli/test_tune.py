@@ -77,10 +77,23 @@ def test_json_of_a_budget_that_is_missed(qbench: Qbench) -> None:
 
 
 @pytest.mark.usefixtures("calibrated")
-@pytest.mark.parametrize("budget", ["0", "x", "200%", "0%", "1", "-1%", "nan%", "100%"])
-def test_budgets_that_are_none(qbench: Qbench, budget: str) -> None:
+@pytest.mark.parametrize("budget", ["0", "x", "200%", "1", "-1%", "nan%"])
+def test_budgets_that_are_no_share(qbench: Qbench, budget: str) -> None:
     error = refused(qbench(*TENSORRT, f"--budget={budget}"), 2)
-    assert f"{budget!r} does not lie between 0% and 100%; write percent, as in 0.5%" in error
+    assert f"{budget!r} is no share; write percent, as in 95%" in error
+
+
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize("budget", ["0%", "100%"])
+def test_budgets_that_say_nothing(qbench: Qbench, budget: str) -> None:
+    error = refused(qbench(*TENSORRT, f"--budget={budget}"), 2)
+    assert f"{budget!r} is met by all or none; write percent, as in 0.5%" in error
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_all_work_may_be_held_in_int8(qbench: Qbench) -> None:
+    outcome = qbench(*TENSORRT, "--budget", "99%", "--min-int8", "100%", "--json")
+    assert (outcome.code, outcome.json["best"]["float_nodes"]) == (0, [])
 
 
 @pytest.mark.usefixtures("calibrated")

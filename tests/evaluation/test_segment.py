@@ -1,7 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from detections import SIZE, Oracle, Views
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from qbench.data.masks import MaskLabels, find_masks
 from qbench.data.recipes import Recipe
+from qbench.data.samples import Sample
 from qbench.errors import DataError, ModelError
 from qbench.evaluation.segment import SegmentResult, evaluate, mean_iou
 
@@ -50,6 +53,18 @@ def test_a_perfect_answer(masks: MaskLabels) -> None:
     assert found.names == tuple(Views(COUNT).name(index) for index in range(COUNT))
     assert found.counts.shape == (COUNT, 3, CLASSES)
     assert found.counts[:, 1].sum() == COUNT * (SIZE[0] - 1) * SIZE[1]
+
+
+def test_masks_follow_the_size_of_an_input_with_channels_last(masks: MaskLabels) -> None:
+    class ChannelsLast(Views):
+        def load(self, index: int) -> Sample:
+            sample = super().load(index)
+            feeds = {name: np.moveaxis(feed, 1, -1) for name, feed in sample.feeds.items()}
+            return replace(sample, feeds=feeds)
+
+    recipe = msgspec.structs.replace(RECIPE, layout="nhwc")
+    oracle = Oracle([logits(truth(index)) for index in range(COUNT)])
+    assert evaluate(oracle, ChannelsLast(COUNT), masks, recipe, threads=2).miou == 1
 
 
 def test_iou_by_hand(masks: MaskLabels) -> None:

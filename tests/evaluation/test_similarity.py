@@ -160,6 +160,12 @@ def test_any_of_equal_neighbours_will_do() -> None:
     assert not same_neighbours(reference, test[[0, 1, 3, 2]]).all()
 
 
+def test_neighbours_that_rounding_alone_tells_apart_are_equal() -> None:
+    reference = np.array([[1.0, 0], [0.9, 0.1], [0.9 - 1e-9, 0.1], [0, 1]])
+    test = np.array([[1.0, 0], [0.9, 0.1], [0.91, 0.1], [0, 1]])
+    assert same_neighbours(reference, test)[0]
+
+
 def test_neighbours_in_tables_of_other_shapes() -> None:
     with pytest.raises(DataError, match=r"shapes \[3, 2\] and \[2, 2\] cannot be compared"):
         same_neighbours(np.ones((3, 2)), np.ones((2, 2)))

@@ -1,4 +1,5 @@
 import graphs
+import numpy as np
 import onnx
 import pytest
 
@@ -42,6 +43,13 @@ def test_macs_of_matrix_products() -> None:
         "scores": 6 * 6 * 8,
         "mixed": 6 * 8 * 6,
     }
+
+
+def test_macs_of_a_product_whose_input_is_transposed() -> None:
+    b = graphs.Builder((8, 2))
+    weight = b.constant("fc.w", np.ones((8, 10), np.float32))
+    proto = b.model(b.node("Gemm", "fc", b.x, weight, transA=1))
+    assert macs(proto) == {"fc": 2 * 10 * 8}
 
 
 def test_open_dimensions_become_the_image_and_a_batch_of_one() -> None:

@@ -52,6 +52,13 @@ def test_a_model_that_is_gone_or_has_changed_is_not(old: ModelFile) -> None:
     assert plan_baseline(run, NEW, ["fp32"]).reason == changed.reason
 
 
+@pytest.mark.usefixtures("old")
+def test_an_engine_that_was_not_there_even_then_is_not_measured_again() -> None:
+    missing = ModelFile("/models/gone.engine", "")
+    assert model_file(Path(missing.path)) == missing
+    assert plan_baseline(of(missing), NEW, ["fp32"]).models == ()
+
+
 def test_the_same_file_under_other_software_is_not_measured_twice(old: ModelFile) -> None:
     found = plan_baseline(of(old), [old], ["fp32"])
     assert (found.models, found.reason[-28:]) == ((), "old.onnx is the same file now"[-28:])

@@ -64,6 +64,12 @@ def test_the_interval_decides(row: RowChange, regressions: int, inconclusive: in
     assert (len(found.regressions), len(found.inconclusive)) == (regressions, inconclusive)
 
 
+def test_a_loss_that_rounding_alone_puts_beyond_the_limit_is_none() -> None:
+    ratio = 1 / 1.03
+    assert 1 / ratio - 1 > 0.03
+    assert judge(comparison(timed(ratio, ratio, ratio)), LIMIT) == Judgement()
+
+
 def test_a_slowdown_is_told_in_time_not_in_speed() -> None:
     (text,) = judge(comparison(timed(0.5, 0.4, 0.625)), LIMIT).regressions
     assert text == "m.onnx int8 cpu takes +100.0 % [+60.0 %, +150.0 %] time (limit +3 %)"

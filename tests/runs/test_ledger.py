@@ -109,6 +109,15 @@ def test_without_a_store_the_run_is_in_memory(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_rows_that_look_the_same_keep_their_own_samples() -> None:
+    twins = run_parts.row(), run_parts.row()
+    with RunLedger(run_parts.request(), run_parts.SETTINGS) as ledger:
+        for row, seconds in zip(twins, (0.002, 0.003), strict=True):
+            ledger.save(run_parts.cell(), row, np.array([seconds]))
+        run = ledger.finish(run_parts.result(*twins))
+    assert [list(run.samples[i]) for i in range(2)] == [[0.002], [0.003]]
+
+
 def test_where_nothing_could_be_measured_nothing_is_kept(store: Store) -> None:
     with opened(store) as ledger:
         ledger.save(run_parts.cell(), run_parts.row(error="no driver"), None)

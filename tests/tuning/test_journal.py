@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.result import Accuracy
 from qbench.benchmarking.stats import Interval
 from qbench.tuning.journal import Journal, Trial, journal_path, open_journal, save_journal
@@ -60,6 +61,8 @@ def test_a_journal_of_something_else_or_of_no_use_is_empty(
     save_journal(path, Journal(key="k", trials=[UNJUDGED]))
     assert open_journal(path, "other", restart=False).trials == []
     assert open_journal(path, "k", restart=True).trials == []
+    save_journal(path, Journal(key="k", trials=[UNJUDGED], schema_version=SCHEMA_VERSION + 1))
+    assert open_journal(path, "k", restart=False).trials == []
     path.write_text("{", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         assert open_journal(path, "k", restart=False).trials == []

@@ -1,0 +1,26 @@
+"""Make sure that outputs hold numbers before they are judged."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qbench.errors import ModelError
+
+
+def check_numbers(output: NDArray[Any], name: str, sample: str) -> None:
+    """Make sure that an output, of any shape, holds no NaN.
+
+    Args:
+        output: What the model gave.
+        name: Of the output.
+        sample: Name of the sample that it was given for.
+
+    Raises:
+        ModelError: It holds one.
+    """
+    if np.isnan(output).any():
+        raise ModelError(
+            f"output {name!r} holds NaN for {sample}; the precision may be too low for this "
+            "model, compare with fp32"
+        )
