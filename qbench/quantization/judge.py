@@ -36,7 +36,8 @@ class Judge:
         self._outputs = {
             name: np.stack([outputs[name] for outputs in reference])
             for name, first in reference[0].items()
-            if first.dtype == np.float32
+            if isinstance(first, np.ndarray)  # and not a sequence of tensors
+            and first.dtype == np.float32
             and len({outputs[name].shape for outputs in reference}) == 1
             and any(np.isfinite(outputs[name]).any() for outputs in reference)
         }
@@ -83,10 +84,11 @@ def _image_size(sample: Sample) -> tuple[int, int]:
 
 
 def _decoder(outputs: Tensors, size: tuple[int, int]) -> str | None:
-    if not all(array.ndim and array.shape[0] == 1 for array in outputs.values()):
+    arrays = list(outputs.values())
+    if not all(isinstance(a, np.ndarray) and a.ndim and a.shape[0] == 1 for a in arrays):
         return None
     try:
-        name = choose_decoder([array[0] for array in outputs.values()], size)
+        name = choose_decoder([array[0] for array in arrays], size)
     except UsageError:
         return None
     # Boxes behind a suppression change their places with the slightest noise.

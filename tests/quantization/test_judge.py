@@ -38,6 +38,19 @@ def test_an_output_without_a_finite_value_is_not_judged() -> None:
     assert not Judge(samples, run_samples(model.ir, samples)).can_judge
 
 
+def test_a_sequence_of_tensors_is_not_judged() -> None:
+    builder = Builder()
+    relu = builder.node("Relu", "relu", builder.x)
+    proto = builder.model(relu)
+    proto.graph.node.append(onnx.helper.make_node("SequenceConstruct", [relu], ["both"]))
+    tensor = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+    sequence = onnx.helper.make_sequence_type_proto(tensor)
+    proto.graph.output[0].CopyFrom(onnx.helper.make_value_info("both", sequence))
+    model = prepare(model_of(proto))
+    samples = samples_for(model)
+    assert not Judge(samples, run_samples(model.ir, samples)).can_judge
+
+
 def test_a_detector_is_judged_by_what_it_detects() -> None:
     """At 32 pixels there are 21 cells; a coordinate of a cell without an object may be anything."""
     feeds = {"images": np.zeros((1, 3, 32, 32), np.float32)}
