@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 _FINE = 0.001
 """A relative noise power of the output, 30 dB, that no search could make heard."""
 
-_HARM = 0.1
-"""A relative noise power of the output, 10 dB, of which the user is warned."""
+_HARM = 0.03
+"""A relative noise power of the output, 15 dB, of which the user is warned."""
 
 _ROUNDED_ON = 32
 """Samples that weights are rounded by."""
