@@ -8,7 +8,7 @@ them against the first. Reported over the repetitions, beside what a sound metho
 - how often the slowdown is found, which is the verdict "slower" (at least 95 %).
 
 With --workers each of the three runs in a process of its own, as in `qbench bench`. Intervals of
---mode quick are too wide to tell 3 % from the margin of 1 %; plant more there.
+--mode quick may be too wide to tell 3 % from the margin of 1 %; plant more there.
 
 A long study can be made in parts: --out keeps what each repetition found, a repetition that it
 holds is not made again, and the sums are over all that it holds.
