@@ -7,29 +7,37 @@ them against the first. Reported over the repetitions, beside what a sound metho
 - how often it lies wholly beyond 1 % (never),
 - how often the slowdown is found, which is the verdict "slower" (at least 95 %).
 
-With --workers each of the three runs in a process of its own, as in `qbench bench`.
+With --workers each of the three runs in a process of its own, as in `qbench bench`. Intervals of
+--mode quick may be too wide to tell 3 % from the margin of 1 %; plant more there.
+
+A long study can be made in parts: --out keeps what each repetition found, a repetition that it
+holds is not made again, and the sums are over all that it holds.
 
 Example:
-    python scripts/aa_study.py model.onnx --repetitions 30 --slow 0.03 --workers
+    python scripts/aa_study.py model.onnx --repetitions 30 --slow 0.03 --workers --threads 2
+    python scripts/aa_study.py model.onnx --out study.jsonl --seconds 400
 """
 
 import argparse
 import json
 import os
+import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import numpy as np
 from planted import Planted
 
 from qbench.benchmarking.clock import Block
+from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.remote import RemoteSession
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.session import LocalSession, Session, Task
 from qbench.benchmarking.settings import MODES
-from qbench.benchmarking.stats import is_breach
+from qbench.benchmarking.sittings import Reload
+from qbench.benchmarking.stats import Interval, is_breach
 from qbench.benchmarking.workload import Load
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
 from qbench.runtimes.ort import OrtRunner
@@ -39,16 +47,20 @@ DEMO_MODEL = Path(__file__).parents[1] / "qbench/demo/classifier.onnx"
 
 
 def main() -> None:
-    """Run the study and print one line per repetition, then the shares as JSON."""
+    """Run the study and print one line per repetition, then the counts as JSON."""
     args = parse_args()
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where workers find what is planted
-    found = []
+    found = kept(args)
+    ends = time.monotonic() + args.seconds
     for repetition in range(args.repetitions):
+        if repetition in found or time.monotonic() > ends:
+            continue
         measurement = study(args, repetition)
-        found.append(judge(measurement))
+        found[repetition] = judge(measurement)
+        keep(args, repetition, found[repetition])
         print(line(repetition, measurement), flush=True)
-    shares = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
-    print(json.dumps({"repetitions": len(found), "slow": args.slow, **shares}, indent=2))
+    if found:
+        print(json.dumps(counts(args, list(found.values())), indent=2))
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,6 +75,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", action="store_true", help="a process for each candidate")
     parser.add_argument("--size", type=int, default=64, help="for dynamic dimensions but the batch")
+    parser.add_argument("--out", type=Path, help="a file of lines that a later call goes on with")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="begin no repetition after this time"
+    )
     return parser.parse_args()
 
 
@@ -75,7 +91,8 @@ def study(args: argparse.Namespace, repetition: int) -> Measurement:
             task = task_of(args, share)
             sessions.append(RemoteSession(task, set()) if args.workers else LocalSession(task))
         timers = [partial(time_block, session) for session in sessions]
-        return measure_blocks(timers, settings)
+        reloads = [Reload(session.reload, load_seconds(session)) for session in sessions]
+        return measure_blocks(timers, settings, reloads=reloads)
     finally:
         for session in sessions:
             session.close()
@@ -84,9 +101,9 @@ def study(args: argparse.Namespace, repetition: int) -> Measurement:
 def task_of(args: argparse.Namespace, share: float) -> Task:
     """Return a candidate on random data, slowed by `share`."""
     with closing(OrtRunner(args.model, threads=args.threads)) as runner:
-        feeding = Planted(runner.inputs, (args.size, args.size), share=share)
+        feeding = Feeding(runner.inputs, (args.size, args.size))
     load = Load(threads=args.threads)
-    return Task(args.model, ProviderChoice(), None, False, feeding, load, DEFAULT_BACKEND)
+    return Planted(args.model, ProviderChoice(), None, False, feeding, load, DEFAULT_BACKEND, share)
 
 
 def time_block(session: Session, calls: int, *, lead: int = 0) -> Block:
@@ -94,9 +111,14 @@ def time_block(session: Session, calls: int, *, lead: int = 0) -> Block:
     return session.time_block(calls, lead)
 
 
-def judge(measurement: Measurement) -> dict[str, bool]:
-    """Return what is counted over the repetitions."""
-    twin = measurement.ratios[1]
+def load_seconds(session: Session) -> float:
+    """Return what loading took, the first call included."""
+    return session.facts.load_seconds + (session.facts.first_inference or 0.0)
+
+
+def judge(measurement: Measurement) -> dict[str, Any]:
+    """Return what is counted over the repetitions, and beside it the figures."""
+    twin, slowed = measurement.ratios[1:]
     return {
         "excludes_1": not twin.low <= 1 <= twin.high,
         "beyond_1_percent": is_breach(twin),
@@ -105,7 +127,63 @@ def judge(measurement: Measurement) -> dict[str, bool]:
         "slowdown_found": measurement.verdicts[2] == "slower",
         "reached": measurement.reached,
         "unsettled": any(measurement.unsettled),
+        "twin": values(twin),
+        "slowed": values(slowed),
+        "control": values(measurement.control),
+        "rounds": len(measurement.orders),
+        "sittings": max(measurement.loads),
+        "seconds": measurement.seconds,
     }
+
+
+def values(interval: Interval) -> list[float]:
+    """Return a ratio and the ends of its interval."""
+    return [interval.value, interval.low, interval.high]
+
+
+def kept(args: argparse.Namespace) -> dict[int, dict[str, Any]]:
+    """Return what earlier calls found, by repetition.
+
+    Raises:
+        ValueError: They studied something else.
+    """
+    if args.out is None or not args.out.exists():
+        return {}
+    lines = [json.loads(text) for text in args.out.read_text("utf-8").splitlines()]
+    for one in lines:
+        if one["asked"] != asked(args):
+            raise ValueError(f"{args.out} is a study of {one['asked']}; name another file")
+    return {one["repetition"]: one["found"] for one in lines}
+
+
+def keep(args: argparse.Namespace, repetition: int, found: dict[str, Any]) -> None:
+    """Add a repetition to the file."""
+    if args.out is None:
+        return
+    with args.out.open("a", encoding="utf-8") as file:
+        file.write(
+            json.dumps({"repetition": repetition, "asked": asked(args), "found": found}) + "\n"
+        )
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what repetitions must have in common."""
+    names = ("slow", "mode", "threads", "workers", "size")
+    return {"model": args.model.name, **{name: getattr(args, name) for name in names}}
+
+
+def counts(args: argparse.Namespace, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how often each thing happened, and the mean effort."""
+    sums = {
+        name: sum(one[name] for one in found)
+        for name, value in found[0].items()
+        if isinstance(value, bool)
+    }
+    efforts = {
+        name: sum(one[name] for one in found) / len(found)
+        for name in ("rounds", "sittings", "seconds")
+    }
+    return {"repetitions": len(found), **asked(args), **sums, "mean": efforts}
 
 
 def line(repetition: int, measurement: Measurement) -> str:
@@ -114,7 +192,8 @@ def line(repetition: int, measurement: Measurement) -> str:
     texts = [f"{one.value:.4f} [{one.low:.4f}, {one.high:.4f}]" for one in shown]
     return (
         f"{repetition:3} control {texts[0]}  twin {texts[1]}  slowed {texts[2]}  "
-        f"{measurement.verdicts[2]:12} {len(measurement.orders)} rounds {measurement.seconds:.1f} s"
+        f"{measurement.verdicts[2]:12} {len(measurement.orders)} rounds, "
+        f"{max(measurement.loads)} loads, {measurement.seconds:.1f} s"
     )
 
 

@@ -9,7 +9,7 @@ and an environment of its own, made by uv on first use. All models are then judg
 - x infer: seconds to quantize, calibration included, over the seconds that plain FP32 inference of
   the same samples took in the same process, the mean of once before and once after
 - peak: the most resident memory of that process
-- speed: over the float model, all candidates in paired rounds of random order
+- speed: over the float model, all candidates in paired rounds of random order, each loaded once
 
 A tool that cannot be installed or fails is a row with the reason.
 

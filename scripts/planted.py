@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from qbench.benchmarking.clock import Call
-from qbench.benchmarking.feeding import Feeding
-from qbench.data.samples import Sample
+from qbench.benchmarking.session import Task
 from qbench.runtimes.base import Runner, Tensors
 
 
 @dataclass(frozen=True)
-class Planted(Feeding):
-    """Feeds a candidate, and slows it down.
+class Planted(Task):
+    """A candidate that is slowed down, whenever it is loaded.
 
     Attributes:
         share: Of the time of each call to add, 0.03 for 3 %.
@@ -20,8 +19,9 @@ class Planted(Feeding):
 
     share: float = 0.0
 
-    def sample(self, runner: Runner, batch: int | None) -> Sample:
-        """Return what to feed, after the calls of `runner` were made slower."""
+    def open(self) -> Runner:
+        """Load it, and make its calls slower."""
+        runner = super().open()
         bind: Any = runner.bind
 
         def bind_slowed(feeds: Tensors) -> Call:
@@ -29,7 +29,7 @@ class Planted(Feeding):
 
         if self.share:
             runner.bind = bind_slowed  # type: ignore[method-assign]
-        return super().sample(runner, batch)
+        return runner
 
 
 def slowed(call: Call, share: float) -> Call:

@@ -11,6 +11,7 @@ from qbench.benchmarking.remote import RemoteSession
 from qbench.benchmarking.result import Accuracy, Row
 from qbench.benchmarking.rows import Findings, Timing, row_of
 from qbench.benchmarking.session import LocalSession, Session, Task
+from qbench.benchmarking.sittings import Reload
 from qbench.benchmarking.variants import Variant
 from qbench.errors import (
     DataError,
@@ -46,6 +47,21 @@ class Candidate:
             self.error = error
             raise
         return block._replace(figure=block.figure / self.session.facts.batch)
+
+    @property
+    def reload(self) -> Reload:
+        """How it is loaded anew."""
+        assert self.session is not None  # it was loaded
+        facts = self.session.facts
+        return Reload(self._reload, facts.load_seconds + (facts.first_inference or 0.0))
+
+    def _reload(self) -> None:
+        assert self.session is not None  # it was loaded
+        try:
+            self.session.reload()
+        except QbenchError as error:
+            self.error = error
+            raise
 
     def close(self, *, at_once: bool = False) -> None:
         """Let go of the session."""

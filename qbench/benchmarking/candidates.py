@@ -120,7 +120,11 @@ class Bench:
         self._options.on_step(f"timing {len(lanes)} candidates")
         timers = [candidate.time_block for candidate in lanes]
         measurement = measure_blocks(
-            timers, self._options.settings, self._options.on_round, watch=_watch(lanes)
+            timers,
+            self._options.settings,
+            self._options.on_round,
+            reloads=[candidate.reload for candidate in lanes],
+            watch=_watch(lanes),
         )
         self._controls.append(measurement.control)
         return measurement

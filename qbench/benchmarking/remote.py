@@ -25,6 +25,7 @@ _DOING = {
     "open": "while it was loaded",
     "judge": "while it was judged",
     "time_block": "while it was timed",
+    "reload": "while it was loaded anew",
     "profile": "while it was profiled",
 }
 
@@ -68,6 +69,10 @@ class RemoteSession:
         """Time at least `calls` calls, after `lead` more that are not timed."""
         block: Block = self._ask("time_block", calls, lead)
         return block
+
+    def reload(self) -> None:
+        """Load it anew in its process, in place of what is loaded, and run it once."""
+        self._ask("reload")
 
     def profile(self) -> tuple[OperatorTime, ...]:
         """Return what takes its time, largest first."""

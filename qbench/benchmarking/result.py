@@ -18,6 +18,9 @@ FurtherMetric = Literal["top5", "cosine", "sqnr_db", "retrieval"]
 UNTRUSTED = "untrusted: two identical candidates differed by more than 1 %"
 """The note of rows that were timed while the machine was not steady."""
 
+FEW_LOADS = "too few loads within the time limit: ratios leave out what another load may change"
+"""The note of rows that were not loaded anew, or too rarely for an interval over loads."""
+
 Mode = Literal["latency", "throughput", "paced"]
 """One call after the other; as many as `streams` allows; or started by a clock, done or not."""
 
@@ -105,6 +108,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         build_seconds: Making the variant or the engine, None where it was given.
         load_seconds: Loading, optimization included.
         first_inference_seconds: The first call after loading.
+        loads: How many loads of it were timed. The interval of `ratio` tells what another load may
+            change where there were several of the row and of the baseline.
         voided_rounds: Rounds that were thrown away because the GPU was disturbed.
         provider_options: What the provider was told.
         profile: What takes its time, largest first; empty unless asked for.
@@ -133,6 +138,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     build_seconds: float | None = None
     load_seconds: float | None = None
     first_inference_seconds: float | None = None
+    loads: int = 0
     voided_rounds: int = 0
     provider_options: dict[str, str] = {}
     profile: tuple[OperatorTime, ...] = ()

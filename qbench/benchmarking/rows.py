@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.result import (
+    FEW_LOADS,
     UNTRUSTED,
     Accuracy,
     Latency,
@@ -17,7 +18,7 @@ from qbench.benchmarking.result import (
 )
 from qbench.benchmarking.schedule import Measurement
 from qbench.benchmarking.session import Facts
-from qbench.benchmarking.stats import summary
+from qbench.benchmarking.stats import FEWEST_SITTINGS, summary
 from qbench.benchmarking.variants import Variant
 from qbench.errors import QbenchError
 
@@ -51,11 +52,19 @@ class Timing:
         return ratio_from_interval(measurement.ratios[lane], measurement.verdicts[lane])
 
     @property
+    def loads(self) -> int:
+        """How many loads of it were timed."""
+        return self.measurement.loads[self.lane]
+
+    @property
     def notes(self) -> list[str]:
         """What is not as it should be."""
         found = []
         if self.measurement.unsettled[self.lane]:
             found.append("unsettled: timings still drifted after warm-up")
+        loads = self.measurement.loads
+        if len(loads) > 1 and min(self.loads, loads[0]) < FEWEST_SITTINGS:
+            found.append(FEW_LOADS)
         if self.measurement.disturbance is not None:
             voided = sum(self.measurement.voided)
             found.append(f"given up after {voided} voided rounds: {self.measurement.disturbance}")
@@ -112,6 +121,7 @@ def row_of(found: Findings, timing: Timing | None) -> Row:
         latency_ms=timing.latency if timing else None,
         ratio=timing.ratio if timing else None,
         throughput_per_s=timing.images_per_second(found.job, batch) if timing else None,
+        loads=timing.loads if timing else 0,
         voided_rounds=timing.measurement.voided[timing.lane] if timing else 0,
         missed_share=timing.missed(found.job) if timing else None,
         size_bytes=variant.size_bytes,

@@ -9,7 +9,7 @@ each round draws its order anew. Two more rules keep the neighbours in time from
   EfficientNet-lite0 then differ by 2 to 6 %.
 - One call that is not timed leads into each block, and refills the caches that another model used.
 
-And no number of rounds tells what another load of the same file would give; see `LOADING_SPREAD`.
+Rounds form sittings, between which candidates are loaded anew; see `sittings`.
 """
 
 import math
@@ -24,31 +24,21 @@ from numpy.typing import NDArray
 from qbench.benchmarking.clock import BlockTimer, Call, CallTimer, Clock
 from qbench.benchmarking.rounds import Disturbed, Round, Voids, Watch, run_rounds
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.sittings import Reload, Sittings
 from qbench.benchmarking.stats import (
     FEWEST_ROUNDS,
+    FEWEST_SITTINGS,
     Interval,
     Verdict,
     aa_error,
     half_width,
     is_breach,
     ratio_interval,
+    sittings_interval,
     verdict,
-    widened,
 )
 from qbench.benchmarking.warmup import warm_up
 from qbench.errors import UsageError
-
-LOADING_SPREAD = 0.0015
-"""Standard deviation of the logarithm of the ratio between two loads of one file.
-
-It lasts as long as both live: where their memory lies decides it. Measured by `scripts/aa_study.py
---workers` on the demo's classifier, one thread, on a quiet machine with 2 cores: of 30 pairs none
-differed by more than 0.31 %, and 16 of their intervals excluded 1. With it, 2 of 30 do.
-
-It is no bound for larger models: two loads of EfficientNet-lite0 on both cores differ by 0.7 %
-(one standard deviation, at most 1.8 %), which the margin of verdicts allows for and intervals do
-not. Only loading each candidate several times within a run would tell.
-"""
 
 OnRound = Callable[[int, float], None]
 """Called after each round with the rounds done, and the widest half-width known so far (or inf)."""
@@ -66,9 +56,12 @@ class Measurement:
         figures: Seconds per call of each block that candidates are compared by, [rounds,
             candidates, 2]; the median of the calls, or what the mode has in its place.
         orders: Lanes in the order in which each round ran them, [rounds, 2 * candidates].
+        sittings: The sitting of each round, [rounds]: 0, 1 and so on; all 0 where nothing was
+            loaded anew.
+        loads: For each candidate, how many loads of it were timed.
         block_calls: Calls in a block, per candidate.
         unsettled: For each candidate, whether its warm-up was capped before its timings agreed.
-        seconds: Time that the rounds took, warm-up excluded.
+        seconds: Time that rounds and loading anew took, the first warm-up excluded.
         settings: The settings measured with.
         voided: For each candidate, how many rounds were thrown away because one of its blocks was
             disturbed.
@@ -79,6 +72,8 @@ class Measurement:
     samples: tuple[NDArray[np.float64], ...]
     figures: NDArray[np.float64]
     orders: NDArray[np.int64]
+    sittings: NDArray[np.int64]
+    loads: tuple[int, ...]
     block_calls: tuple[int, ...]
     unsettled: tuple[bool, ...]
     seconds: float
@@ -89,7 +84,7 @@ class Measurement:
     @cached_property
     def ratios(self) -> tuple[Interval, ...]:
         """Each candidate's speed-up over the first, whose own is 1 by definition."""
-        return candidate_ratios(self.figures, self.settings.seed)
+        return candidate_ratios(self.figures, self.sittings, self.settings.seed)
 
     @cached_property
     def control(self) -> Interval:
@@ -105,7 +100,7 @@ class Measurement:
     @property
     def reached(self) -> bool:
         """Whether every interval, the control's too, is as narrow as the settings ask."""
-        return widest(self.figures, self.settings.seed) <= self.settings.half_width
+        return widest(self.figures, self.sittings, self.settings.seed) <= self.settings.half_width
 
     @property
     def trusted(self) -> bool:
@@ -121,7 +116,8 @@ def measure(
 ) -> Measurement:
     """Time `calls` in this process, one after the other, against the first of them.
 
-    See `measure_blocks`.
+    See `measure_blocks`. They are what they are, so that intervals tell nothing of what loading
+    their models anew would change.
     """
     timers = [CallTimer(call, clock) for call in calls]
     return measure_blocks(timers, settings, on_round, clock=clock)
@@ -132,6 +128,7 @@ def measure_blocks(
     settings: Settings,
     on_round: OnRound | None = None,
     *,
+    reloads: Sequence[Reload] = (),
     watch: Watch | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> Measurement:
@@ -141,36 +138,41 @@ def measure_blocks(
         timers: What runs each candidate, the baseline first.
         settings: When to stop; `MODES` holds the usual ones.
         on_round: Told after each round how far the measurement is.
+        reloads: How each candidate is loaded anew between sittings; empty leaves them as they are,
+            and then the intervals do not tell what another load would change.
         watch: Tells which blocks were disturbed; their rounds are voided, and run again.
         clock: Nanoseconds, monotonic.
 
     Raises:
         UsageError: There is nothing to time.
         InconclusiveError: So many rounds were disturbed that those left hold no interval.
+        QbenchError: A candidate cannot be loaded again.
     """
     if not timers:
         raise UsageError("nothing to measure; name at least one model")
     warmed = [warm_up(timer, settings, clock) for timer in timers]
     block_calls = tuple(warm.block_calls for warm in warmed)
-    stop, voids = _StopRule(settings), Voids(len(timers))
-    rounds: list[Round] = []
-    started = clock()
+    stop, voids, rounds = _StopRule(settings), Voids(len(timers)), _Rounds()
+    started, sittings = clock(), Sittings(timers, reloads, settings, clock)
     for timed in run_rounds(timers, block_calls, settings.seed, watch):
         if isinstance(timed, Disturbed):
             voids.add(timed)
-            if voids.are_too_many(rounds):
+            if voids.are_too_many(rounds.good):
                 break
             continue
-        rounds.append(timed)
-        done = stop.is_done(rounds, (clock() - started) * 1e-9)
+        rounds.add(timed, sittings)
+        done = stop.is_done(rounds, (clock() - started) * 1e-9, may_look=sittings.may_look)
         if on_round is not None:
-            on_round(len(rounds), stop.half_width)
+            on_round(len(rounds.good), stop.half_width)
         if done:
             break
+        sittings.go_on(block_calls)
     return Measurement(
-        samples=tuple(map(np.concatenate, zip(*(timed.samples for timed in rounds), strict=True))),
-        figures=np.array([timed.figures for timed in rounds]),
-        orders=np.array([timed.order for timed in rounds]),
+        samples=rounds.samples,
+        figures=rounds.figures,
+        orders=np.array([timed.order for timed in rounds.good]),
+        sittings=rounds.sittings,
+        loads=tuple(sittings.loads),
         block_calls=block_calls,
         unsettled=tuple(warm.unsettled for warm in warmed),
         seconds=(clock() - started) * 1e-9,
@@ -180,14 +182,25 @@ def measure_blocks(
     )
 
 
-def candidate_ratios(figures: NDArray[np.float64], seed: int) -> tuple[Interval, ...]:
+def candidate_ratios(
+    figures: NDArray[np.float64], sittings: NDArray[np.int64], seed: int
+) -> tuple[Interval, ...]:
     """Return each candidate's speed-up over the first, from [rounds, candidates, 2].
 
-    The intervals allow for what another load of the same files might change.
+    From `FEWEST_SITTINGS` sittings on the intervals tell what another load of the same files might
+    change, too; of fewer they come from the rounds alone.
     """
     logs = np.log(figures).mean(axis=2)
-    others = (ratio_interval(logs[:, 0] - log, seed) for log in logs.T[1:])
-    return (Interval(1.0, 1.0, 1.0), *(widened(ratio, LOADING_SPREAD) for ratio in others))
+    others = (_over_first(logs[:, 0] - log, sittings, seed) for log in logs.T[1:])
+    return (Interval(1.0, 1.0, 1.0), *others)
+
+
+def _over_first(
+    log_ratios: NDArray[np.float64], sittings: NDArray[np.int64], seed: int
+) -> Interval:
+    if np.unique(sittings).size < FEWEST_SITTINGS:
+        return ratio_interval(log_ratios, seed)
+    return sittings_interval(log_ratios, sittings)
 
 
 def control_ratio(figures: NDArray[np.float64], seed: int) -> Interval:
@@ -199,19 +212,50 @@ def control_ratio(figures: NDArray[np.float64], seed: int) -> Interval:
     return ratio_interval(logs[:, 0] - logs[:, 1], seed)
 
 
-def widest(figures: NDArray[np.float64], seed: int) -> float:
+def widest(figures: NDArray[np.float64], sittings: NDArray[np.int64], seed: int) -> float:
     """Return the largest half-width of all ratios and of the control."""
-    ratios = (*candidate_ratios(figures, seed), control_ratio(figures, seed))
+    ratios = (*candidate_ratios(figures, sittings, seed), control_ratio(figures, seed))
     return max(half_width(ratio) for ratio in ratios)
+
+
+class _Rounds:
+    """The good rounds of a measurement, and in which sitting each was."""
+
+    def __init__(self) -> None:
+        self.good: list[Round] = []
+        self._sittings: list[int] = []
+
+    def add(self, timed: Round, sittings: Sittings) -> None:
+        """Take in a round of the current sitting."""
+        self.good.append(timed)
+        self._sittings.append(sittings.current)
+        sittings.add_round()
+
+    @property
+    def samples(self) -> tuple[NDArray[np.float64], ...]:
+        """As of `Measurement`."""
+        pooled = zip(*(timed.samples for timed in self.good), strict=True)
+        return tuple(map(np.concatenate, pooled))
+
+    @property
+    def figures(self) -> NDArray[np.float64]:
+        """As of `Measurement`."""
+        return np.array([timed.figures for timed in self.good])
+
+    @property
+    def sittings(self) -> NDArray[np.int64]:
+        """As of `Measurement`."""
+        return np.array(self._sittings)
 
 
 class _StopRule:
     """Decides when the intervals are narrow enough.
 
-    It looks at growing distances, and asks for two narrow looks in a row: stopping at the first
-    narrow interval would prefer those that are narrow by luck. In simulations with a noise of 1 to
-    3 % per block, intervals of identical candidates then exclude 1 in 5 % of measurements, as they
-    should, against up to 8 % when one narrow look is enough.
+    It looks at growing distances, at the end of sittings, and asks for two narrow looks in a row:
+    stopping at the first narrow interval would prefer those that are narrow by luck. In simulations
+    of sittings of five rounds, with a noise of 1 to 5 % per round and up to 2 % per load, intervals
+    of identical candidates then exclude 1 in 5 to 8 % of measurements, against up to 9 % when one
+    narrow look is enough.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -220,16 +264,16 @@ class _StopRule:
         self._narrow_looks = 0
         self.half_width = math.inf
 
-    def is_done(self, rounds: Sequence[Round], seconds: float) -> bool:
+    def is_done(self, rounds: _Rounds, seconds: float, *, may_look: bool) -> bool:
         """Judge after a round, given all rounds so far and the seconds they took."""
-        if len(rounds) == self._next_look:
+        count = len(rounds.good)
+        if count >= self._next_look and may_look:
             self._look(rounds)
-        capped = len(rounds) >= self._settings.max_rounds or seconds >= self._settings.max_seconds
-        return self._narrow_looks >= _LOOKS_TO_STOP or (capped and len(rounds) >= FEWEST_ROUNDS)
+        capped = count >= self._settings.max_rounds or seconds >= self._settings.max_seconds
+        return self._narrow_looks >= _LOOKS_TO_STOP or (capped and count >= FEWEST_ROUNDS)
 
-    def _look(self, rounds: Sequence[Round]) -> None:
-        figures = np.array([timed.figures for timed in rounds])
-        self.half_width = widest(figures, self._settings.seed)
+    def _look(self, rounds: _Rounds) -> None:
+        self.half_width = widest(rounds.figures, rounds.sittings, self._settings.seed)
         narrow = self.half_width <= self._settings.half_width
         self._narrow_looks = self._narrow_looks + 1 if narrow else 0
-        self._next_look = math.ceil(_LOOK_GROWTH * len(rounds))
+        self._next_look = math.ceil(_LOOK_GROWTH * len(rounds.good))

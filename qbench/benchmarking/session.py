@@ -43,6 +43,16 @@ class Task:
     load: Load
     cuda_backend: str
 
+    def open(self) -> Runner:
+        """Load it into its runtime."""
+        threads, streams = self.load.threads, self.load.streams
+        if self.flavour is not None:
+            flavour = flavour_named(self.flavour)
+            return TensorRtRunner(self.path, flavour, cuda_backend=self.cuda_backend)
+        if self.choice.name == openvino.PROVIDER:
+            return openvino.OpenVinoRunner(self.path, threads=threads, streams=streams)
+        return OrtRunner(self.path, provider=self.choice, threads=threads, simulate=self.simulated)
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -77,7 +87,7 @@ class Session(Protocol):
     Every method raises a QbenchError where the candidate, or its process, fails.
 
     Attributes:
-        facts: What loading and the first call told.
+        facts: What the first loading and the first call told.
     """
 
     facts: Facts
@@ -87,6 +97,9 @@ class Session(Protocol):
 
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
+
+    def reload(self) -> None:
+        """Load it anew, in place of what is loaded, and run it once."""
 
     def profile(self) -> tuple[OperatorTime, ...]:
         """Return what takes its time, largest first; empty where the runtime does not tell."""
@@ -111,8 +124,7 @@ class LocalSession:
 
     def __init__(self, task: Task, *, is_alone: bool = False) -> None:
         self._task, self._is_alone = task, is_alone
-        self._runner = open_runner(task)
-        self._feeds: Tensors = {}
+        self._runner = task.open()
         self._timer: BlockTimer | None = None
         try:
             self.facts = self._start()
@@ -133,9 +145,16 @@ class LocalSession:
         assert self._timer is not None  # simulated candidates are not timed
         return self._timer(calls, lead=lead)
 
+    def reload(self) -> None:
+        """Load it anew, in place of what is loaded, and run it once."""
+        self._timer = None  # its calls keep the model loaded
+        self._runner.close()
+        self._runner = self._task.open()
+        self._start_calls()
+
     def profile(self) -> tuple[OperatorTime, ...]:
         """Return what takes its time, largest first."""
-        return self._runner.profile(self._feeds)
+        return self._runner.profile(self._sample.feeds)
 
     def close(self, *, at_once: bool = False) -> None:
         """Let go of the model."""
@@ -146,32 +165,26 @@ class LocalSession:
         runner, load = self._runner, self._task.load
         if self._task.simulated:
             return Facts(runner.provider, runner.load_seconds, runner.notes)
-        sample = self._task.feeding.sample(runner, load.batch)
-        self._feeds = sample.feeds
-        calls = bind(runner, sample.feeds, load)
-        first = _first_inference(calls[0], sample.batch)
-        self._timer = timer_of(calls, load)
+        self._sample = self._task.feeding.sample(runner, load.batch)
+        first = self._start_calls()
         return Facts(
             runner.provider,
             runner.load_seconds,
-            runner.notes + _phases(runner, sample.feeds),
-            sample.batch,
+            runner.notes + _phases(runner, self._sample.feeds),
+            self._sample.batch,
             first,
             environment.peak_rss_bytes(),
             runner.device_memory_bytes,
             _provider_options(runner, self._task.choice),
         )
 
-
-def open_runner(task: Task) -> Runner:
-    """Load a candidate into its runtime."""
-    threads, streams = task.load.threads, task.load.streams
-    if task.flavour is not None:
-        flavour = flavour_named(task.flavour)
-        return TensorRtRunner(task.path, flavour, cuda_backend=task.cuda_backend)
-    if task.choice.name == openvino.PROVIDER:
-        return openvino.OpenVinoRunner(task.path, threads=threads, streams=streams)
-    return OrtRunner(task.path, provider=task.choice, threads=threads, simulate=task.simulated)
+    def _start_calls(self) -> float:
+        """Bind the calls, and return the seconds of the first."""
+        load = self._task.load
+        calls = bind(self._runner, self._sample.feeds, load)
+        first = _first_inference(calls[0], self._sample.batch)
+        self._timer = timer_of(calls, load)
+        return first
 
 
 def _provider_options(runner: Runner, choice: ProviderChoice) -> dict[str, str]:

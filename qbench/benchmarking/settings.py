@@ -13,8 +13,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         half_width: Every ratio's 95 % interval shall be at most this wide to each side, relative.
         min_rounds: Rounds before the intervals are first looked at.
         max_rounds: Cap on the rounds.
-        max_seconds: Cap on the rounds' time of each group that is timed together; `FEWEST_ROUNDS`
-            are done whatever they take.
+        max_seconds: Cap on the time of rounds and of loading anew, for each group that is timed
+            together and not for a run; `FEWEST_ROUNDS` are done whatever they take.
         block_seconds: A block lasts at least this long.
         warmup_seconds: Cap on one candidate's warm-up; three windows are done whatever they take.
         seed: Seed of the order within rounds and of the bootstrap.

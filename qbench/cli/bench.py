@@ -79,6 +79,9 @@ def bench(arguments: BenchArguments) -> None:
     --decoder is found from the output's shape where that is plain. Else give one of yolov8, yolov5,
     yolox, end2end, ssd, detr, rtdetr. A YOLOX with its decoder inside is a yolov5.
 
+    Two loads of one file differ in speed, so candidates are loaded anew every few rounds. They are
+    timed in groups of 8, each group for at most 60 s (--quick 20 s, --strict 300 s).
+
     Each row is kept in .qbench as it finishes: the same command goes on with a run that was
     stopped. `qbench runs` lists them.
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.options import GROUP
 from qbench.benchmarking.result import RunResult
-from qbench.benchmarking.schedule import LOADING_SPREAD
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.sittings import SITTING_ROUNDS
+from qbench.benchmarking.stats import FEWEST_SITTINGS
 from qbench.figures import digits, percent, size_text
 from qbench.runtimes.gpu import Gpu
 
@@ -65,10 +67,15 @@ def method_terms(settings: Settings) -> Terms:
             f"{1e3 * settings.block_seconds:g} ms.",
         ),
         (
+            "loads",
+            f"After a sitting of {SITTING_ROUNDS} rounds or more candidates are loaded anew, since "
+            "two loads of one file differ. Those that take too long to load are not, and say so.",
+        ),
+        (
             "length",
             f"Until every speed-up's interval is at most {percent(settings.half_width)} to "
             f"each side, after {settings.min_rounds} to {settings.max_rounds} rounds or "
-            f"{settings.max_seconds:g} s.",
+            f"{settings.max_seconds:g} s for each group of up to {GROUP} candidates.",
         ),
         (
             "warm-up",
@@ -77,9 +84,10 @@ def method_terms(settings: Settings) -> Terms:
         ),
         (
             "speed-up",
-            "Median over rounds of the baseline's block median / the row's, per image; interval by "
-            f"bootstrap over rounds, seed {settings.seed}, widened by what another load of the "
-            f"same file may change ({100 * LOADING_SPREAD:g} %, one standard deviation).",
+            "The baseline's block median / the row's, per image: median over the rounds of a "
+            "sitting, mean of their logarithms over sittings, with Student's interval. Of fewer "
+            f"than {FEWEST_SITTINGS} sittings it is the median over all rounds, with a bootstrap "
+            f"interval, seed {settings.seed}.",
         ),
         ("intervals", "All are of 95 %. No outlier is left out."),
     ]

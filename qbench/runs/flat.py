@@ -24,6 +24,7 @@ _PLAIN = (
     "build_seconds",
     "load_seconds",
     "first_inference_seconds",
+    "loads",
     "voided_rounds",
     "error",
 )

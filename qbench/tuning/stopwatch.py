@@ -32,6 +32,8 @@ class Stopwatch:
     def speed_of(self, graph: ir.Model) -> Interval:
         """Return the time of the float model / that of `graph`, so that above 1 is faster.
 
+        Each is loaded once: the interval tells nothing of what another load would change.
+
         Raises:
             UnfitError: The provider does not load on this machine.
             ModelError: ONNX Runtime refuses the graph.

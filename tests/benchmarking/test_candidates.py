@@ -17,7 +17,7 @@ from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.judges import ClassifyJudge
 from qbench.benchmarking.ledger import Cell
-from qbench.benchmarking.result import UNTRUSTED, Row
+from qbench.benchmarking.result import FEW_LOADS, UNTRUSTED, Row
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.session import LocalSession
 from qbench.benchmarking.stats import Interval
@@ -25,6 +25,7 @@ from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice
 from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
+from qbench.runtimes.ort import OrtRunner
 
 from .memory import Memory
 
@@ -95,7 +96,7 @@ def test_a_batch_is_fed_with_as_many_samples(model: Path, images: LabelledData) 
 
     def spy(self: LocalSession) -> Any:
         facts = bind(self)
-        fed.append(self._feeds["x"])
+        fed.append(self._sample.feeds["x"])
         return facts
 
     with pytest.MonkeyPatch.context() as patch:
@@ -332,6 +333,79 @@ def test_one_that_fails_while_it_is_timed_is_left_out(
     ratios = [row.ratio.value for row in rows if row.ratio]
     assert len(ratios) == 2
     assert ratios[0] == 1  # the first that runs is the baseline
+
+
+OFTEN = Options(
+    settings=msgspec.structs.replace(TINY, max_rounds=20, max_seconds=60.0, half_width=1e-9)
+)
+"""Rounds for four sittings."""
+
+
+@pytest.fixture
+def fast_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sittings be as short as if loading took no time."""
+    monkeypatch.setattr("qbench.benchmarking.sittings._ROUNDS_PER_RELOAD", 0.0)
+
+
+@pytest.mark.usefixtures("fast_loading")
+def test_rows_tell_how_many_loads_were_timed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, started = OrtRunner.__init__, []
+
+    def count(self: OrtRunner, *arguments: Any, **options: Any) -> None:
+        started.append(1)
+        opened(self, *arguments, **options)
+
+    monkeypatch.setattr(OrtRunner, "__init__", count)
+    rows = benchmark(model, precisions=["fp32", "int4"], options=OFTEN).rows
+    assert [row.loads for row in rows] == [4, 0]
+    assert len(started) == 4
+    assert FEW_LOADS not in rows[0].notes
+
+
+def test_rows_that_were_not_loaded_anew_say_so(model: Path) -> None:
+    rows = benchmark(model, precisions=["fp32", "fp16"], options=QUICK).rows
+    assert [row.loads for row in rows] == [1, 1]
+    assert all(FEW_LOADS in row.notes for row in rows)
+
+
+def test_a_row_that_is_compared_with_nothing_needs_no_loads(model: Path) -> None:
+    (row,) = benchmark(model, precisions=["fp32"], options=QUICK).rows
+    assert (row.loads, FEW_LOADS in row.notes) == (1, False)
+
+
+@pytest.mark.usefixtures("fast_loading")
+@pytest.mark.parametrize("slow", [1, 2])
+def test_a_row_that_takes_long_to_load_says_so_and_a_baseline_that_does_says_it_of_all(
+    slow: int, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = LocalSession._start
+
+    def slowly(self: LocalSession) -> Any:
+        facts = start(self)
+        return replace(facts, load_seconds=1e3) if facts.batch == slow else facts
+
+    monkeypatch.setattr(LocalSession, "_start", slowly)
+    rows = benchmark(model, precisions=["fp32"], options=replace(OFTEN, batches=(1, 2, 3))).rows
+    assert [row.loads for row in rows] == [1 if row.batch == slow else 4 for row in rows]
+    noted = [row.batch for row in rows if FEW_LOADS in row.notes]
+    assert noted == ([1, 2, 3] if slow == 1 else [2])
+
+
+@pytest.mark.usefixtures("fast_loading")
+def test_one_that_cannot_be_loaded_again_is_left_out(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reload = LocalSession.reload
+
+    def fail(self: LocalSession) -> None:
+        if self.facts.batch == 2:
+            raise ModelError("no memory")
+        reload(self)
+
+    monkeypatch.setattr(LocalSession, "reload", fail)
+    rows = benchmark(model, precisions=["fp32"], options=replace(OFTEN, batches=(1, 2, 3))).rows
+    assert [row.error for row in rows] == [None, "no memory", None]
+    assert rows[2].ratio is not None
 
 
 def test_a_baseline_that_fails_in_a_later_group_ends_the_rows_of_that_group(

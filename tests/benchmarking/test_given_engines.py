@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import graphs
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -108,6 +109,16 @@ def test_an_engine_runs_on_several_streams(engine: Path, gpu: FakeGpu) -> None:
     assert len({stream for _, stream in gpu.runs[-3:]}) == 3
     assert row.latency_ms is not None
     assert row.throughput_per_s is not None
+
+
+def test_an_engine_is_freed_before_it_is_loaded_anew(
+    engine: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qbench.benchmarking.sittings._ROUNDS_PER_RELOAD", 0.0)
+    settings = msgspec.structs.replace(TINY, max_rounds=20, max_seconds=60.0, half_width=1e-9)
+    (row,) = benchmark(engine, options=replace(QUICK, settings=settings)).rows
+    assert (row.error, row.loads) == (None, 4)
+    assert (gpu.cuda.live, gpu.cuda.open, gpu.cuda.closed) == ({}, [], 4)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +29,7 @@ from qbench.data.recipes import Recipe
 from qbench.errors import DataError, ModelError, WorkerError
 from qbench.model.load import load
 from qbench.model.spec import TensorSpec
+from qbench.runtimes.base import Runner
 from qbench.runtimes.ort_providers import ProviderChoice
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
@@ -120,6 +122,31 @@ def test_a_worker_tells_what_this_process_would(
     ]
 
 
+def test_a_worker_loads_anew_in_its_process(model: Path) -> None:
+    with closing(RemoteSession(task_of(model), set())) as there:
+        before = there.facts
+        there.reload()
+        assert there.facts == before
+        assert there.time_block(7, 1).samples.shape == (7,)
+        assert there.profile()
+
+
+def test_a_model_is_let_go_before_it_is_loaded_anew(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, alive = LocalSession(task_of(model)), []
+    first, opened = weakref.ref(here._runner._session), Task.open  # type: ignore[attr-defined]
+
+    def open_and_look(task: Task) -> Runner:
+        alive.append(first() is not None)
+        return opened(task)
+
+    monkeypatch.setattr(Task, "open", open_and_look)
+    here.reload()
+    assert alive == [False]
+    assert here.time_block(3, 0).samples.shape == (3,)
+
+
 def test_its_memory_is_its_own(model: Path) -> None:
     ballast = np.ones(1 << 27, np.uint8)  # of this process
     with closing(RemoteSession(task_of(model), set())) as there:
@@ -170,6 +197,8 @@ def test_it_is_told_what_it_was_doing(model: Path) -> None:
             there.judge()
         with pytest.raises(WorkerError, match="crashed with SIGSEGV while it was timed"):
             there.time_block(1, 0)
+        with pytest.raises(WorkerError, match="crashed with SIGSEGV while it was loaded anew"):
+            there.reload()
 
 
 def test_a_death_without_words() -> None:

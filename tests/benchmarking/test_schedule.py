@@ -10,15 +10,12 @@ import pytest
 from qbench.benchmarking.clock import CallTimer
 from qbench.benchmarking.rounds import MOST_VOIDED
 from qbench.benchmarking.schedule import (
-    LOADING_SPREAD,
     Measurement,
-    candidate_ratios,
-    control_ratio,
     measure,
     measure_blocks,
 )
 from qbench.benchmarking.settings import MODES, Settings
-from qbench.benchmarking.stats import FEWEST_ROUNDS, half_width
+from qbench.benchmarking.stats import FEWEST_ROUNDS
 from qbench.benchmarking.warmup import Warmup, warm_up
 from qbench.errors import InconclusiveError, UsageError
 
@@ -229,8 +226,7 @@ def test_each_round_is_reported() -> None:
     measure(machine.calls, Settings(), lambda *told: heard.append(told), machine.clock)
     assert [rounds for rounds, _ in heard] == list(range(1, 26))
     assert {width for _, width in heard[:19]} == {math.inf}
-    (width,) = {width for _, width in heard[19:]}  # nothing but what another load would change
-    assert width == pytest.approx(1.96 * LOADING_SPREAD, rel=1e-3)
+    assert {width for _, width in heard[19:]} == {0.0}
 
 
 def test_a_control_beyond_one_percent_is_not_trusted() -> None:
@@ -373,18 +369,7 @@ def test_modes_and_settings_are_fixed() -> None:
     assert msgspec.json.decode(msgspec.json.encode(MODES["quick"]), type=Settings) == MODES["quick"]
 
 
-def test_a_ratio_allows_for_what_another_load_would_change() -> None:
-    rng = np.random.default_rng(0)
-    loads, rounds = 400, 40
-    excluded = 0
-    for _ in range(loads):
-        of_load = np.array([0.0, rng.normal(0, LOADING_SPREAD)])
-        logs = of_load[:, None] + rng.normal(0, 1e-4, (rounds, 2, 2))
-        ratio = candidate_ratios(np.exp(logs), seed=0)[1]
-        excluded += not ratio.low <= 1 <= ratio.high
-    assert 0.02 <= excluded / loads <= 0.08  # 5 % of what is normal lies outside
-
-
-def test_the_control_compares_one_load_with_itself() -> None:
-    logs = np.random.default_rng(0).normal(0, 1e-4, (40, 2, 2))
-    assert half_width(control_ratio(np.exp(logs), seed=0)) < LOADING_SPREAD / 10
+def test_without_reloads_there_is_one_sitting() -> None:
+    found = machine_of(steady(0.02), steady(0.02)).measure()
+    assert found.sittings.tolist() == [0] * len(found.orders)
+    assert found.loads == (1, 1)

@@ -18,9 +18,9 @@ from qbench.benchmarking.stats import (
     proportion_interval,
     ratio_interval,
     resampled_interval,
+    sittings_interval,
     summary,
     verdict,
-    widened,
 )
 from qbench.errors import DataError, InconclusiveError
 
@@ -81,13 +81,41 @@ def test_ratio_interval_scales_with_the_ratio(logs: NDArray[np.float64], shift: 
         assert getattr(shifted, name) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_a_further_error_widens_an_interval_as_independent_errors_add_up() -> None:
-    ratio = Interval(2.0, 2.0 * math.exp(-0.03), 2.0 * math.exp(0.04))
-    wide = widened(ratio, 0.04 / 1.96)
-    assert wide.value == 2.0
-    assert math.log(wide.value / wide.low) == pytest.approx(0.05, rel=1e-4)
-    assert math.log(wide.high / wide.value) == pytest.approx(math.hypot(0.04, 0.04), rel=1e-4)
-    assert widened(ratio, 0.0) == Interval(2.0, pytest.approx(ratio.low), pytest.approx(ratio.high))
+def sittings_of(count: int, rounds: int) -> NDArray[np.int64]:
+    return np.repeat(np.arange(count), rounds)
+
+
+def test_sittings_interval_is_student_s_over_their_medians() -> None:
+    logs = np.array([0.01, 0.02, 9.0, 0.03, 0.04, 0.03, -9.0, 0.05, 0.06])  # medians 2, 3, 5 %
+    interval = sittings_interval(logs, sittings_of(3, 3))
+    half = 4.303 * np.std([0.02, 0.03, 0.05], ddof=1) / math.sqrt(3)
+    assert math.log(interval.value) == pytest.approx(1 / 30)
+    assert math.log(interval.high / interval.value) == pytest.approx(half, rel=0.01)
+    assert math.log(interval.value / interval.low) == pytest.approx(half, rel=0.01)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(3, 3.182), (4, 2.776), (9, 2.262), (99, 1.984)])
+def test_sittings_are_few_or_many(freedom: int, quantile: float) -> None:
+    logs = np.random.default_rng(0).normal(0, 0.01, freedom + 1)
+    interval = sittings_interval(logs, sittings_of(freedom + 1, 1))
+    error = np.std(logs, ddof=1) / math.sqrt(freedom + 1)
+    assert half_width(interval) == pytest.approx(quantile * error, rel=0.002)
+
+
+@pytest.mark.parametrize("sittings", [3, 5, 10])
+@pytest.mark.parametrize("between", [0.0, 0.007, 0.03])
+def test_sittings_interval_covers_what_lies_between_and_within(
+    sittings: int, between: float
+) -> None:
+    rng = np.random.default_rng(0)
+    trials, covered = 2000, 0
+    for _ in range(trials):
+        loads = np.repeat(rng.normal(0, between, sittings), 5)
+        interval = sittings_interval(
+            loads + rng.normal(0, 0.02, 5 * sittings), sittings_of(sittings, 5)
+        )
+        covered += interval.low <= 1 <= interval.high
+    assert 0.935 <= covered / trials <= 0.965
 
 
 def test_ratio_interval_is_seeded() -> None:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from qbench.benchmarking.options import GROUP
+from qbench.benchmarking.settings import MODES
 from qbench.cli import main as module
 from qbench.cli.main import qbench as group
 from qbench.errors import (
@@ -52,6 +54,13 @@ def test_commands_stand_in_the_order_of_work(qbench: Qbench) -> None:
     places = [text.index(f"\n  {name} ") for name in group.commands]
     assert places == sorted(places)
     assert next(iter(group.commands)) == "demo"
+
+
+def test_help_names_the_time_that_a_group_may_take(qbench: Qbench) -> None:
+    text = " ".join(qbench("bench", "--help").out.split())
+    normal, quick, strict = (MODES[mode].max_seconds for mode in ("normal", "quick", "strict"))
+    limits = f"at most {normal:g} s (--quick {quick:g} s, --strict {strict:g} s)"
+    assert f"in groups of {GROUP}, each group for {limits}" in text
 
 
 def test_no_command_shows_the_help(qbench: Qbench) -> None:

@@ -23,7 +23,7 @@ COLUMNS = [
     *(f"latency_ms_{name}" for name in ("median", "mad", "min", "p90", "p95", "p99")),
     *(f"ratio_{name}" for name in ("value", "ci_low", "ci_high", "verdict")),
     *("throughput_per_s", "missed_share", "size_bytes", "peak_rss_bytes", "device_memory_bytes"),
-    *("build_seconds", "load_seconds", "first_inference_seconds", "voided_rounds"),
+    *("build_seconds", "load_seconds", "first_inference_seconds", "loads", "voided_rounds"),
     "error",
     *(f"accuracy_{name}" for name in ("top5", "cosine", "sqnr_db", "retrieval")),
     "notes",

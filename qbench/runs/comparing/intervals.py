@@ -43,9 +43,9 @@ def quotient_of(after: Interval, before: Interval) -> Interval:
 def speedup(before: NDArray[np.float64], after: NDArray[np.float64]) -> Interval | None:
     """Return time before / time after, from the seconds of calls of two sessions, [calls] each.
 
-    Both are cut into parts of equal length. Calls that follow each other are alike, so that parts,
-    not calls, are drawn anew for the interval. That tells nothing of what the sessions differ by;
-    `BETWEEN_SESSIONS` widens the interval.
+    Both are cut into parts of equal length. Calls that follow each other are alike, the more so as
+    they share a load of the file, so that parts, not calls, are drawn anew for the interval. That
+    tells little of what the sessions differ by; `BETWEEN_SESSIONS` widens the interval.
 
     Returns:
         The ratio of medians with its 95 % interval; None where there are too few calls.

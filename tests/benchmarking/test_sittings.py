@@ -1,0 +1,181 @@
+"""Loading anew between rounds: how often, and what it makes of the intervals."""
+
+import math
+
+import numpy as np
+import pytest
+
+from qbench.benchmarking.clock import CallTimer
+from qbench.benchmarking.schedule import Measurement, measure_blocks
+from qbench.benchmarking.settings import MODES, Settings
+from qbench.benchmarking.sittings import SITTING_ROUNDS, Reload, affordable
+from qbench.benchmarking.stats import half_width
+from qbench.errors import ModelError
+
+NORMAL = Settings()
+
+
+class Machine:
+    """Fake candidates of 20 ms, each load of which has a speed of its own.
+
+    Args:
+        between: Standard deviation of the logarithm of a load's time.
+        within: That of a call's.
+        factors: The time of each candidate beside that of the first.
+        seconds: What loading each takes.
+    """
+
+    def __init__(
+        self,
+        between: float,
+        within: float,
+        factors: tuple[float, ...] = (1.0, 1.0),
+        seconds: tuple[float, ...] = (0.05, 0.05),
+        seed: int = 0,
+    ) -> None:
+        self.now, self.loading = 0.0, 0.0
+        self.log: list[str] = []
+        self._between, self._within = between, within
+        self._factors, self._seconds = factors, seconds
+        self._rng = np.random.default_rng(seed)
+        self._loads = [self._load() for _ in factors]
+
+    def clock(self) -> int:
+        return round(self.now * 1e9)
+
+    def measure(self, settings: Settings = NORMAL, *, anew: bool = True) -> Measurement:
+        lanes = range(len(self._factors))
+        timers = [CallTimer(lambda lane=lane: self._call(lane), self.clock) for lane in lanes]  # type: ignore[misc]
+        reloads = [
+            Reload(lambda lane=lane: self._reload(lane), self._seconds[lane])  # type: ignore[misc]
+            for lane in lanes
+        ]
+        return measure_blocks(timers, settings, reloads=reloads if anew else (), clock=self.clock)
+
+    def _load(self) -> float:
+        return math.exp(self._rng.normal(0, self._between))
+
+    def _call(self, lane: int) -> None:
+        noise = math.exp(self._rng.normal(0, self._within))
+        self.now += 0.02 * self._factors[lane] * self._loads[lane] * noise
+        self.log.append(f"call {lane}")
+
+    def _reload(self, lane: int) -> None:
+        self.now += self._seconds[lane]
+        self.loading += self._seconds[lane]
+        self._loads[lane] = self._load()
+        self.log.append(f"load {lane}")
+
+
+def test_every_candidate_is_loaded_anew_after_a_sitting() -> None:
+    machine = Machine(0, 0)
+    found = machine.measure()
+    # Narrow at the end of the fourth sitting, which has the first 20 rounds, and of the fifth.
+    assert found.sittings.tolist() == [sitting for sitting in range(5) for _ in range(5)]
+    assert found.loads == (5, 5)
+    assert [entry for entry in machine.log if entry.startswith("load")] == ["load 0", "load 1"] * 4
+    assert machine.log[-1].startswith("call")
+
+
+def test_calls_between_loading_and_the_next_round_are_not_timed() -> None:
+    machine = Machine(0, 0)
+    found = machine.measure()
+    loaded = machine.log.index("load 1")
+    assert machine.log[loaded + 1 : loaded + 7] == ["call 0"] * 3 + ["call 1"] * 3
+    assert len(found.samples[0]) == 2 * len(found.orders)
+
+
+def test_what_takes_long_to_load_has_longer_sittings() -> None:
+    machine = Machine(0.001, 0.05, seconds=(1.0, 1.0))
+    found = machine.measure(Settings(max_seconds=60, half_width=0.001))
+    assert np.bincount(found.sittings)[:-1].min() > 2 * SITTING_ROUNDS
+    assert machine.loading == 2 * (found.loads[0] - 1)
+    assert 0.2 < machine.loading / found.seconds <= 1 / 3
+
+
+def test_what_takes_too_long_to_load_is_not_loaded_anew() -> None:
+    machine = Machine(0, 0, (1.0, 1.0, 1.0), (0.1, 60.0, 0.1))
+    found = machine.measure()
+    assert found.loads == (5, 1, 5)
+    assert "load 1" not in machine.log
+
+
+@pytest.mark.parametrize(
+    ("seconds", "settings", "lanes"),
+    [
+        ([0.1, 0.1], MODES["quick"], (0, 1)),
+        ([3.0, 3.0], MODES["quick"], ()),
+        ([3.0, 3.0], MODES["normal"], (0, 1)),
+        ([9.0, 1.0, 0.1], MODES["normal"], (1, 2)),
+        ([1.0, 0.5, 2.0], MODES["quick"], (0, 1)),
+        ([0.0, 0.0], Settings(min_rounds=6, max_rounds=14), ()),
+        ([], MODES["quick"], ()),
+    ],
+)
+def test_those_that_load_fastest_are_loaded_anew(
+    seconds: list[float], settings: Settings, lanes: tuple[int, ...]
+) -> None:
+    assert affordable(seconds, settings) == lanes
+
+
+def test_no_sitting_is_begun_where_the_time_is_up() -> None:
+    machine = Machine(0, 0, (50.0, 50.0))  # a call of a second
+    found = machine.measure(Settings(max_seconds=1))
+    assert len(found.orders) == SITTING_ROUNDS + 1
+    assert found.loads == (1, 1)
+
+
+def test_sittings_too_few_for_an_interval_over_them_are_not_looked_at() -> None:
+    machine = Machine(0, 0.001, seconds=(3.0, 3.0))
+    found = machine.measure()
+    assert found.loads[0] >= 3
+    assert len(found.orders) > 200
+
+
+def shares(anew: bool, between: float, within: float) -> tuple[float, float, float]:
+    """Return how often 1 is excluded, is wholly beyond 1 %, and how often 3 % more is found."""
+    trials, excluded, beyond, slower = 60, 0, 0, 0
+    for seed in range(trials):
+        machine = Machine(between, within, (1.0, 1.0, 1.03), (0.05,) * 3, seed)
+        found = machine.measure(anew=anew)
+        twin = found.ratios[1]
+        excluded += not twin.low <= 1 <= twin.high
+        beyond += found.verdicts[1] in ("faster", "slower")
+        slower += found.verdicts[2] == "slower"
+    return excluded / trials, beyond / trials, slower / trials
+
+
+def test_loads_that_differ_are_told_from_candidates_that_differ() -> None:
+    excluded, beyond, slower = shares(True, between=0.005, within=0.01)
+    assert excluded <= 0.1
+    assert beyond == 0
+    assert slower >= 0.95
+
+
+def test_without_loading_anew_one_load_is_taken_for_the_candidate() -> None:
+    excluded, _, _ = shares(False, between=0.005, within=0.01)
+    assert excluded > 0.4
+
+
+def test_where_loads_are_alike_noise_within_decides() -> None:
+    excluded, beyond, slower = shares(True, between=0.0, within=0.02)
+    assert excluded <= 0.1
+    assert beyond == 0
+    assert slower >= 0.95
+
+
+def test_the_control_compares_each_load_with_itself() -> None:
+    found = Machine(0.03, 1e-4).measure(Settings(max_rounds=100))
+    assert half_width(found.ratios[1]) > 0.005
+    assert half_width(found.control) < 0.0001
+
+
+def test_what_cannot_be_loaded_again_ends_the_measurement() -> None:
+    machine = Machine(0, 0)
+    timers = [CallTimer(lambda: machine._call(0), machine.clock)]
+
+    def fail() -> None:
+        raise ModelError("no memory")
+
+    with pytest.raises(ModelError, match="no memory"):
+        measure_blocks(timers, NORMAL, reloads=[Reload(fail, 0.0)], clock=machine.clock)
