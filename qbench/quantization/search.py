@@ -180,18 +180,18 @@ class _Search:
         nodes and of the next differ by chance as much as one node in twenty matters.
         """
         alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
-        left = whole = sum(alone.values())
+        left = whole = sum(alone.values()) or 1.0
         choice = best.choice
         for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
             noise = best.noise * left / whole
-            if noise <= GOAL:
+            if noise <= GOAL or alone[tensor] <= least_gain(0) * left:
                 break
-            wider = self._without(tensor, alone[tensor], choice, least_shares(noise))
-            if wider is None:
+            freed = self._without(tensor, alone[tensor], choice, least_shares(noise))
+            if freed is None:
                 continue
-            work = self._work(choice) - self._work(wider)
+            work = self._work(choice) - self._work(freed)
             if alone[tensor] >= least_gain(work) * left:
-                choice, left = wider, left - alone[tensor]
+                choice, left = freed, left - alone[tensor]
         if choice.float_nodes:
             best = min(best, self._try(choice), key=lambda trial: trial.noise)
             self._note("float nodes", len(best.choice.float_nodes), best)

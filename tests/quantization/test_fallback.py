@@ -4,7 +4,7 @@ from graphs import Builder, model_of
 
 from qbench.model.prepare import prepare
 from qbench.placement.targets import place
-from qbench.quantization.fallback import Work, least_shares, nodes_to_free, work_of
+from qbench.quantization.fallback import Work, least_gain, least_shares, nodes_to_free, work_of
 
 
 def test_what_reads_a_tensor_is_freed() -> None:
@@ -30,6 +30,11 @@ def test_the_worse_the_output_the_more_may_stay_float(
     noise: float, shares: tuple[float, float]
 ) -> None:
     assert least_shares(noise) == shares
+
+
+def test_leaving_more_work_float_must_gain_more() -> None:
+    assert least_gain(0) == 0.02
+    assert least_gain(0.04) == pytest.approx(0.2)
 
 
 def test_the_shares_kept_are_those_of_nodes_and_work() -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from qbench.calibration.ranges import Range
 from qbench.data.samples import Sample
+from qbench.quantization.choice import Choice
+from qbench.quantization.equalization import equalized_name
 from qbench.quantization.int8 import Int8Options, Quantizer
 from qbench.quantization.probe import Probe
 from qbench.quantization.refine import Refiner
@@ -51,3 +53,17 @@ def test_a_tensor_with_unlike_channels_is_equalized_for_its_depthwise_reader() -
 def test_without_runs_nothing_is_settled() -> None:
     refiner, ranges = refiner_for("tensorrt", runs=0)
     assert refiner.settled(ranges) == []
+
+
+def test_the_worst_are_heard_again_on_other_samples_as_the_choice_has_them() -> None:
+    refiner, ranges = refiner_for("tensorrt")
+    choice = Choice()
+    for one in refiner.settled(ranges):
+        choice = one.added_to(choice)
+    model = graphs.model_of(graphs.fragile())
+    others = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in (7, 8)]
+    heard = refiner.heard_again(choice, others)
+    clip, by = choice.ranges[equalized_name("unlike")], choice.factors["unlike"]
+    assert heard.keys() == refiner.alone.keys()
+    assert heard["unlike"] == refiner.probe.on(others).of("unlike", clip, by)
+    assert heard["unlike"] != refiner.probe.of("unlike", clip, by)
