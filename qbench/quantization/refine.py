@@ -51,7 +51,7 @@ _RUNG = 0.8
 _BETTER = 0.9
 """A step must leave at most this share of the noise: samples are few."""
 
-_WORST = 24
+_WORST = 12
 """Tensors whose noise is measured again before any is left float."""
 
 _STARTS = (1.0, 0.5, 0.25)

@@ -52,8 +52,8 @@ class Budget:
     Attributes:
         samples: Calibration samples that a tensor's ranges are compared on.
         judged: Calibration samples that each step is judged on.
-        runs: Number of runs of one sample. A run takes about twice the time of plain inference, so
-            `balanced` stays within 60 passes over 64 samples.
+        runs: Number of runs of one sample that ranges and factors are tried in. A run takes two to
+            three times the time of plain inference.
     """
 
     samples: int
