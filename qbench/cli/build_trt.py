@@ -75,7 +75,7 @@ def _build(arguments: _Arguments) -> Engine:
     options = arguments.options()
     flavour = check_options_of(arguments.precision, options)
     model = load(arguments.path())
-    check_model(model, options, flavour)
+    check_model(model, arguments.precision, options, flavour)
     table = None if options.images else arguments.table_for(model)
     with shown_build(arguments.verbose) as bar:
         return build_engine(

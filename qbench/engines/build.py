@@ -30,7 +30,7 @@ from qbench.engines.profiles import (
 )
 from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.record import record
-from qbench.engines.targets import LEAST_GPU, check_targets
+from qbench.engines.targets import LEAST_GPU, check_products, check_targets
 from qbench.engines.timing_cache import check_place
 from qbench.errors import StorageError, UsageError
 from qbench.figures import digits, percent, size_text
@@ -144,7 +144,7 @@ def build_engine(
     flavour = check_options_of(precision, options)
     given = parse_profiles(options.shapes)
     model = model if isinstance(model, Model) else load(model)
-    check_model(model, options, flavour)
+    check_model(model, precision, options, flavour)
     used_table = None if options.images else table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, given, size)
@@ -200,15 +200,16 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
     return flavour
 
 
-def check_model(model: Model, options: EngineOptions, flavour: Flavour) -> None:
+def check_model(model: Model, precision: str, options: EngineOptions, flavour: Flavour) -> None:
     """Make sure, before any work, that `model` can be built, with these shapes and layouts.
 
     Raises:
-        UsageError: A shape or layout fits no input or output.
+        UsageError: A shape or layout fits no input or output, or a target lacks what it needs.
         EngineError: TensorRT is known not to build it.
         ModelError: It is quantized already.
     """
     model.check_float()
+    check_products(precision, options.build.target_gpus, model.ir.graph)
     check_profiles(model.inputs, parse_profiles(options.shapes))
     specs = (*model.inputs, *model.outputs)
     check_format_names(options.build.io_formats, [spec.name for spec in specs])

@@ -1,9 +1,15 @@
 """The GPUs that an engine is built for."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from qbench.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir  # which the compiling process must not load
 
 DEFAULT_TARGETS = ("sm80", "sm86", "sm89", "sm120")
 """Built for where no GPU is at hand: Ampere, Ada and Blackwell, at the cost of one of them."""
@@ -30,6 +36,22 @@ def check_targets(precision: str, wanted: Sequence[str]) -> None:
                 f"--{precision} needs sm{least} or later, not {target}; "
                 "drop it from --target-gpu, or use --fp16"
             )
+
+
+def check_products(precision: str, wanted: Sequence[str], graph: ir.Graph) -> None:
+    """Make sure that no target is wanted that cannot multiply the matrices of a model.
+
+    TensorRT for RTX refuses Gemm and MatMul in FP32 for Turing (measured with 1.7).
+
+    Raises:
+        UsageError: One is.
+    """
+    product = next((node for node in graph if node.op_type in {"Gemm", "MatMul"}), None)
+    if product is not None and precision == "fp32" and "sm75" in wanted:
+        raise UsageError(
+            f"--fp32 for sm75 cannot build {product.op_type} {product.name}; "
+            "drop sm75 from --target-gpu, or use --fp16"
+        )
 
 
 def choose_targets(

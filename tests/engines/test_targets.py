@@ -1,10 +1,12 @@
 from enum import IntEnum
 from types import ModuleType
 
+import graphs
 import pytest
 
 from qbench.engines.targets import (
     DEFAULT_TARGETS,
+    check_products,
     check_targets,
     choose_targets,
 )
@@ -71,3 +73,12 @@ def test_tensorrt_builds_for_the_gpu_at_hand():
         UsageError, match=r"tensorrt cannot build for sm86 ahead of time; .*--backend rtx"
     ):
         choose_targets(ModuleType("tensorrt"), ("sm86",), "sm90")
+
+
+def test_turing_multiplies_no_matrices_in_fp32():
+    with_gemm = graphs.model_of(graphs.classifier()).ir.graph
+    with pytest.raises(UsageError, match="--fp32 for sm75 cannot build Gemm fc; drop sm75 from"):
+        check_products("fp32", ["sm86", "sm75"], with_gemm)
+    check_products("fp16", ["sm75"], with_gemm)
+    check_products("fp32", ["sm80"], with_gemm)
+    check_products("fp32", ["sm75"], graphs.model_of(graphs.residual()).ir.graph)
