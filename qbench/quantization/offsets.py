@@ -27,17 +27,20 @@ def without_zero_point(parameters: QuantizationParameters) -> QuantizationParame
     return QuantizationParameters(parameters.scale, np.zeros_like(parameters.zero_point))
 
 
-def offset_at_output(weight: NDArray[Any], axis: int, offset: float) -> NDArray[np.float32]:
+def offset_at_output(
+    codes: NDArray[Any], parameters: QuantizationParameters, axis: int, offset: float
+) -> NDArray[np.float32]:
     """Return what a constant added to all that a layer reads adds to its output, [channels].
 
     Args:
-        weight: What the layer multiplies by, rounded as it is.
-        axis: Its axis of output channels.
+        codes: Of the layer's weights, with zero-point 0.
+        parameters: Of these, by channel.
+        axis: Their axis of output channels.
         offset: The constant.
     """
-    others = tuple(i for i in range(weight.ndim) if i != axis)
-    total: NDArray[np.float64] = offset * weight.sum(axis=others, dtype=np.float64)
-    return total.astype(np.float32)
+    others = tuple(i for i in range(codes.ndim) if i != axis)
+    total = codes.sum(axis=others, dtype=np.float64) * parameters.scale
+    return np.asarray(offset * total, np.float32)
 
 
 def add_to_bias(graph: ir.Graph, node: ir.Node, shift: NDArray[Any]) -> None:

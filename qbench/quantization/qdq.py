@@ -1,7 +1,9 @@
 """Write a plan into a graph as QuantizeLinear and DequantizeLinear nodes."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -47,6 +49,14 @@ def write_qdq(
     return writer.write(parameters)
 
 
+class _QuantizedWeight(NamedTuple):
+    """A weight's value in the graph, and what it was made of."""
+
+    dequantized: ir.Value
+    codes: NDArray[Any]
+    parameters: QuantizationParameters
+
+
 class _Writer:
     def __init__(self, model: ir.Model, plan: Plan, coding: WeightCoding) -> None:
         self._coding = coding
@@ -57,7 +67,9 @@ class _Writer:
         self._nodes = {node.name: node for node in self._graph.all_nodes()}
         self._values = {v.name: v for node in self._graph for v in node.outputs}
         self._values.update((value.name, value) for value in self._graph.inputs)
-        self._weights: dict[tuple[str, int | None], ir.Value] = {}
+        self._computing = {weight.reader.node for weight in plan.weights}
+        self._offsets: dict[str, float] = {}
+        self._weights: dict[tuple[str, int | None], _QuantizedWeight] = {}
         self._weight_scales: dict[str, NDArray[Any]] = {}
 
     def write(self, parameters: Mapping[str, QuantizationParameters]) -> ir.Model:
@@ -107,23 +119,14 @@ class _Writer:
         offset = offset_of(parameters)
         moved = self._plus(source, offset, f"{activation.tensor}_offset")
         dequantized = self._insert_pair(moved, without_zero_point(parameters))
-        computing = {weight.reader.node: weight for weight in self._plan.weights}
+        others = [reader for reader in activation.readers if reader.node not in self._computing]
+        if others:
+            restored = self._plus(dequantized, -offset, f"{activation.tensor}_restored")
         for reader in activation.readers:
-            node = self._nodes[reader.node]
-            node.replace_input_with(reader.position, dequantized)
-            if reader.node in computing:
-                self._take_off(offset, computing[reader.node])
-            else:
-                restored = self._plus(dequantized, -offset, f"{activation.tensor}_restored")
-                node.replace_input_with(reader.position, restored)
-
-    def _take_off(self, offset: float, weight: Weight) -> None:
-        """Let the bias of a node make up for `offset` in what it reads."""
-        array = constant(self._nodes[weight.reader.node].inputs[weight.reader.position])
-        assert array is not None  # the plan holds constant weights only
-        assert weight.axis is not None  # it takes no offset in front of others
-        rounded = self._coding.rounded(weight, array)
-        self.shift_bias(weight.reader.node, offset_at_output(rounded, weight.axis, -offset))
+            value = restored if reader in others else dequantized
+            self._nodes[reader.node].replace_input_with(reader.position, value)
+            if reader not in others:
+                self._offsets[reader.node] = offset  # for when its weights are rounded
 
     def _plus(self, value: ir.Value, term: float, name: str) -> ir.Value:
         """Return the output of a new Add of a constant to `value`."""
@@ -175,16 +178,22 @@ class _Writer:
             value = node.inputs[weight.reader.position]
             assert value is not None  # the plan was made from this graph
             self._weights[key] = self._quantized_weight(value, weight)
-        node.replace_input_with(weight.reader.position, self._weights[key])
+        found = self._weights[key]
+        if offset := self._offsets.get(weight.reader.node):
+            assert weight.axis is not None  # it takes no offset in front of others
+            shift = offset_at_output(found.codes, found.parameters, weight.axis, -offset)
+            self.shift_bias(weight.reader.node, shift)
+        node.replace_input_with(weight.reader.position, found.dequantized)
 
-    def _quantized_weight(self, value: ir.Value, weight: Weight) -> ir.Value:
+    def _quantized_weight(self, value: ir.Value, weight: Weight) -> _QuantizedWeight:
         array = constant(value)
         assert array is not None  # the plan holds constant weights only
         codes, parameters = self._coding.encode(weight, array)
         self._weight_scales[value.name or ""] = parameters.scale
         axis = weight.axis
         name = f"{value.name}" if axis is None else f"{value.name}_axis{axis}"
-        return self._constant_pair(name, codes, parameters, axis)
+        dequantized = self._constant_pair(name, codes, parameters, axis)
+        return _QuantizedWeight(dequantized, codes, parameters)
 
     def _replace_bias(self, bias: Bias, data_scale: NDArray[Any]) -> None:
         """Store a bias as int32 in steps of input scale x weight scale, as QGemm adds it."""

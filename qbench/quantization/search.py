@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from operator import lt
 from types import MappingProxyType
 
 from qbench.artifacts import sha256_bytes, versions
@@ -181,43 +182,39 @@ class _Search:
         """
         alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
         left = whole = sum(alone.values()) or 1.0
-        choice = best.choice
+        choice, kept = best.choice, self._quantizer.work.shares_kept(best.graph.plan)[1]
         for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
             noise = best.noise * left / whole
             if noise <= GOAL or alone[tensor] <= least_gain(0) * left:
                 break
-            freed = self._without(tensor, alone[tensor], choice, least_shares(noise))
-            if freed is None:
+            freed = self._without(tensor, alone[tensor], choice)
+            shares = self._shares_kept(freed)
+            if shares is None or any(map(lt, shares, least_shares(noise))):
                 continue
-            work = self._work(choice) - self._work(freed)
-            if alone[tensor] >= least_gain(work) * left:
-                choice, left = freed, left - alone[tensor]
+            work = shares[1]
+            if alone[tensor] >= least_gain(kept - work) * left:
+                choice, kept, left = freed, work, left - alone[tensor]
         if choice.float_nodes:
             best = min(best, self._try(choice), key=lambda trial: trial.noise)
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
 
-    def _work(self, choice: Choice) -> float:
-        """Return the share of the planned work that a choice leaves in INT8."""
-        return self._quantizer.work.shares_kept(self._quantizer.placed(choice)[1])[1]
+    def _shares_kept(self, choice: Choice) -> tuple[float, float] | None:
+        """Return the shares of nodes and of work that a choice leaves in INT8; None for nothing."""
+        try:
+            _, plan = self._quantizer.placed(choice)
+        except ModelError:
+            return None
+        return self._quantizer.work.shares_kept(plan)
 
-    def _without(
-        self, tensor: str, alone: float, base: Choice, least: tuple[float, float]
-    ) -> Choice | None:
-        """Return `base` with `tensor` left float, or None where less than `least` stays INT8."""
+    def _without(self, tensor: str, alone: float, base: Choice) -> Choice:
+        """Return `base` with `tensor` left float."""
         quantizer = self._quantizer
         reason = f"in INT8, tensor {tensor} alone would leave {decibels(alone):.0f} dB of output"
         nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
         factors = {name: by for name, by in base.factors.items() if name != tensor}
         floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
-        choice = Choice(base.ranges, factors, floats)
-        try:
-            _, plan = quantizer.placed(choice)
-        except ModelError:  # nothing would stay INT8
-            return None
-        shares = quantizer.work.shares_kept(plan)
-        is_enough = all(share >= limit for share, limit in zip(shares, least, strict=True))
-        return choice if is_enough else None
+        return Choice(base.ranges, factors, floats)
 
     def _compensated(self, best: _Trial) -> _Trial:
         """Return the better of `best` and the same with weights rounded by what they do."""
