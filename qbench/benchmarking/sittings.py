@@ -3,10 +3,12 @@
 Two loads of one file differ for as long as both live, since their memory lies elsewhere, and no
 number of rounds on one of them tells what another would give.
 
-Loading anew in the same process is enough: of EfficientNet-lite0 on both of two cores, 15 times
-each, speeds varied by 0.8 % (standard deviation) from load to load in one process and by 0.6 % from
-process to process, beside 0.5 % for a load that was kept; the machine was not quiet. A process of
-its own for each load would take 0.6 s against 0.05 s.
+Loading anew in the same process shows most of it: of EfficientNet-lite0 on both of two cores, 15
+times each, speeds varied by 0.8 % (standard deviation) from load to load in one process and by
+0.6 % from process to process, beside 0.5 % for a load that was kept; the machine was not quiet. Not
+all of it: with 15 to 19 sittings, intervals of identical candidates excluded 1 in 6 of 45
+measurements by `scripts/aa_study.py` instead of 2, by up to 0.9 %, so something of a process lasts
+as long as the process. One for each load would take 0.6 s against 0.05 s.
 """
 
 import time
