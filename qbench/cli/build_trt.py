@@ -106,11 +106,10 @@ def _print_json(engine: Engine) -> None:
 
 
 def _print_text(engine: Engine) -> None:
-    from qbench.cli.render import size_text
+    from qbench.cli.render import print_notes, size_text
 
     manifest = engine.manifest
-    for note in engine.notes:
-        click.echo(f"note: {note}")
+    print_notes(f"note: {note}" for note in engine.notes)
     targets = f" for {', '.join(manifest.targets)}" if manifest.targets else ""
     click.echo(f"{manifest.flavour} {manifest.flavour_version}{targets}: {manifest.seconds:.1f} s")
     if engine.audit is None:

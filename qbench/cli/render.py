@@ -46,7 +46,7 @@ def print_field(label: str, text: str) -> None:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Print what belongs below a table, wrapped to the terminal."""
+    """Print remarks on a result, such as those below a table, wrapped to the terminal."""
     from textwrap import fill
 
     width = get_terminal_size((80, 24)).columns
