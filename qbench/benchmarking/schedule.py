@@ -100,7 +100,8 @@ class Measurement:
     @property
     def reached(self) -> bool:
         """Whether every interval, the control's too, is as narrow as the settings ask."""
-        return widest(self.figures, self.sittings, self.settings.seed) <= self.settings.half_width
+        widest_found = max(map(half_width, (*self.ratios, self.control)))
+        return widest_found <= self.settings.half_width
 
     @property
     def trusted(self) -> bool:
