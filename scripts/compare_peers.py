@@ -3,7 +3,7 @@
 Every tool gets the same preprocessed arrays, written once by a qbench recipe, and runs in a process
 and an environment of its own, made by uv on first use. All models are then judged by the same code:
 
-- simulated: accuracy by exact arithmetic, graph optimizations off, as TensorRT computes
+- simulated: accuracy by exact arithmetic, Q/DQ nodes not fused, as TensorRT computes
 - native: accuracy as ONNX Runtime's CPU provider really runs it
 - INT8: share of multiply-accumulates whose data and weight both are dequantized
 - x infer: seconds to quantize, calibration included, over the seconds that plain FP32 inference of

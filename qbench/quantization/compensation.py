@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer
 from qbench.placement.plan import Plan, Weight
-from qbench.quantization.layer_inputs import covariances
+from qbench.quantization.layer_inputs import covariances, layers_side_by_side
 from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric
 from qbench.quantization.rounding import compensated_codes
 
@@ -45,12 +45,14 @@ def compensated_weights(
     }
     known = covariances(model, [nodes[name] for name in weights], samples)
     noise = _rounding_noise(plan, parameters)
-    found = {}
-    for name, covariance in known.items():
-        diagonal = np.einsum("gkk->gk", covariance)
+
+    def codes(name: str) -> NDArray[np.int8]:
+        diagonal = np.einsum("gkk->gk", known[name])
         diagonal += noise.get(name, 0.0)
-        found[name] = _codes(nodes[name], weights[name], covariance, 2 ** (bits - 1) - 1)
-    return found
+        return _codes(nodes[name], weights[name], known[name], 2 ** (bits - 1) - 1)
+
+    with layers_side_by_side() as pool:
+        return dict(zip(known, pool.map(codes, known), strict=True))
 
 
 def _rounding_noise(

@@ -64,8 +64,12 @@ class Judge:
     def _decoded(self, results: Sequence[Tensors]) -> list[Candidates]:
         assert self._decoder is not None
         decode = DECODERS[self._decoder]
-        pairs = zip(results, self._sizes, strict=True)
-        return [decode([array[0] for array in outputs.values()], size) for outputs, size in pairs]
+
+        def candidates(outputs: Tensors, size: tuple[int, int]) -> Candidates:
+            return decode([array[0] for array in outputs.values()], size)
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            return list(pool.map(candidates, results, self._sizes))
 
 
 def run_samples(

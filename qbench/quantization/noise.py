@@ -66,7 +66,8 @@ def detection_noise(reference: list[Candidates], test: list[Candidates]) -> floa
 
 
 def _score_noise(reference: Candidates, test: Candidates, energy: float) -> float:
-    error = np.square(test.scores - reference.scores).sum()
+    change = test.scores - reference.scores
+    error = np.einsum("ij,ij->", change, change)
     return min(float(error) / energy, 1.0) if np.isfinite(error) else 1.0
 
 

@@ -17,10 +17,11 @@ from qbench.placement.plan import Reader
 from qbench.quantization.corrections import shift
 from qbench.quantization.equalization import along_inputs, scaled_weight
 from qbench.quantization.int8 import Quantizer, activation_parameters
-from qbench.quantization.judge import Judge
+from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.numerics import QuantizationParameters
-from qbench.quantization.switchboard import Setting, Switchboard
+from qbench.quantization.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.weights import int8_coding
+from qbench.runtimes.base import Tensors
 
 Factors = NDArray[Any] | None
 """What a tensor is divided by, float32 [channels]; None for a tensor that is not equalized."""
@@ -50,12 +51,13 @@ class Probe:
         self._on_progress = quantizer.options.on_progress
         self._plan, self._statistics = quantizer.plan, quantizer.observed_statistics()
         self._coding = int8_coding(quantizer.weight_bits)
-        graph = quantizer.prepared.ir
-        self._switchboard = Switchboard(graph, self._plan)
-        reference = self._switchboard.run(Setting(), samples)
+        self._graph = quantizer.prepared.ir
+        self._switched = PartlyQuantized(self._graph, self._plan)
+        self._loaded: tuple[str, PartlyQuantized] | None = None
+        reference = self._reference(samples)
         self._judge = Judge(samples, reference)
         self._glance = Judge(samples[:GLANCE], reference[:GLANCE])
-        self._nodes = {node.name or "": node for node in graph.graph}
+        self._nodes = {node.name or "": node for node in self._graph.graph}
         self._weights = {weight.reader.node: weight for weight in self._plan.weights}
 
     @property
@@ -67,20 +69,50 @@ class Probe:
         """Return a probe that compares outputs on other samples, with runs of its own."""
         other = copy(self)
         other._samples = samples
-        other._judge = Judge(samples, self._switchboard.run(Setting(), samples))
+        other._judge = Judge(samples, self._reference(samples))
         return other
 
     def of(self, tensor: str, clip: Range, factors: Factors = None) -> float:
-        """Return the noise that `tensor` causes alone, in a range and behind equalization."""
-        equalized = {} if factors is None else {tensor: factors}
-        return self._noise(
-            self._judge, self._samples, {tensor: self._parameters(tensor, clip, factors)}, equalized
-        )
+        """Return the noise that `tensor` causes alone, in a range and behind equalization.
 
-    def at_a_glance(self, ranges: Mapping[str, Range]) -> float:
-        """Return the noise that tensors cause together, in these ranges, on few samples."""
-        parameters = {t: self._parameters(t, clip, None) for t, clip in ranges.items()}
-        return self._noise(self._glance, self._samples[:GLANCE], parameters, {})
+        Calls for one tensor should follow each other: the model is loaded for each tensor.
+        """
+        if self._loaded is None or self._loaded[0] != tensor:
+            self._loaded = None  # free it before the next
+            self._loaded = tensor, PartlyQuantized(self._graph, self._plan, {tensor})
+        self._spend(len(self._samples))
+        setting = self._setting(tensor, clip, factors)
+        return self._judge.noise(self._loaded[1].run(setting, self._samples))
+
+    def glance(self, ranges: Mapping[str, Range]) -> float:
+        """Return the noise that tensors cause together, in these ranges, on few samples.
+
+        Weights are float here: what they lose is little, and of many tensors at once.
+        """
+        self._spend(GLANCE)
+        scales = {
+            tensor: activation_parameters(self._plan, tensor, r) for tensor, r in ranges.items()
+        }
+        return self._glance.noise(self._switched.run(Setting(scales), self._samples[:GLANCE]))
+
+    def _reference(self, samples: Sequence[Sample]) -> list[Tensors]:
+        return run_samples(self._graph, samples, simulate=False)
+
+    def _spend(self, runs: int) -> None:
+        self.left -= runs
+        if self._on_progress is not None:
+            self._on_progress(min(self._runs - self.left, self._runs), self._runs)
+
+    def _setting(self, tensor: str, clip: Range, factors: Factors) -> Setting:
+        """Return the scale of a tensor, and the weights and biases of the nodes that read it."""
+        constants: dict[Reader, NDArray[Any]] = {}
+        for activation in self._plan.activations:
+            if activation.scale_from != tensor:
+                continue
+            for reader in activation.readers:
+                if reader.position == 0 and reader.node in self._weights:
+                    constants.update(self._rounded_constants(reader.node, factors))
+        return Setting({tensor: self._parameters(tensor, clip, factors)}, constants)
 
     def _parameters(self, tensor: str, clip: Range, factors: Factors) -> QuantizationParameters:
         """Return scale and zero-point for a range; with factors, both are [channels]."""
@@ -89,26 +121,6 @@ class Probe:
             return whole
         zero_point = np.broadcast_to(whole.zero_point, factors.shape)
         return QuantizationParameters((whole.scale * factors).astype(np.float32), zero_point)
-
-    def _noise(
-        self,
-        judge: Judge,
-        samples: Sequence[Sample],
-        activations: Mapping[str, QuantizationParameters],
-        factors: Mapping[str, NDArray[Any]],
-    ) -> float:
-        self.left -= len(samples)
-        if self._on_progress is not None:
-            self._on_progress(min(self._runs - self.left, self._runs), self._runs)
-        constants: dict[Reader, NDArray[Any]] = {}
-        for activation in self._plan.activations:
-            if activation.scale_from not in activations:
-                continue
-            for reader in activation.readers:
-                if reader.position == 0 and reader.node in self._weights:
-                    by = factors.get(activation.scale_from)
-                    constants.update(self._rounded_constants(reader.node, by))
-        return judge.noise(self._switchboard.run(Setting(activations, constants), samples))
 
     def _rounded_constants(self, name: str, factors: Factors) -> dict[Reader, NDArray[Any]]:
         """Return a node's weights as INT8 would hold them, and its corrected bias."""

@@ -217,11 +217,11 @@ class Refiner:
         It may spend a part of the runs only. Where they do not suffice for every tensor, halves of
         them all are tried, then halves of what harms, the most harmful first.
         """
-        whole = self.probe.at_a_glance(ranges)
+        whole = self.probe.glance(ranges)
         least = float(np.clip(_NEGLIGIBLE * whole, *_AUDIBLE))
         until = round(self.probe.left * (1 - _SCOUTING))
         if self.probe.left - until >= GLANCE * len(ranges):
-            each = {t: self.probe.at_a_glance({t: clip}) for t, clip in ranges.items()}
+            each = {t: self.probe.glance({t: clip}) for t, clip in ranges.items()}
             return {tensor: noise for tensor, noise in each.items() if noise >= least}
         return self._halved(ranges, whole, least, until)
 
@@ -233,7 +233,7 @@ class Refiner:
         while pending and self.probe.left > until:
             _, _, names = heappop(pending)
             for half in _halves(names):
-                noise = self.probe.at_a_glance({name: ranges[name] for name in half})
+                noise = self.probe.glance({name: ranges[name] for name in half})
                 if noise >= least and len(half) == 1:
                     found[half[0]] = noise
                 elif noise >= least:

@@ -77,7 +77,11 @@ def test_parts_of_a_large_network_give_the_same(
     monkeypatch.setattr(module, "HELD_BYTES", 3 * 4 * CHANNELS * 16 * 16)
     progress: list[tuple[int, int]] = []
     options = LayerOptions(on_progress=lambda *step: progress.append(step))
-    assert compare_layers(*models, arrays(3), options=options) == whole
+    found = compare_layers(*models, arrays(3), options=options)
+    assert [layer.name for layer in found.layers] == [layer.name for layer in whole.layers]
+    for one, other in zip(found.layers, whole.layers, strict=True):
+        # Where a network is cut, ONNX Runtime fuses less of it, and adds in another order.
+        assert one.sqnr_db == pytest.approx(other.sqnr_db, rel=1e-4)
     parts = len(seen) // 2
     assert parts == -(-len(whole.layers) // 3)
     assert seen[0] < seen[-2]

@@ -17,7 +17,7 @@ def quantizer_of(proto: onnx.ModelProto, target: str = "tensorrt") -> Quantizer:
 
 
 def samples_of(quantizer: Quantizer) -> list[Sample]:
-    return [Sample(str(seed), graphs.feeds_of(quantizer.model, seed)) for seed in range(4)]
+    return [Sample(str(seed), graphs.feeds_of(quantizer.model, seed)) for seed in range(16)]
 
 
 @pytest.mark.parametrize("bits", [8, 7])

@@ -68,7 +68,8 @@ def test_padding_that_is_left_to_the_runtime_is_about_that_of_the_kernel() -> No
     weight = builder.weight("w", 4, graphs.CHANNELS, 3, 3)
     proto = builder.model(builder.node("Conv", "layer", builder.x, weight, auto_pad="SAME_UPPER"))
     model = graphs.model_of(proto)
-    found = covariances(model.ir, list(model.ir.graph), [Sample("0", graphs.feeds_of(model))])
+    samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(36)]
+    found = covariances(model.ir, list(model.ir.graph), samples)
     assert found["layer"].shape == (1, 9 * graphs.CHANNELS, 9 * graphs.CHANNELS)
 
 
@@ -77,3 +78,13 @@ def test_layers_with_many_inputs_are_left_out(monkeypatch: pytest.MonkeyPatch) -
     model = graphs.model_of(convolution())
     samples = [Sample("0", graphs.feeds_of(model))]
     assert covariances(model.ir, list(model.ir.graph), samples) == {}
+
+
+@pytest.mark.parametrize(("samples", "known"), [(2, {"layer"}), (1, set())])
+def test_layers_of_which_the_samples_tell_too_little_are_left_out(
+    samples: int, known: set[str]
+) -> None:
+    """Of 12 inputs, 20 rows tell too little and 40 enough."""
+    model = graphs.model_of(gemm(transposed=0))
+    seen = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(samples)]
+    assert set(covariances(model.ir, list(model.ir.graph), seen)) == known

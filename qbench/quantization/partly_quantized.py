@@ -1,11 +1,17 @@
-"""The float graph with a switch at every tensor that a plan quantizes.
+"""The float model with some tensors of a plan quantized, whose scales are given at each run.
 
 Judging a choice of scales by writing and loading a whole model costs far more than running it. So
-the graph is loaded once, with all scales, switches and weights as inputs; any choice is then one
-run. It computes what the Q/DQ model would, except for INT32 biases, which stay float here.
+the graph is loaded once, with scales and zero-points as inputs; any choice is then one run. There
+are two kinds:
+
+- for a few tensors, together with the weights that meet them, which are inputs too: it computes
+  what the Q/DQ model would, except for INT32 biases, which stay float, and is hardly slower than
+  plain inference;
+- for all tensors, each behind a switch, with float weights: half as fast, since the switches keep
+  ONNX Runtime from fusing operators, but loaded once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,29 +37,31 @@ _BIAS = 2
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice of what is quantized, and how.
+    """How tensors are quantized, and what their readers' weights are.
 
     Attributes:
-        activations: Scale and zero-point by `Activation.scale_from`; tensors that are missing stay
-            float. A scale of [channels] stands for an equalized tensor.
-        constants: Values of weights (position 1) and biases (2) of planned nodes, float32; those
-            that are missing are the model's own.
+        activations: Scale and zero-point by `Activation.scale_from`. A scale of [channels] stands
+            for an equalized tensor. Without switches they are needed for every tensor.
+        constants: Values of weights (position 1) and biases (2) of nodes that read these tensors,
+            float32; those that are missing are the model's own.
     """
 
-    activations: Mapping[str, QuantizationParameters] = field(default_factory=dict)
+    activations: Mapping[str, QuantizationParameters]
     constants: Mapping[Reader, NDArray[Any]] = field(default_factory=dict)
 
 
-class Switchboard:
-    """Runs a model under any `Setting`.
+class PartlyQuantized:
+    """Runs a model with some of its tensors quantized.
 
     Args:
-        graph: The prepared float graph that `plan` was made for.
+        graph: The prepared float graph that `plan` was made for; it is left alone.
         plan: What may be quantized.
+        tensors: What is quantized, by `Activation.scale_from`; None for all of them, each behind
+            a switch.
     """
 
-    def __init__(self, graph: ir.Model, plan: Plan) -> None:
-        builder = _Builder(graph.clone(), plan)
+    def __init__(self, graph: ir.Model, plan: Plan, tensors: Collection[str] | None = None) -> None:
+        builder = _Builder(graph.clone(), plan, tensors)
         self._runner = open_graph(builder.build(), threads=1, simulate=True)
         self._defaults = builder.feeds
 
@@ -69,16 +77,20 @@ class Switchboard:
             shape = self._defaults[f"{tensor}/scale"].shape
             feeds[f"{tensor}/scale"] = np.broadcast_to(parameters.scale, shape).copy()
             feeds[f"{tensor}/zero_point"] = np.broadcast_to(parameters.zero_point, shape).copy()
-            feeds[f"{tensor}/is_on"] = np.array(True)
+            if f"{tensor}/is_on" in self._defaults:
+                feeds[f"{tensor}/is_on"] = np.array(True)
         feeds.update((_constant_name(reader), array) for reader, array in setting.constants.items())
         return feeds
 
 
 class _Builder:
-    """Turns scales, switches, weights and biases of a graph into inputs with default feeds."""
+    """Inserts Q/DQ, and turns scales, switches, weights and biases into inputs."""
 
-    def __init__(self, model: ir.Model, plan: Plan) -> None:
+    def __init__(self, model: ir.Model, plan: Plan, tensors: Collection[str] | None) -> None:
         self._model, self._plan = model, plan
+        self._has_switches = tensors is None
+        chosen = plan.observed if tensors is None else tensors
+        self._activations = [one for one in plan.activations if one.scale_from in chosen]
         self._graph = model.graph
         self._values = {v.name: v for node in self._graph for v in node.outputs}
         self._values.update((value.name, value) for value in self._graph.inputs)
@@ -87,41 +99,54 @@ class _Builder:
         self.feeds: Feeds = {}
 
     def build(self) -> ir.Model:
-        for activation in self._plan.activations:
-            self._insert_switch(activation)
+        for activation in self._activations:
+            self._quantize(activation)
+        if self._has_switches:
+            return self._model
+        reading = {reader for one in self._activations for reader in one.readers}
         for weight in self._plan.weights:
-            self._turn_into_inputs(self._nodes[weight.reader.node])
+            if Reader(weight.reader.node, 0) in reading:
+                self._turn_into_inputs(self._nodes[weight.reader.node])
         return self._model
 
-    def _insert_switch(self, activation: Activation) -> None:
+    def _quantize(self, activation: Activation) -> None:
         source = self._values[activation.tensor]
-        scale, zero_point, is_on, axis = self._switch_inputs(activation.scale_from)
+        nodes = self._pair(source, activation.scale_from)
+        if self._has_switches:
+            nodes = (self._switch(activation, source, nodes),)
+        result = nodes[-1].outputs[0]
+        result.type = ir.TensorType(ir.DataType.FLOAT)
+        producer = source.producer()
+        if producer is None:
+            self._graph.insert_before(self._graph[0], nodes)
+        else:
+            self._graph.insert_after(producer, nodes)
+        for reader in activation.readers:
+            self._nodes[reader.node].replace_input_with(reader.position, result)
+        if activation.feeds_output:
+            name, source.name = source.name, f"{source.name}_float"
+            self._graph.outputs[list(self._graph.outputs).index(source)] = result
+            result.name = name
+
+    def _pair(self, source: ir.Value, tensor: str) -> tuple[ir.Node, ...]:
+        scale, zero_point, axis = self._pair_inputs(tensor)
         attributes = {} if axis is None else {"axis": axis}
         codes = ir.node("QuantizeLinear", [source, scale, zero_point], attributes)
         rounded = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero_point], attributes)
-        same = ir.node("Identity", [source])
-        chosen = ir.node(
-            "If",
-            [is_on],
-            {
-                "then_branch": _branch(activation.tensor, codes, rounded),
-                "else_branch": _branch(activation.tensor, same),
-            },
-        )
-        chosen.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-        producer = source.producer()
-        if producer is None:
-            self._graph.insert_before(self._graph[0], chosen)
-        else:
-            self._graph.insert_after(producer, chosen)
-        for reader in activation.readers:
-            self._nodes[reader.node].replace_input_with(reader.position, chosen.outputs[0])
-        if activation.feeds_output:
-            name, source.name = source.name, f"{source.name}_float"
-            self._graph.outputs[list(self._graph.outputs).index(source)] = chosen.outputs[0]
-            chosen.outputs[0].name = name
+        return codes, rounded
 
-    def _switch_inputs(self, tensor: str) -> tuple[ir.Value, ir.Value, ir.Value, int | None]:
+    def _switch(
+        self, activation: Activation, source: ir.Value, pair: tuple[ir.Node, ...]
+    ) -> ir.Node:
+        tensor = activation.tensor
+        branches = {
+            "then_branch": _branch(tensor, *pair),
+            "else_branch": _branch(tensor, ir.node("Identity", [source])),
+        }
+        is_on = self._input(f"{activation.scale_from}/is_on", np.array(False))
+        return ir.node("If", [is_on], branches)
+
+    def _pair_inputs(self, tensor: str) -> tuple[ir.Value, ir.Value, int | None]:
         value = self._values[tensor]
         axis = channel_axis(value)
         size = None if axis is None or value.shape is None else value.shape[axis]
@@ -130,7 +155,6 @@ class _Builder:
         return (
             self._input(f"{tensor}/scale", np.ones(shape, np.float32)),
             self._input(f"{tensor}/zero_point", np.zeros(shape, code)),
-            self._input(f"{tensor}/is_on", np.array(False)),
             axis if shape else None,
         )
 

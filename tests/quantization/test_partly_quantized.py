@@ -14,8 +14,8 @@ from qbench.placement.plan import Reader
 from qbench.placement.targets import place
 from qbench.quantization.judge import run_samples
 from qbench.quantization.numerics import asymmetric, symmetric
+from qbench.quantization.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.qdq import write_qdq
-from qbench.quantization.switchboard import Setting, Switchboard
 from qbench.quantization.weights import WeightCoding
 
 PATTERNS = [
@@ -30,7 +30,7 @@ PATTERNS = [
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_with_all_switches_on_it_computes_what_the_written_model_does(
+def test_with_all_tensors_it_computes_what_the_written_model_does(
     pattern: Callable[[], onnx.ModelProto], target: str
 ) -> None:
     model = prepare(model_of(pattern()))
@@ -46,11 +46,11 @@ def test_with_all_switches_on_it_computes_what_the_written_model_does(
         assert array is not None
         weights[weight.reader] = WeightCoding().rounded(weight, array)
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(2)]
-    found = Switchboard(model.ir, plan).run(Setting(scales, weights), samples)
+    found = PartlyQuantized(model.ir, plan, plan.observed).run(Setting(scales, weights), samples)
     expected = run_samples(write_qdq(model.ir, plan, scales), samples)
     for one, other in zip(found, expected, strict=True):
         for name, array in other.items():
-            # INT32 biases stay float in the switchboard.
+            # INT32 biases stay float here.
             largest = float(np.abs(array).max())
             assert one[name] == pytest.approx(array, rel=0.02, abs=0.02 * largest)
 
@@ -59,20 +59,53 @@ def test_with_all_switches_off_it_is_the_float_model_and_leaves_it_alone() -> No
     model = prepare(model_of(graphs.fragile()))
     before = ir.to_proto(model.ir).SerializeToString()
     samples = [Sample("0", graphs.feeds_of(model))]
-    (found,) = Switchboard(model.ir, place(model, "tensorrt")).run(Setting(), samples)
+    (found,) = PartlyQuantized(model.ir, place(model, "tensorrt")).run(Setting({}), samples)
     (expected,) = run_samples(model.ir, samples)
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5)
     assert ir.to_proto(model.ir).SerializeToString() == before
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_tensor_that_is_switched_on_is_rounded_as_it_is_alone(
+    pattern: Callable[[], onnx.ModelProto],
+) -> None:
+    model = prepare(model_of(pattern()))
+    plan = place(model, "cpu")
+    samples = [Sample("0", graphs.feeds_of(model))]
+    switched = PartlyQuantized(model.ir, plan)
+    (plain,) = switched.run(Setting({}), samples)
+    for tensor in plan.observed:
+        coarse = Setting({tensor: asymmetric(-8.0, 8.0)})
+        (found,) = switched.run(coarse, samples)
+        (alone,) = PartlyQuantized(model.ir, plan, {tensor}).run(coarse, samples)
+        assert any(np.abs(found[name] - array).max() > 0 for name, array in plain.items())
+        for name, array in alone.items():
+            assert found[name] == pytest.approx(array, rel=1e-3, abs=1e-4)
+
+
+def test_only_the_tensors_named_are_quantized() -> None:
+    model = prepare(model_of(graphs.residual()))
+    plan = place(model, "tensorrt")
+    first, *others = plan.observed
+    coarse = symmetric(-1000.0, 1000.0)
+    samples = [Sample("0", graphs.feeds_of(model))]
+    (found,) = PartlyQuantized(model.ir, plan, {first}).run(Setting({first: coarse}), samples)
+    (plain,) = run_samples(model.ir, samples)
+    assert others
+    assert all(np.abs(found[name] - array).max() > 0 for name, array in plain.items())
+    with pytest.raises(KeyError):
+        PartlyQuantized(model.ir, plan, {first}).run(Setting({others[0]: coarse}), samples)
 
 
 def test_a_bias_can_be_given_to_a_node_that_has_none() -> None:
     builder = graphs.Builder()
     weight = builder.weight("w", 4, graphs.CHANNELS, 1, 1)
     model = prepare(model_of(builder.model(builder.node("Conv", "conv", builder.x, weight))))
+    plan = place(model, "tensorrt")
+    fine = {tensor: symmetric(-4.0, 4.0) for tensor in plan.observed}
     samples = [Sample("0", graphs.feeds_of(model))]
-    switchboard = Switchboard(model.ir, place(model, "tensorrt"))
-    plain = switchboard.run(Setting(), samples)[0]["conv"]
-    setting = Setting(constants={Reader("conv", 2): np.full(4, 2, np.float32)})
-    moved = switchboard.run(setting, samples)
+    quantized = PartlyQuantized(model.ir, plan, plan.observed)
+    plain = quantized.run(Setting(fine), samples)[0]["conv"]
+    moved = quantized.run(Setting(fine, {Reader("conv", 2): np.full(4, 2, np.float32)}), samples)
     assert moved[0]["conv"] == pytest.approx(plain + 2, abs=1e-5)
