@@ -46,7 +46,8 @@ class _Sums(NamedTuple):
 
     @property
     def are_enough(self) -> bool:
-        return self.rows >= _LEAST_ROWS * self.first.shape[1]
+        inputs: int = self.first.shape[1]
+        return self.rows >= _LEAST_ROWS * inputs
 
     def covariance(self) -> NDArray[Any]:
         mean = self.first / self.rows
