@@ -338,6 +338,26 @@ def split_halves() -> onnx.ModelProto:
     return b.model(b.conv("head", b.conv("after", joined, cin=3 * half)))
 
 
+def recurrent(batch: int | str = "N") -> onnx.ModelProto:
+    """A convolution and an LSTM whose state, [2, batch, 8], is an input and an output."""
+    b = Builder((batch, CHANNELS, 12))
+    state = b.input("state", (2, batch, CHANNELS))
+    weight, size = b.weight("stem.w", CHANNELS, CHANNELS, 3), 4 * CHANNELS
+    stem = b.node("Relu", "stem_relu", b.node("Conv", "stem", b.x, weight))
+    steps = b.node("Transpose", "steps", stem, perm=[2, 0, 1])
+    b.nodes.append(helper.make_node("Split", [state], ["h", "c"], "split", axis=0))
+    weights = [b.weight(name, 1, size, CHANNELS) for name in ("lstm.w", "lstm.r")]
+    lstm = ["", "h_out", "c_out"]
+    b.nodes.append(
+        helper.make_node(
+            "LSTM", [steps, *weights, "", "", "h", "c"], lstm, "lstm", hidden_size=CHANNELS
+        )
+    )
+    flat = b.node("Flatten", "flat", b.node("Transpose", "last", "h_out", perm=[1, 0, 2]))
+    score = b.node("Gemm", "score", flat, b.weight("score.w", 3, CHANNELS), transB=1)
+    return b.model(score, b.node("Concat", "state_out", "h_out", "c_out", axis=0))
+
+
 def two_inputs() -> onnx.ModelProto:
     b = Builder()
     other = b.input("y", IMAGE)

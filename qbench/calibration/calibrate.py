@@ -22,7 +22,7 @@ from qbench.calibration.table import (
 )
 from qbench.data.images import IMAGE_ENDINGS
 from qbench.data.recipes import Recipe, check_recipe, load_recipe
-from qbench.data.samples import Source, files_below, fixed_batch, subset
+from qbench.data.samples import Source, files_below, fixed_batch, share_batch, subset
 from qbench.data.sources import open_source
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
@@ -135,7 +135,7 @@ def _header(
 def _warn_of_batches(model: Model) -> None:
     for spec in model.inputs:
         batch = fixed_batch(spec)
-        if batch > 1:
+        if batch > 1 and share_batch(model.inputs):
             logger.warning("input %r has a fixed batch: each sample fills its %d", spec.name, batch)
 
 

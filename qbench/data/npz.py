@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.data.samples import Sample, file_digest, files_below, filled, fingerprint
+from qbench.data.samples import (
+    Sample,
+    file_digest,
+    files_below,
+    filled,
+    fingerprint,
+    share_batch,
+)
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
 
@@ -18,6 +25,9 @@ Arrays = dict[str, NDArray[Any]]
 
 class NpzSource:
     """Samples in one .npz file, or in all those below a folder; axis 0 of every array counts them.
+
+    Where the inputs share no batch (see `share_batch`), each file is one sample: its arrays go to
+    the model as they are.
 
     One file is held in memory at a time, so a set larger than that belongs in several files.
     """
@@ -36,25 +46,27 @@ class NpzSource:
         self._lock = threading.Lock()
         self._cached: tuple[str, Arrays] = ("", {})
         self._digests = {name: file_digest(self._root / name) for name in names}
-        self._rows = [(name, row) for name in names for row in range(self._samples_in(name))]
+        self._rows = [(name, row) for name in names for row in self._rows_of(name)]
 
     def __len__(self) -> int:
         """Return the number of samples in all files."""
         return len(self._rows)
 
     def name(self, index: int) -> str:
-        """Return the file and the row of a sample, as in `batch.npz[3]`."""
+        """Return the file and the row of a sample, as in `batch.npz[3]`; a whole file has none."""
         file, row = self._rows[index]
-        return f"{file}[{row}]"
+        return file if row is None else f"{file}[{row}]"
 
     def load(self, index: int) -> Sample:
-        """Return one row of every array.
+        """Return one row of every array, or all of a file that is one sample.
 
         Raises:
             DataError: The file was changed since it was checked.
         """
         file, row = self._rows[index]
         arrays = self._arrays(file)
+        if row is None:
+            return Sample(file, dict(arrays), is_call=True)
         feeds = {s.name: filled(arrays[s.name][row : row + 1], s) for s in self._specs}
         return Sample(self.name(index), feeds)
 
@@ -76,8 +88,11 @@ class NpzSource:
                 self._cached = (file, _read(self._root / file, self._specs))
             return self._cached[1]
 
-    def _samples_in(self, file: str) -> int:
-        return len(self._arrays(file)[self._specs[0].name])
+    def _rows_of(self, file: str) -> Sequence[int | None]:
+        arrays = self._arrays(file)
+        if _is_call(arrays, self._specs):
+            return [None]
+        return range(len(arrays[self._specs[0].name]))
 
 
 def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
@@ -95,14 +110,41 @@ def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
             f"{path} is no .npz file of plain arrays ({reason}); write it again"
         ) from error
     _check_names(path, set(arrays), {spec.name for spec in specs})
+    is_call = _is_call(arrays, specs)
     for spec in specs:
-        _check_array(path, arrays[spec.name], spec)
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) != 1 or 0 in counts.values():
+        _check_array(path, arrays[spec.name], spec, is_call=is_call)
+    counts = {name: len(array) for name, array in arrays.items() if not is_call}
+    if len(set(counts.values())) > 1 or 0 in counts.values():
         raise DataError(
             f"{path} holds {counts} samples; every array needs as many, and at least one"
         )
     return arrays
+
+
+def _is_call(arrays: Arrays, specs: Sequence[TensorSpec]) -> bool:
+    """Return whether a file holds the inputs of one call, whole, and not samples along axis 0.
+
+    Besides where the inputs share no batch, that is where the arrays are not equally long, and fit
+    the inputs as they are: a sequence with its time first, [T, N, 64], and a state [1, N, 128].
+    """
+    if not share_batch(specs):
+        return True
+    lengths = {array.shape[:1] for array in arrays.values()}
+    return len(lengths) > 1 and _fit_as_they_are(arrays, specs)
+
+
+def _fit_as_they_are(arrays: Arrays, specs: Sequence[TensorSpec]) -> bool:
+    """Return whether the arrays have the shapes of the inputs, and equal names equal sizes."""
+    named: dict[str, int] = {}
+    for spec in specs:
+        shape = arrays[spec.name].shape
+        if len(shape) != len(spec.shape):
+            return False
+        for size, dim in zip(shape, spec.shape, strict=True):
+            wanted = named.setdefault(dim, size) if isinstance(dim, str) else dim
+            if wanted not in (None, size):
+                return False
+    return True
 
 
 def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
@@ -113,11 +155,12 @@ def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
         raise DataError(f"{path} {' and '.join(wrong)}; its arrays must be named {inputs}")
 
 
-def _check_array(path: Path, array: NDArray[Any], spec: TensorSpec) -> None:
-    pairs = zip(array.shape[1:], spec.shape[1:], strict=False)
-    same_rank = array.ndim == len(spec.shape) and array.ndim > 0
+def _check_array(path: Path, array: NDArray[Any], spec: TensorSpec, *, is_call: bool) -> None:
+    shape = spec.shape if is_call else ("samples", *spec.shape[1:])
+    same_rank = array.ndim == len(spec.shape) and (array.ndim > 0 or is_call)
+    pairs = zip(array.shape, shape, strict=False)
     if not same_rank or any(isinstance(dim, int) and dim != size for size, dim in pairs):
-        dims = ["samples", *("?" if dim is None else str(dim) for dim in spec.shape[1:])]
+        dims = ["?" if dim is None else str(dim) for dim in shape]
         raise DataError(
             f"{path}: {spec.name!r} has shape {list(array.shape)}, but the input needs "
             f"[{', '.join(dims)}]; reshape it"

@@ -1,7 +1,7 @@
 """Samples, the Source protocol, and what holds for every source: skipping, choosing, hashing."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,15 +28,19 @@ class Sample:
         feeds: Arrays by input name. The leading batch axis is 1, or what the model fixes: then the
             sample is repeated.
         image_size: Height and width of the image before preprocessing; None for arrays.
+        is_call: The arrays are those of one call, whose leading axis need not be a batch.
     """
 
     name: str
     feeds: dict[str, NDArray[Any]]
     image_size: tuple[int, int] | None = None
+    is_call: bool = False
 
     @property
     def batch(self) -> int:
         """How many times the sample is repeated."""
+        if self.is_call:
+            return 1
         return max((len(array) for array in self.feeds.values() if array.ndim), default=1)
 
 
@@ -52,6 +56,17 @@ def fixed_batch(spec: TensorSpec) -> int:
     """Return the batch that an input is fixed to, 1 where it is open."""
     first = spec.shape[0] if spec.shape else None
     return first if isinstance(first, int) else 1
+
+
+def share_batch(specs: Sequence[TensorSpec]) -> bool:
+    """Return whether axis 0 of all inputs can be one batch.
+
+    It cannot where an input is a scalar, or where one has a fixed first axis of more than 1 that
+    others do not have, as the state [2, N, 128] of a recurrent model.
+    """
+    firsts = [spec.shape[0] for spec in specs if spec.shape]
+    sizes = {first if isinstance(first, int) else 1 for first in firsts}
+    return len(firsts) == len(specs) and len(sizes) == 1
 
 
 class Source(Protocol):

@@ -1,6 +1,6 @@
 """Random samples as a source."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgspec
@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.artifacts import sha256_bytes
-from qbench.data.samples import Sample, fingerprint, fixed_batch
+from qbench.data.samples import Sample, fingerprint, fixed_batch, share_batch
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
+
+_IMAGE_RANK = 4
 
 
 class SyntheticSource:
@@ -29,11 +31,14 @@ class SyntheticSource:
     ) -> None:
         """Fix the shapes: an open first axis is 1, two more of an input of rank 4 are `size`.
 
+        Of other ranks, a dimension that is named as an input's first one is the batch, too.
+
         Raises:
             DataError: A dimension stays open, or an element type cannot be drawn.
         """
         self._specs, self._count, self._seed = tuple(specs), count, seed
-        self._shapes = [_fixed_shape(spec, size) for spec in specs]
+        batches = {spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], str)}
+        self._shapes = [_fixed_shape(spec, size, batches) for spec in specs]
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -48,7 +53,7 @@ class SyntheticSource:
         random = np.random.default_rng([self._seed, index])
         inputs = zip(self._specs, self._shapes, strict=True)
         feeds = {spec.name: _draw(random, shape, spec.dtype) for spec, shape in inputs}
-        return Sample(self.name(index), feeds)
+        return Sample(self.name(index), feeds, is_call=not share_batch(self._specs))
 
     def digest(self, index: int) -> str:
         """Return the SHA-256 of what a sample is drawn from."""
@@ -64,15 +69,18 @@ class SyntheticSource:
         return f"{len(self)} random samples (seed {self._seed})"
 
 
-def _fixed_shape(spec: TensorSpec, size: tuple[int, int] | None) -> tuple[int, ...]:
+def _fixed_shape(
+    spec: TensorSpec, size: tuple[int, int] | None, batches: Set[str]
+) -> tuple[int, ...]:
     if spec.dtype.kind not in "fiub":
         raise DataError(
             f"input {spec.name!r} is of type {spec.dtype.name}, which cannot be drawn at random; "
             "give its arrays with --data FILE.npz"
         )
-    rest = list(spec.shape[1:])
+    is_image = len(spec.shape) == _IMAGE_RANK
+    rest = [1 if dim in batches and not is_image else dim for dim in spec.shape[1:]]
     is_open = [axis for axis, dim in enumerate(rest) if not isinstance(dim, int)]
-    if size is not None and len(rest) == 3 and len(is_open) == 2:
+    if size is not None and is_image and len(is_open) == 2:
         for axis, side in zip(is_open, size, strict=True):
             rest[axis] = side
     fixed = tuple(dim for dim in rest if isinstance(dim, int))

@@ -91,3 +91,22 @@ def test_a_folder_in_the_place_of_a_table(images: Path, tmp_path: Path) -> None:
         table.save(tmp_path / "t.json")
     assert not (tmp_path / "t.npz").exists()
     assert find_table(tmp_path, table.header.model_sha256) is None
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_a_recurrent_state_is_fed_one_call_a_file(
+    batch: int | str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    proto = graphs.recurrent(batch)
+    onnx.save(proto, tmp_path / "m.onnx")
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        frame, state = random.normal(size=(1, 8, 12)), random.normal(size=(2, 1, 8))
+        np.savez(tmp_path / f"{name}.npz", x=frame.astype("f"), state=state.astype("f"))
+    with caplog.at_level(logging.WARNING):
+        table = calibrate(tmp_path / "m.onnx", tmp_path)
+    assert caplog.messages == []  # the first axis of the state is no batch
+    assert table.header.data.images == 2
+    found = quantize(tmp_path / "m.onnx", target="cpu", table=table)
+    assert found.output_sqnr_db is not None
+    assert found.output_sqnr_db > 30

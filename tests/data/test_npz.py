@@ -45,6 +45,63 @@ def test_files_of_a_folder_from_threads(tmp_path: Path) -> None:
     assert [sample.feeds["ids"][0, 0] for sample in samples] == list(range(9))
 
 
+RECURRENT = (
+    TensorSpec("frame", ("N", 64), np.dtype(np.float32)),
+    TensorSpec("state", (2, "N", 16), np.dtype(np.float32)),
+    TensorSpec("rate", (), np.dtype(np.int64)),
+)
+
+
+def call(batch: int = 1) -> dict[str, NDArray[Any]]:
+    frame, state = np.zeros((batch, 64), np.float32), np.ones((2, batch, 16), np.float32)
+    return {"frame": frame, "state": state, "rate": np.array(16000)}
+
+
+@pytest.mark.parametrize("inputs", [3, 2])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_inputs_that_share_no_batch_are_one_call_a_file(
+    batch: int, inputs: int, tmp_path: Path
+) -> None:
+    specs = RECURRENT[:inputs]  # with the scalar and without
+    arrays = {spec.name: call(batch)[spec.name] for spec in specs}
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    source = NpzSource(tmp_path, specs)
+    assert [source.name(index) for index in range(len(source))] == ["a.npz", "b.npz"]
+    sample = source.load(1)
+    assert sample.feeds.keys() == arrays.keys()
+    assert all(np.array_equal(sample.feeds[name], arrays[name]) for name in arrays)
+    assert sample.batch == 1  # though the state has two rows
+
+
+def test_a_sequence_with_its_time_first(tmp_path: Path) -> None:
+    specs = (
+        TensorSpec("x", ("T", "N", 4), np.dtype(np.float32)),
+        TensorSpec("h", (1, "N", 8), np.dtype(np.float32)),
+    )
+    np.savez(tmp_path / "a.npz", x=np.zeros((16, 2, 4), "f"), h=np.zeros((1, 2, 8), "f"))
+    feeds = NpzSource(tmp_path, specs).load(0).feeds
+    assert (feeds["x"].shape, feeds["h"].shape) == ((16, 2, 4), (1, 2, 8))
+    np.savez(tmp_path / "a.npz", x=np.zeros((16, 2, 4), "f"), h=np.zeros((1, 3, 8), "f"))
+    with pytest.raises(DataError, match=r"holds \{'x': 16, 'h': 1\} samples"):
+        NpzSource(tmp_path, specs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state": np.ones((1, 1, 16), np.float32)}, r"\[1, 1, 16\].* needs \[2, N, 16\]; reshape"),
+        ({"rate": np.array([16000])}, r"'rate' has shape \[1\], but the input needs \[\]; reshape"),
+        ({"frame": np.zeros(64, np.float32)}, r"'frame' has shape \[64\].* needs \[N, 64\]"),
+        ({"rate": np.array(1.5)}, r"'rate' is float64, but the input is int64"),
+    ],
+)
+def test_bad_arrays_of_a_call(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "bad.npz", **{**call(), **change})
+    with pytest.raises(DataError, match=message):
+        NpzSource(tmp_path, RECURRENT)
+
+
 def test_fingerprint(tmp_path: Path) -> None:
     found = set()
     for count, start in ((3, 0), (4, 0), (3, 1)):

@@ -60,6 +60,18 @@ def test_open_image_dimensions_take_the_size(
     assert source.load(0).feeds["x"].shape == expected
 
 
+def test_the_batch_of_a_recurrent_state_lies_behind() -> None:
+    specs = [spec("N", 64), TensorSpec("state", (2, "N", 16), np.dtype(np.float32))]
+    sample = SyntheticSource(specs, 1, 0).load(0)
+    assert [array.shape for array in sample.feeds.values()] == [(1, 64), (2, 1, 16)]
+    assert sample.batch == 1
+
+
+def test_an_image_whose_dimensions_all_have_one_name_takes_the_size() -> None:
+    source = SyntheticSource([spec("?", 3, "?", "?")], 1, 0, size=(32, 48))
+    assert source.load(0).feeds["x"].shape == (1, 3, 32, 48)
+
+
 @pytest.mark.parametrize("size", [None, (8, 8)])
 def test_dimensions_that_stay_open(size: tuple[int, int] | None) -> None:
     message = r"input 'x' \[N,seq\] is dynamic beyond its batch; give --size 640 .* --data FILE"
