@@ -117,8 +117,7 @@ def _print_text(inspection: Inspection) -> None:
             print_field(kind, f"{spec.name} {spec.dtype} [{dims}]")
     count, size = inspection.parameters, inspection.parameter_bytes
     print_field("parameters", f"{count_text(count)} ({size_text(size)})")
-    macs = "unknown; give --size" if inspection.macs is None else count_text(inspection.macs)
-    print_field("MACs", macs)
+    print_field("MACs", _macs_text(inspection))
     ops = [f"{count} {op}" for op, count in inspection.ops.items()]
     more = f", {len(ops) - _MOST_OPS} more kinds" if len(ops) > _MOST_OPS else ""
     print_field("operators", ", ".join(ops[:_MOST_OPS]) + more)
@@ -128,7 +127,18 @@ def _print_text(inspection: Inspection) -> None:
         _print_encodings(inspection.encodings)
         return
     for target in inspection.targets:
-        _print_target(target)
+        _print_target(target, "known MACs" if inspection.uncounted else "MACs")
+
+
+def _macs_text(inspection: Inspection) -> str:
+    from qbench.cli.render import count_text
+    from qbench.data.samples import first_names
+
+    if inspection.macs is None:
+        return "unknown; give --size"
+    without = inspection.uncounted
+    unknown = f"; not known of {first_names(without)}" if without else ""
+    return count_text(inspection.macs) + unknown
 
 
 def _print_encodings(encodings: tuple[Encoding, ...]) -> None:
@@ -161,14 +171,14 @@ def _values_text(values: Sequence[float | None], axis: int | None) -> str:
     return text if axis is None else f"{text} axis {axis}"
 
 
-def _print_target(target: TargetInspection) -> None:
+def _print_target(target: TargetInspection, of_what: str) -> None:
     from qbench.cli.render import percent, print_field, print_first
 
     if target.problem:
         print_field(target.target, f"cannot quantize: {target.problem}")
         return
     share = target.int8_mac_fraction
-    macs = "" if share is None else f", {percent(share)} of MACs"
+    macs = "" if share is None else f", {percent(share)} of {of_what}"
     print_field(target.target, f"{target.quantized} nodes in INT8{macs}")
     floats = [f"{node.name} ({node.op_type}): {node.reason}" for node in target.float_nodes]
     print_first(_MOST_NODES, [("  float", text) for text in floats])

@@ -138,6 +138,7 @@ def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
             "target": result.target,
             "precision": result.precision,
             "int8_mac_fraction": result.int8_mac_fraction,
+            "uncounted": result.uncounted,
             "output_sqnr_db": result.output_sqnr_db,
             "steps": [step._asdict() for step in result.steps],
             "float_nodes": result.float_nodes,
@@ -150,9 +151,13 @@ def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
 
 def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
     from qbench.cli.render import percent, print_first, print_notes, size_text
+    from qbench.data.samples import first_names
 
     if result.int8_mac_fraction is not None:
-        click.echo(f"{percent(result.int8_mac_fraction)} of multiply-accumulates in INT8")
+        known = "known " if result.uncounted else ""
+        click.echo(f"{percent(result.int8_mac_fraction)} of {known}multiply-accumulates in INT8")
+    if result.uncounted:
+        print_notes([f"  not known of {first_names(result.uncounted)}"])
     floats = [f"{node.name} ({node.op_type}): {node.reason}" for node in result.float_nodes]
     print_first(_MOST_NODES, [("  float", text) for text in floats])
     print_notes(f"note: {note}" for note in result.notes + check.notes)

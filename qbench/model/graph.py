@@ -9,6 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+RECURRENT = {"LSTM", "GRU", "RNN"}
+
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:
     """Return the array of a constant value, or None where the value is absent or computed."""
@@ -101,3 +103,9 @@ def subgraph_notes(model: ir.Model) -> tuple[str, ...]:
     """Return a line that says how many nodes stay float inside subgraphs, if there are any."""
     inner = sum(1 for _ in subgraph_nodes(model))
     return (f"{inner} nodes inside If, Loop or Scan stay float",) if inner else ()
+
+
+def recurrent_notes(model: ir.Model) -> tuple[str, ...]:
+    """Return a line that names the recurrent layers, if any; no target quantizes them."""
+    names = [f"{n.name} ({n.op_type})" for n in model.graph if n.op_type in RECURRENT]
+    return (f"recurrent layers stay float: {', '.join(names)}",) if names else ()

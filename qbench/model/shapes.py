@@ -1,13 +1,15 @@
 """Bind dynamic dimensions, and count multiply-accumulates."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from qbench.errors import ModelError
-from qbench.model.graph import constant, static_shape
+from qbench.model.graph import RECURRENT, constant, static_shape, subgraph_nodes
 from qbench.model.load import Model
 from qbench.model.passes.fold_constants import fold_constants
 
@@ -15,6 +17,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Input shapes by input name."""
 
 _SPATIAL_RANK = 4
+
+_MULTIPLIES = re.compile("Attention|Conv|Einsum|Gemm|GRU|LSTM|MatMul|RNN")
+"""What the names of operators hold that multiply and accumulate, such as QLinearConv."""
 
 
 def example_shapes(model: Model, image_size: tuple[int, int] | None = None) -> Shapes:
@@ -64,12 +69,29 @@ def bind_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
     return bound
 
 
-def macs_by_node(bound: ir.Model) -> dict[str, int]:
-    """Return multiply-accumulates of Conv, ConvTranspose, Gemm and MatMul nodes, by node name.
+@dataclass(frozen=True)
+class Macs:
+    """The multiply-accumulates of a model.
 
-    Conv: output elements x kernel elements x input channels per group; ConvTranspose: the same with
-    input elements and output channels; Gemm and MatMul: output elements x inner dimension. Nodes
-    whose shapes stay unknown are left out.
+    Attributes:
+        by_node: By node name; see `macs_by_node`.
+        uncounted: Nodes that multiply too, but how often is not known, as in `att (Attention)`.
+    """
+
+    by_node: Mapping[str, int]
+    uncounted: tuple[str, ...] = ()
+
+
+def macs_by_node(bound: ir.Model) -> dict[str, int]:
+    """Return multiply-accumulates by node name.
+
+    - Conv: output elements x kernel elements x input channels per group.
+    - ConvTranspose: the same with input elements and output channels.
+    - Gemm and MatMul: output elements x inner dimension.
+    - LSTM, GRU, RNN: steps x batch x directions x gates x hidden size x (input + hidden size), with
+      4, 3 and 1 gates.
+
+    Nodes whose shapes stay unknown, and those in subgraphs, are left out.
 
     Args:
         bound: A model with static input shapes; see `bind_shapes`.
@@ -82,20 +104,29 @@ def macs_by_node(bound: ir.Model) -> dict[str, int]:
     return counts
 
 
-def macs_of(prepared: Model, image_size: tuple[int, int] | None) -> dict[str, int]:
-    """Return `macs_by_node` of one sample; empty where the model leaves its image size open."""
+def macs_of(prepared: Model, image_size: tuple[int, int] | None) -> Macs | None:
+    """Return the multiply-accumulates of one sample; None where the image size stays open."""
     try:
         shapes = example_shapes(prepared, image_size)
     except ModelError:
-        return {}
-    return macs_by_node(bind_shapes(prepared.ir, shapes))
+        return None
+    counts = macs_by_node(bind_shapes(prepared.ir, shapes))
+    nodes = (*prepared.ir.graph, *subgraph_nodes(prepared.ir))
+    multiplying = (node for node in nodes if _MULTIPLIES.search(node.op_type))
+    uncounted = (f"{n.name} ({n.op_type})" for n in multiplying if n.name not in counts)
+    return Macs(counts, tuple(uncounted))
 
 
 def _macs(node: ir.Node) -> int | None:
-    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
+    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT}:
         return None
     data = static_shape(node.inputs[0])
     weight = static_shape(node.inputs[1]) or _constant_shape(node.inputs[1])
+    if node.op_type in RECURRENT:
+        recurrent = static_shape(node.inputs[2]) or _constant_shape(node.inputs[2])
+        if data is None or weight is None or recurrent is None:
+            return None
+        return prod(data[:2]) * (prod(weight) + prod(recurrent))
     output = static_shape(node.outputs[0])
     if data is None or weight is None or output is None:
         return None

@@ -39,7 +39,8 @@ class Work:
     """The multiplications of a model.
 
     Attributes:
-        macs: Multiply-accumulates by node name, empty where they are not known.
+        macs: Multiply-accumulates by node name, also of recurrent layers, which no target
+            quantizes; empty where they are not known.
         compute: Names of all compute nodes.
         planned: Those that the target quantizes as long as none is kept float.
     """
@@ -60,7 +61,7 @@ class Work:
 
     def int8_fraction(self, plan: Plan) -> float | None:
         """Return the share of multiply-accumulates in quantized nodes; None where it is unknown."""
-        whole = self._macs(self.compute)
+        whole = sum(self.macs.values())
         return self._macs(self.compute & set(plan.quantized)) / whole if whole else None
 
     def _macs(self, names: Set[str]) -> int:

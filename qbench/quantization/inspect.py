@@ -1,7 +1,7 @@
 """Describe a model before anything is done to it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 
 import msgspec
@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.errors import ModelError
-from qbench.model.graph import subgraph_notes
+from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.model.shapes import macs_of
@@ -51,7 +51,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         parameters: Number of values in initializers and constants, those of subgraphs, too.
-        macs: Multiply-accumulates of one sample; None where a dimension stays unknown.
+        macs: Multiply-accumulates of one sample; None where the image size stays open.
+        uncounted: Nodes that multiply, too, but whose multiply-accumulates are not known.
         ops: Node count by operator, the most frequent first.
         encodings: Scale and zero-point of each tensor that Q/DQ nodes quantize.
         notes: What will be left alone, such as subgraphs, and what is not shown.
@@ -66,6 +67,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     parameter_bytes: int
     macs: int | None
+    uncounted: tuple[str, ...]
     ops: dict[str, int]
     targets: tuple[TargetInspection, ...]
     encodings: tuple[Encoding, ...] = ()
@@ -85,6 +87,7 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
     """
     prepared = prepare(model)
     macs = macs_of(prepared, image_size)
+    counts = macs.by_node if macs else {}
     arrays = list(_weights(model))
     ops = Counter(node.op_type for node in model.ir.graph)
     return Inspection(
@@ -96,11 +99,12 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         outputs=tuple(_document(spec) for spec in prepared.outputs),
         parameters=sum(prod(array.shape.numpy()) for array in arrays),
         parameter_bytes=sum(array.nbytes for array in arrays),
-        macs=sum(macs.values()) if macs else None,
+        macs=sum(counts.values()) if macs else None,
+        uncounted=macs.uncounted if macs else (),
         ops=dict(ops.most_common()),
-        targets=tuple(_inspect_target(prepared, target, macs) for target in TARGETS),
+        targets=tuple(_inspect_target(prepared, target, counts) for target in TARGETS),
         encodings=encodings(tidied(model.ir).graph),
-        notes=subgraph_notes(model.ir) + _integer_notes(model),
+        notes=subgraph_notes(model.ir) + recurrent_notes(model.ir) + _integer_notes(model),
     )
 
 
@@ -117,7 +121,7 @@ def _integer_notes(model: Model) -> tuple[str, ...]:
     return (f"{count} nodes are integer operators; their scales are not listed",) if count else ()
 
 
-def _inspect_target(prepared: Model, target: str, macs: dict[str, int]) -> TargetInspection:
+def _inspect_target(prepared: Model, target: str, macs: Mapping[str, int]) -> TargetInspection:
     try:
         plan = place(prepared, target)
     except ModelError as error:

@@ -16,7 +16,7 @@ from qbench.errors import UsageError
 from qbench.model.graph import constant
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.model.shapes import macs_of
+from qbench.model.shapes import Macs, macs_of
 from qbench.placement.analysis import DATA_MOVEMENT, saturating_reader
 from qbench.placement.plan import Plan
 from qbench.placement.targets import place
@@ -84,11 +84,13 @@ class Int8Graph:
         ir: The graph with its Q/DQ nodes.
         plan: What was quantized, and what stays float and why.
         mac_fraction: Share of multiply-accumulates in quantized nodes; None where that is unknown.
+        uncounted: Nodes that multiply, too, but whose multiply-accumulates are not known.
     """
 
     ir: ir.Model
     plan: Plan
     mac_fraction: float | None
+    uncounted: tuple[str, ...] = ()
 
 
 WEIGHT_BITS_OF_ISA = MappingProxyType({"avx2": 7, "avx512": 7, "vnni": 8, "arm": 8})
@@ -135,8 +137,8 @@ class Quantizer:
         self.table.check_model(self.model.sha256, str(self.model.path))
         self.prepared = prepare(self.model)
         self.plan = place(self.prepared, self.target, self.options.exclude)
-        macs = macs_of(self.prepared, self.table.image_size)
-        self.work = work_of(self.prepared.ir.graph, self.plan, macs)
+        self._macs = macs_of(self.prepared, self.table.image_size) or Macs({})
+        self.work = work_of(self.prepared.ir.graph, self.plan, self._macs.by_node)
         graph = self.prepared.ir.graph
         self._values = {v.name or "": v for node in graph for v in node.outputs}
         self._known: dict[str, Range] = {}
@@ -165,7 +167,8 @@ class Quantizer:
         coding = int8_coding(self.weight_bits, choice.codes)
         shifts = bias_shifts(graph.graph, plan, means, coding)
         quantized = write_qdq(graph, plan, parameters, coding, shifts)
-        return Int8Graph(quantized, plan, self.work.int8_fraction(plan))
+        share = self.work.int8_fraction(plan)
+        return Int8Graph(quantized, plan, share, self._macs.uncounted)
 
     def placed(self, choice: Choice) -> tuple[ir.Model, Plan]:
         """Return the float graph that `choice` makes, equalized, and what is quantized in it."""

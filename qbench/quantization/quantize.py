@@ -11,7 +11,7 @@ from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.errors import UsageError
 from qbench.figures import digits, percent
 from qbench.html import counted, terms_table
-from qbench.model.graph import subgraph_notes
+from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import needs_external_data, save
@@ -53,6 +53,7 @@ class QuantizedModel:
         table: What gave the scales, or for `fp16` the ranges; None where nothing did.
         int8_mac_fraction: Share of multiply-accumulates in quantized nodes; None where it is not
             known.
+        uncounted: Nodes that multiply, too, but whose multiply-accumulates are not known.
         output_sqnr_db: Signal-to-noise ratio of the outputs against the float model on calibration
             samples, in dB; None where it was not measured.
         steps: What each step of the search for better scales gained; empty without a search.
@@ -68,6 +69,7 @@ class QuantizedModel:
     plan: Plan | None = None
     table: CalibrationTable | GivenRanges | None = None
     int8_mac_fraction: float | None = None
+    uncounted: tuple[str, ...] = ()
     output_sqnr_db: float | None = None
     steps: tuple[Step, ...] = ()
     wide_nodes: tuple[FloatNode, ...] = ()
@@ -218,9 +220,11 @@ def _to_int8(
         plan=result.graph.plan,
         table=table,
         int8_mac_fraction=result.graph.mac_fraction,
+        uncounted=result.graph.uncounted,
         output_sqnr_db=result.output_sqnr_db,
         steps=result.steps,
-        remarks=(_PLAIN_RANGES,) if isinstance(table, GivenRanges) else (),
+        remarks=recurrent_notes(model.ir)
+        + ((_PLAIN_RANGES,) if isinstance(table, GivenRanges) else ()),
     )
 
 

@@ -1,5 +1,7 @@
 """`qbench inspect --target`: what stands against a target, before anything is built."""
 
+from pathlib import Path
+
 import graphs
 import numpy as np
 import onnx
@@ -96,3 +98,26 @@ def test_an_unknown_target(qbench: Qbench) -> None:
     assert "'gpu' is not one of 'cpu', 'tensorrt'" in refused(
         qbench("inspect", "--target", "gpu"), 2
     )
+
+
+@pytest.mark.usefixtures("project")
+def test_a_share_is_of_the_macs_that_are_known(qbench: Qbench, save: SaveModel) -> None:
+    b = graphs.Builder((1, 3, 16, 16))
+    stem = b.conv("stem", b.x, cin=3)
+    product = b.node("Einsum", "product", stem, stem, equation="nchw,nchw->nc")
+    path = save(b.model(product, b.conv("head", stem)))
+    text = qbench("inspect", path).out
+    assert "MACs        202.75 k; not known of product (Einsum)\n" in text
+    assert "in INT8, 100.0 % of known MACs\n" in text
+    assert qbench("calibrate", path, "--data", "imgs", "--recipe", "raw").code == 0
+    text = qbench("quantize", path, "--target", "tensorrt", "--effort", "fast").out
+    assert text.startswith("100.0 % of known multiply-accumulates in INT8\n")
+    assert "\n  not known of product (Einsum)\n" in text
+
+
+def test_a_model_without_products_has_no_macs(
+    qbench: Qbench, save: SaveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    b = graphs.Builder((1, 4))
+    assert "MACs        0\n" in qbench("inspect", save(b.model(b.node("Relu", "relu", b.x)))).out

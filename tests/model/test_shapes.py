@@ -2,12 +2,13 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from qbench.errors import ModelError
 from qbench.model.graph import static_shape
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
+from qbench.model.shapes import Macs, bind_shapes, example_shapes, macs_by_node, macs_of
 
 
 def macs(proto: onnx.ModelProto) -> dict[str, int]:
@@ -43,6 +44,39 @@ def test_macs_of_matrix_products() -> None:
         "scores": 6 * 6 * 8,
         "mixed": 6 * 8 * 6,
     }
+
+
+@pytest.mark.parametrize(("op_type", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_macs_of_recurrent_layers(op_type: str, gates: int, directions: int) -> None:
+    steps, batch, inputs, hidden = 7, 2, 5, 6
+    b = graphs.Builder((steps, batch, inputs))
+    weights = [b.weight(n, directions, gates * hidden, size) for n, size in (("w", 5), ("r", 6))]
+    way = "bidirectional" if directions == 2 else "forward"
+    layer = b.node(op_type, "layer", b.x, *weights, hidden_size=hidden, direction=way)
+    per_step = gates * hidden * (inputs + hidden)
+    assert macs(b.model(layer)) == {"layer": steps * batch * directions * per_step}
+
+
+def test_what_multiplies_without_being_counted_is_named() -> None:
+    b = graphs.Builder()
+    conv = b.conv("stem", b.x)
+    product = b.node("Einsum", "product", conv, conv, equation="nchw,nchw->nc")
+    found = macs_of(prepare(graphs.model_of(b.model(product))), None)
+    assert found == Macs({"stem": 16 * 16 * 8 * 9 * 8}, ("product (Einsum)",))
+
+
+def test_products_in_branches_are_named_and_an_open_size_counts_nothing() -> None:
+    b = graphs.Builder()
+    body = [helper.make_node("MatMul", [b.x, b.x], ["y"], "inner")]
+    info = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    branch = helper.make_graph(body, "branch", [], [info])
+    yes = b.constant("yes", np.array(True))
+    taken = b.node("If", "taken", yes, then_branch=branch, else_branch=branch)
+    found = macs_of(graphs.model_of(b.model(taken)), None)
+    assert found is not None
+    assert found.uncounted == ("inner (MatMul)", "inner (MatMul)")
+    assert macs_of(dynamic("N", 8, "H", "W"), None) is None
 
 
 def test_macs_of_a_product_whose_input_is_transposed() -> None:

@@ -65,6 +65,14 @@ def test_branches_are_noted() -> None:
     assert notes == ("2 nodes inside If, Loop or Scan stay float",)
 
 
+def test_recurrent_layers_are_counted_and_named() -> None:
+    found = inspect(graphs.model_of(graphs.recurrent()))
+    stem, lstm, score = 10 * 8 * 3 * 8, 10 * 4 * 8 * (8 + 8), 8 * 3
+    assert (found.macs, found.uncounted) == (stem + lstm + score, ())
+    assert found.notes == ("recurrent layers stay float: lstm (LSTM)",)
+    assert found.targets[1].int8_mac_fraction == pytest.approx((stem + score) / found.macs)
+
+
 def test_an_open_image_size() -> None:
     b = graphs.Builder(("N", graphs.CHANNELS, "H", "W"))
     model = graphs.model_of(b.model(b.conv("head", b.conv("stem", b.x))))
