@@ -135,10 +135,20 @@ def _macs_text(inspection: Inspection) -> str:
     from qbench.data.samples import first_names
 
     if inspection.macs is None:
-        return "unknown; give --size"
+        return f"unknown; {_what_is_open(inspection)}"
     without = inspection.uncounted
     unknown = f"; not known of {first_names(without)}" if without else ""
     return count_text(inspection.macs) + unknown
+
+
+def _what_is_open(inspection: Inspection) -> str:
+    """Return what the multiply-accumulates cannot be counted for."""
+    from qbench.model.spec import is_image, with_image_size
+
+    images = (spec for spec in inspection.inputs if is_image(spec.shape))
+    if all(isinstance(dim, int) for s in images for dim in with_image_size(s.shape, (1, 1))[1:]):
+        return "give --size"
+    return "the channels of an input are dynamic"
 
 
 def _print_encodings(encodings: tuple[Encoding, ...]) -> None:

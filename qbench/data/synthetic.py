@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from qbench.artifacts import sha256_bytes
 from qbench.data.samples import Sample, fingerprint, fixed_batch, share_batch
 from qbench.errors import DataError
-from qbench.model.spec import TensorSpec
-
-_IMAGE_RANK = 4
+from qbench.model.spec import TensorSpec, is_image, with_image_size
 
 
 class SyntheticSource:
@@ -29,9 +27,9 @@ class SyntheticSource:
         seed: int,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Fix the shapes: an open first axis is 1, two more of an input of rank 4 are `size`.
+        """Fix the shapes: an open first axis is 1, and an image has height and width `size`.
 
-        Of other ranks, a dimension that is named as an input's first one is the batch, too.
+        Of other inputs, a dimension that is named as the first of one is the batch, too.
 
         Raises:
             DataError: A dimension stays open, or an element type cannot be drawn.
@@ -77,12 +75,10 @@ def _fixed_shape(
             f"input {spec.name!r} is of type {spec.dtype.name}, which cannot be drawn at random; "
             "give its arrays with --data FILE.npz"
         )
-    is_image = len(spec.shape) == _IMAGE_RANK
-    rest = [1 if dim in batches and not is_image else dim for dim in spec.shape[1:]]
-    is_open = [axis for axis, dim in enumerate(rest) if not isinstance(dim, int)]
-    if size is not None and is_image and len(is_open) == 2:
-        for axis, side in zip(is_open, size, strict=True):
-            rest[axis] = side
+    rest = [
+        1 if dim in batches and not is_image(spec.shape) else dim
+        for dim in with_image_size(spec.shape, size)[1:]
+    ]
     fixed = tuple(dim for dim in rest if isinstance(dim, int))
     if len(fixed) != len(rest):
         dims = ",".join("?" if dim is None else str(dim) for dim in spec.shape)

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qbench.errors import UsageError
-from qbench.model.spec import TensorSpec
+from qbench.model.spec import Shape, TensorSpec, is_image, with_image_size
 
 _DIMS = r"\d+(?:x\d+)*"
 # The name ends at the last separator: TensorFlow's names hold colons of their own.
 _ENTRY = re.compile(rf"(?P<name>.+)[=:](?P<shapes>{_DIMS}(?:/{_DIMS}/{_DIMS})?)")
-
-_NCHW_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -210,15 +208,9 @@ def _check_dimension(name: str, axis: int, fixed: int | str | None, *dims: int) 
 def _default_shape(spec: TensorSpec, image_size: tuple[int, int] | None) -> tuple[int, ...]:
     """Return batch 1, and the size of the images where their axes are dynamic too."""
     shape = [
-        1 if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(spec.shape)
+        1 if axis == 0 and not isinstance(dim, int) else dim
+        for axis, dim in enumerate(with_image_size(spec.shape, image_size))
     ]
-    if len(shape) == _NCHW_RANK and image_size is not None:
-        image_axes = (
-            (1, 2) if isinstance(shape[3], int) and not isinstance(shape[1], int) else (2, 3)
-        )
-        for axis, size in zip(image_axes, image_size, strict=True):
-            if not isinstance(shape[axis], int):
-                shape[axis] = size
     known = tuple(dim for dim in shape if isinstance(dim, int))
     if len(known) != len(shape):
         raise UsageError(
@@ -228,8 +220,8 @@ def _default_shape(spec: TensorSpec, image_size: tuple[int, int] | None) -> tupl
     return known
 
 
-def _example(shape: tuple[int | str | None, ...]) -> str:
-    example = (1, 3, 224, 224) if len(shape) == _NCHW_RANK else (1, *(64,) * (len(shape) - 1))
+def _example(shape: Shape) -> str:
+    example = (1, 3, 224, 224) if is_image(shape) else (1, *(64,) * (len(shape) - 1))
     pairs = zip(shape, example, strict=True)
     return format_shape(dim if isinstance(dim, int) else stand_in for dim, stand_in in pairs)
 

@@ -12,11 +12,10 @@ from qbench.errors import ModelError
 from qbench.model.graph import RECURRENT, constant, static_shape, subgraph_nodes
 from qbench.model.load import Model
 from qbench.model.passes.fold_constants import fold_constants
+from qbench.model.spec import TensorSpec, is_image, with_image_size
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Input shapes by input name."""
-
-_SPATIAL_RANK = 4
 
 _MULTIPLIES = re.compile("Attention|Conv|Einsum|Gemm|GRU|LSTM|MatMul|RNN")
 """What the names of operators hold that multiply and accumulate, such as QLinearConv."""
@@ -27,30 +26,27 @@ def example_shapes(model: Model, image_size: tuple[int, int] | None = None) -> S
 
     Args:
         model: Any model.
-        image_size: Height and width for the last two dynamic dimensions of an NCHW input.
+        image_size: Height and width of images; see `with_image_size`.
 
     Raises:
-        ModelError: A spatial dimension is dynamic and no size is given.
+        ModelError: The size of an image is dynamic and not given, or so are its channels.
     """
-    return {spec.name: _example(spec.name, spec.shape, image_size) for spec in model.inputs}
+    return {spec.name: _example(spec, image_size) for spec in model.inputs}
 
 
-def _example(
-    name: str, shape: tuple[int | str | None, ...], image_size: tuple[int, int] | None
-) -> tuple[int, ...]:
-    dims = []
-    for axis, dim in enumerate(shape):
-        if isinstance(dim, int):
-            dims.append(dim)
-        elif axis == 0 or len(shape) != _SPATIAL_RANK:
-            dims.append(1)
-        elif image_size is None:
-            raise ModelError(
-                f"input {name!r} has a dynamic size {list(shape)}; give --size, as in --size 640"
-            )
-        else:
-            dims.append(image_size[axis - 2])
-    return tuple(dims)
+def _example(spec: TensorSpec, image_size: tuple[int, int] | None) -> tuple[int, ...]:
+    sized = with_image_size(spec.shape, image_size)
+    shape = tuple(
+        dim if isinstance(dim, int) or (axis and is_image(sized)) else 1
+        for axis, dim in enumerate(sized)
+    )
+    fixed = tuple(dim for dim in shape if isinstance(dim, int))
+    if len(fixed) == len(shape):
+        return fixed
+    dynamic = f"input {spec.name!r} has a dynamic size {list(spec.shape)}"
+    if image_size is None:
+        raise ModelError(f"{dynamic}; give --size, as in --size 640")
+    raise ModelError(f"{dynamic} and dynamic channels; fix its channels in the export")
 
 
 def bind_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:

@@ -5,14 +5,42 @@ from typing import Any
 
 import numpy as np
 
+Shape = tuple[int | str | None, ...]
+"""A dimension is an int where it is fixed, a str where it is named, None where it is unknown."""
+
+_IMAGE_RANK = 4
+_COLOURS = {1, 3, 4}
+
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, shape and element type of a model input or output.
-
-    A dimension is an int where it is fixed, a str where it is named, None where it is unknown.
-    """
+    """Name, shape and element type of a model input or output."""
 
     name: str
-    shape: tuple[int | str | None, ...]
+    shape: Shape
     dtype: np.dtype[Any]
+
+
+def is_image(shape: Shape) -> bool:
+    """Return whether a shape has the rank of a batch of images."""
+    return len(shape) == _IMAGE_RANK
+
+
+def with_image_size(shape: Shape, size: tuple[int, int] | None) -> Shape:
+    """Return the `shape` of an input with `size`, height and width, where an image's are open.
+
+    The channels come last where the last dimension is fixed and the second is open or counts no
+    colours (1, 3 or 4), which the last one does; else second. A shape of another rank is returned
+    as it is.
+    """
+    if size is None or not is_image(shape):
+        return shape
+    _, second, _, last = shape
+    is_last = isinstance(last, int) and (
+        not isinstance(second, int) or (last in _COLOURS and second not in _COLOURS)
+    )
+    axes = (1, 2) if is_last else (2, 3)
+    sides = dict(zip(axes, size, strict=True))
+    return tuple(
+        dim if isinstance(dim, int) else sides.get(axis, dim) for axis, dim in enumerate(shape)
+    )

@@ -13,7 +13,7 @@ from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.model.shapes import macs_of
-from qbench.model.spec import TensorSpec
+from qbench.model.spec import Shape, TensorSpec
 from qbench.placement.plan import FloatNode
 from qbench.placement.targets import TARGETS, place
 from qbench.quantization.encodings import Encoding, encodings, is_integer_kernel
@@ -25,7 +25,7 @@ class SpecDocument(msgspec.Struct, frozen=True):
 
     name: str
     dtype: str
-    shape: tuple[int | str | None, ...]
+    shape: Shape
 
 
 class TargetInspection(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,3 +121,16 @@ def test_a_model_without_products_has_no_macs(
     monkeypatch.chdir(tmp_path)
     b = graphs.Builder((1, 4))
     assert "MACs        0\n" in qbench("inspect", save(b.model(b.node("Relu", "relu", b.x)))).out
+
+
+def test_what_stays_open_is_named(
+    qbench: Qbench, save: SaveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for channels, what in (
+        (graphs.CHANNELS, "give --size"),
+        ("C", "the channels of an input are dynamic"),
+    ):
+        b = graphs.Builder(("N", channels, "H", "W"))
+        text = qbench("inspect", save(b.model(b.conv("head", b.conv("stem", b.x))))).out
+        assert f"MACs        unknown; {what}\n" in text

@@ -51,7 +51,12 @@ def test_values(dtype: str, low: int, high: int) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [(("N", 3, "H", "W"), (1, 3, 32, 48)), ((None, None, None, 3), (1, 32, 48, 3)), ((), ())],
+    [
+        (("N", 3, "H", "W"), (1, 3, 32, 48)),
+        ((None, None, None, 3), (1, 32, 48, 3)),
+        (("N", 3, 16, "W"), (1, 3, 16, 48)),
+        ((), ()),
+    ],
 )
 def test_open_image_dimensions_take_the_size(
     shape: tuple[int | str | None, ...], expected: tuple[int, ...]

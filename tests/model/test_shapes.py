@@ -91,6 +91,31 @@ def test_open_dimensions_become_the_image_and_a_batch_of_one() -> None:
     assert example_shapes(dynamic("N", 8, 16, "W"), (32, 48)) == {"x": (1, 8, 16, 48)}
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (("N", "H", "W", 3), (1, 32, 48, 3)),
+        ((1, "H", "W", 3), (1, 32, 48, 3)),
+        (("N", 16, "W", 3), (1, 16, 48, 3)),
+        (("N", "H", 16, 3), (1, 32, 16, 3)),
+        (("N", 3, "H", 16), (1, 3, 32, 16)),
+        (("N", 4, "H", 3), (1, 4, 32, 3)),
+        (("N", "T", 80), (1, 1, 80)),
+    ],
+)
+def test_height_and_width_lie_beside_the_channels(
+    shape: tuple[int | str, ...], expected: tuple[int, ...]
+) -> None:
+    b = graphs.Builder(shape)
+    model = graphs.model_of(b.model(b.node("Relu", "relu", b.x)))
+    assert example_shapes(model, (32, 48)) == {"x": expected}
+
+
+def test_channels_take_no_size() -> None:
+    with pytest.raises(ModelError, match=r"\['N', 'C', 'H', 'W'\] and dynamic channels; fix its"):
+        example_shapes(dynamic("N", "C", "H", "W"), (32, 48))
+
+
 def test_open_dimensions_without_an_image_size() -> None:
     with pytest.raises(
         ModelError, match=r"input 'x' has a dynamic size \['N', 8, 'H', 'W'\]; give"
