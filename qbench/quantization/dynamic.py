@@ -2,13 +2,17 @@
 
 import logging
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from qbench.errors import QuantizationError
+from qbench.model.graph import RECURRENT
 from qbench.model.save import save
+from qbench.placement.analysis import COMPUTE
 
 _OPERATORS = ["MatMul", "Gemm"]
 """Convolutions are left out: ConvInteger is slower than a float Conv."""
@@ -49,6 +53,23 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
             "the model has no MatMul or Gemm with constant weights; use --int8 for convolutions"
         )
     return quantized
+
+
+def multiplying(graph: ir.Graph) -> dict[str, str]:
+    """Return the operators of the nodes that multiply in float, by node name."""
+    ops = COMPUTE | RECURRENT
+    return {node.name or "": node.op_type for node in graph if node.op_type in ops}
+
+
+def float_remarks(prepared: ir.Graph, kept: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a line that counts what stays FP32, if any: `kept`, the `multiplying` of a result."""
+    if not kept:
+        return ()
+    floats = ", ".join(f"{count} {op_type}" for op_type, count in Counter(kept.values()).items())
+    return (
+        f"of {len(multiplying(prepared))} nodes that multiply these stay FP32: {floats}; with "
+        "scales found at run time only MatMul and Gemm with constant weights are INT8",
+    )
 
 
 def _without_shapes(model: ir.Model) -> ir.Model:

@@ -15,10 +15,11 @@ from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import needs_external_data, save
+from qbench.model.shapes import Macs, macs_of
 from qbench.placement.analysis import excluded_nodes
 from qbench.placement.plan import FloatNode, Plan
 from qbench.quantization.choice import Step
-from qbench.quantization.dynamic import to_dynamic_int8
+from qbench.quantization.dynamic import float_remarks, multiplying, to_dynamic_int8
 from qbench.quantization.fp8 import to_fp8
 from qbench.quantization.half_range import peaks_of, wide_nodes
 from qbench.quantization.int8 import Int8Options, default_weight_bits
@@ -288,8 +289,21 @@ def _to_integer_weights(
 
 
 def _to_dynamic(model: Model, target: str, options: Int8Options) -> QuantizedModel:
+    prepared = prepare(model)
     bits = options.weight_bits or default_weight_bits(target)
-    return QuantizedModel(to_dynamic_int8(prepare(model).ir, bits), model, target, "dynamic")
+    graph = to_dynamic_int8(prepared.ir, bits)
+    macs = macs_of(prepared, None) or Macs({})
+    kept = multiplying(graph.graph)
+    whole, floats = sum(macs.by_node.values()), sum(macs.by_node.get(name, 0) for name in kept)
+    return QuantizedModel(
+        ir=graph,
+        source=model,
+        target=target,
+        precision="dynamic",
+        int8_mac_fraction=1 - floats / whole if whole else None,
+        uncounted=macs.uncounted,
+        remarks=float_remarks(prepared.ir.graph, kept),
+    )
 
 
 def _saved(result: QuantizedModel, path: Path) -> QuantizedModel:

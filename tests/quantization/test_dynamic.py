@@ -37,9 +37,27 @@ def test_convolutions_stay_float_and_a_gemm_does_not() -> None:
     result = quantize(model, target="cpu", precision="dynamic")
     ops = [node.op_type for node in result.ir.graph]
     assert ("Conv" in ops, "Gemm" in ops, "MatMulInteger" in ops) == (True, False, True)
+    assert result.notes == (
+        "of 2 nodes that multiply these stay FP32: 1 Conv; with scales found at run time only "
+        "MatMul and Gemm with constant weights are INT8",
+    )
+    gemm, conv = 10 * 8, 16 * 16 * 8 * 9 * 8
+    assert result.int8_mac_fraction == pytest.approx(gemm / (gemm + conv))
     feeds = graphs.feeds_of(model)
     wanted, found = graphs.run(model.ir, feeds), graphs.run(result.ir, feeds)
     assert sqnr_db(wanted["probabilities"], found["probabilities"]) > 30
+
+
+def test_products_of_activations_stay_float_too() -> None:
+    result = quantize(graphs.model_of(graphs.attention()), target="cpu", precision="dynamic")
+    assert "of 4 nodes that multiply these stay FP32: 2 MatMul;" in result.notes[0]
+
+
+def test_nothing_is_said_where_nothing_stays_float() -> None:
+    b = graphs.Builder(("N", 8))
+    model = graphs.model_of(b.model(b.node("MatMul", "fc", b.x, b.weight("fc.w", 8, 4))))
+    result = quantize(model, target="cpu", precision="dynamic")
+    assert (result.notes, result.int8_mac_fraction) == ((), 1)
 
 
 def test_the_source_is_left_alone() -> None:
