@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 """Version of every JSON document that qbench writes; raised when a reader would have to change."""
 
 _PACKAGES = ("qbench-onnx", "numpy", "onnx", "onnx-ir", "opencv-python")
+_CHOOSE = "choose another place with -o"
 _ORT_PACKAGES = ("onnxruntime-gpu", "onnxruntime")
 
 
@@ -62,8 +63,7 @@ def staged(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
     """
-    if target.is_dir():
-        raise StorageError(f"cannot write {target}: it is a folder; name a file in it with -o")
+    _check_no_folder(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".qbench-", dir=target.parent))
@@ -77,6 +77,29 @@ def staged(target: Path) -> Iterator[Path]:
         raise storage_error(target, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_writable(target: Path, fix: str = _CHOOSE) -> None:
+    """Make sure, before any work, that `target` can be written; nothing is made.
+
+    Args:
+        target: A file.
+        fix: What to do where it cannot, for the error.
+
+    Raises:
+        StorageError: It is a folder, or its own folder cannot be written or made.
+    """
+    _check_no_folder(target)
+    try:
+        there = next(folder for folder in target.absolute().parents if folder.exists())
+        Path(tempfile.mkdtemp(prefix=".qbench-", dir=there)).rmdir()
+    except OSError as error:
+        raise storage_error(target, error, fix) from error
+
+
+def _check_no_folder(target: Path) -> None:
+    if target.is_dir():
+        raise StorageError(f"cannot write {target}: it is a folder; name a file in it with -o")
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -103,9 +126,9 @@ def json_bytes(document: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
-def storage_error(target: Path, error: OSError) -> StorageError:
+def storage_error(target: Path, error: OSError, fix: str = _CHOOSE) -> StorageError:
     """Return the one-line error for a failed write of `target`."""
     if error.errno == errno.ENOSPC:
         return StorageError(f"cannot write {target}: the disk is full; free space or choose -o")
     reason = error.strerror or str(error)
-    return StorageError(f"cannot write {target}: {reason}; choose another place with -o")
+    return StorageError(f"cannot write {target}: {reason}; {fix}")

@@ -8,12 +8,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from qbench.artifacts import sha256_bytes, sha256_files, staged, versions, write_bytes, write_json
+from qbench.artifacts import (
+    check_writable,
+    sha256_bytes,
+    sha256_files,
+    staged,
+    versions,
+    write_bytes,
+    write_json,
+)
 from qbench.errors import StorageError
 
 
 def fails_with(code: int) -> Callable[..., None]:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     return fail
@@ -93,3 +101,20 @@ def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
     assert json.loads(text) == {"x": 1, "y": [2, 3]}
     assert text.startswith('{\n  "x"')
     assert text.endswith("}\n")
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("kept")
+    for place in (tmp_path / "old", tmp_path / "new" / "deep" / "file"):
+        check_writable(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StorageError, match="it is a folder; name a file in it with -o"):
+        check_writable(tmp_path)
+    monkeypatch.setattr("tempfile.mkdtemp", fails_with(errno.EROFS))
+    with pytest.raises(StorageError, match="x: Read-only file system; choose another place with"):
+        check_writable(tmp_path / "x")
+    with pytest.raises(StorageError, match="x: Read-only file system; go elsewhere"):
+        check_writable(tmp_path / "x", "go elsewhere")

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from qbench.artifacts import versions
+from qbench.artifacts import check_writable, versions
 from qbench.calibration.collect import collect
 from qbench.calibration.kernels import counted_values
 from qbench.calibration.shard import Shard
@@ -174,6 +174,7 @@ def obtain_table(
     Raises:
         ModelError: The model is quantized already.
         CalibrationError: No table fits the model, and no data is given.
+        StorageError: The table cannot be kept there.
     """
     model.check_float()
     name = model.path.name if model.path else "the model"
@@ -186,8 +187,9 @@ def obtain_table(
             )
         logger.info("calibration table: %s", found)
         return load_table(found)
-    table = calibrate(model, choice, threads=threads, on_progress=on_progress)
     path = table_path(model, folder)
+    check_writable(path, "run `qbench calibrate` with -o, and give its file as --table")
+    table = calibrate(model, choice, threads=threads, on_progress=on_progress)
     table.save(path)
     return replace(table, path=path)
 

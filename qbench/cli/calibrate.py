@@ -80,10 +80,14 @@ class _Arguments(DataArguments):
             )
 
     def path(self, table: Path) -> Path:
-        """Return where the table goes, `table` if nothing else is said."""
+        """Return where the table goes, `table` if nothing else is said, once that is possible."""
+        from qbench.artifacts import check_writable
+
         path = self.output or table
         if path.suffix != ".json":
             raise UsageError(f"the table {path} must end in .json; its histograms go to .npz")
+        for place in filter(None, (path, self.tensorrt_cache)):
+            check_writable(place)
         return path
 
 

@@ -101,12 +101,15 @@ def quantize(arguments: _Arguments) -> None:
     from qbench.cli.render import progress
     from qbench.model.load import load
     from qbench.quantization.options import check_precision
+    from qbench.quantization.quantize import check_output
     from qbench.quantization.quantize import quantize as run
 
     path, precision, target = arguments.path(), arguments.precision, arguments.target
     check_precision(precision, target)
     options = arguments.written_as()  # all this before calibrating
     model = load(path)
+    output = arguments.output or path.with_suffix(f".{target}.{precision}.onnx")
+    check_output(model, output)
     table = arguments.table_for(model)
     with progress("searching", "run") as report:
         result = run(
@@ -114,7 +117,7 @@ def quantize(arguments: _Arguments) -> None:
             target=target,
             precision=precision,
             table=table,
-            output=arguments.output or path.with_suffix(f".{target}.{precision}.onnx"),
+            output=output,
             options=watched(options, report),
         )
     check = TargetCheck() if arguments.no_audit else check_on_target(result)

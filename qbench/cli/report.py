@@ -32,11 +32,14 @@ def report(
     intervals of all differences, how latencies spread, where the time goes, what stayed float and
     why, and what the figures can bear.
     """
-    from qbench.artifacts import SCHEMA_VERSION
+    from qbench.artifacts import SCHEMA_VERSION, check_writable
     from qbench.cli.render import print_json, size_text
     from qbench.report.sources import read_contents
     from qbench.report.write import write_charts, write_page
 
+    for place in (output, svg and svg / "charts.svg", png and png / "charts.png"):
+        if place is not None:
+            check_writable(place)
     contents = read_contents(run, debug)
     write_page(contents, output)
     images = write_charts(contents, svg=svg, png=png)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec import structs
 
-from qbench.artifacts import staged
+from qbench.artifacts import check_writable, staged
 from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
@@ -142,35 +142,13 @@ def build_engine(
     """
     options = options or EngineOptions()
     flavour = check_options_of(precision, options)
-    given = parse_profiles(options.shapes)
     model = model if isinstance(model, Model) else load(model)
     check_model(model, precision, options, flavour)
     used_table = None if options.images else table_for(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
-    profiles, notes = profiles_for(model.inputs, given, size)
-    label = f"{precision}{IMPLICIT}" if options.calibrator else precision
-    stem = options.folder / f"{model.path.stem if model.path else 'model'}.{label}"
-    with _staged_together(stem) as place:
-        request = BuildRequest(
-            onnx=place.with_name(f"{stem.name}.onnx"),
-            output=place.with_name(f"{stem.name}.engine"),
-            log=place.with_name(f"{stem.name}.log"),
-            flavour=flavour,
-            profiles=profiles,
-            options=replace(options.build, least_gpu=LEAST_GPU.get(precision, 0)),
-            implicit=_implicit(model, used_table, options, profiles),
-            title=f"{model.path or 'the model'} in {label}",
-            failed_log=_failed_log(stem),
-        )
-        typed = _write_typed(model, precision, used_table, options, request.onnx)
-        result = build(request, on_progress, options.limits)
-        plan = typed.plan if typed else None
-        findings = audit_file(result.layers, request.onnx, plan) if result.layers else None
-        manifest = record(request, result, model, label, used_table, findings)
-        write_manifest(manifest, place.parent)
-    _failed_log(stem).unlink(missing_ok=True)
-    notes += typed.notes if typed else subgraph_notes(model.ir)
-    return Engine(stem.with_name(request.output.name), manifest, findings, notes)
+    profiles, notes = profiles_for(model.inputs, parse_profiles(options.shapes), size)
+    engine = _built(_Order(model, precision, used_table, options, flavour, profiles), on_progress)
+    return replace(engine, notes=notes + engine.notes)
 
 
 def check_options_of(precision: str, options: EngineOptions) -> Flavour:
@@ -207,8 +185,10 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
         UsageError: A shape or layout fits no input or output, or a target lacks what it needs.
         EngineError: TensorRT is known not to build it.
         ModelError: It is quantized already.
+        StorageError: The engine cannot be written.
     """
     model.check_float()
+    check_writable(_manifest_at(_stem(model, precision, options)))
     check_products(precision, options.build.target_gpus, model.ir.graph)
     check_profiles(model.inputs, parse_profiles(options.shapes))
     specs = (*model.inputs, *model.outputs)
@@ -226,7 +206,7 @@ def _staged_together(stem: Path) -> Iterator[Path]:
     So an engine never lies beside the model, log or manifest of another build. Errors name the
     folder that the user knows.
     """
-    with staged(stem.with_name(f"{stem.name}.json")) as place:
+    with staged(_manifest_at(stem)) as place:
         try:
             yield place
         except StorageError as error:
@@ -234,40 +214,99 @@ def _staged_together(stem: Path) -> Iterator[Path]:
             raise StorageError(known) from error
 
 
+def _built(order: "_Order", on_progress: OnProgress | None) -> Engine:
+    """Write the model that carries the precision, and build, audit and record its engine."""
+    stem, options = order.stem, order.options
+    with _staged_together(stem) as place:
+        request = order.request(place)
+        typed = order.write_typed(request.onnx)
+        result = build(request, on_progress, options.limits)
+        plan = typed.plan if typed else None
+        findings = audit_file(result.layers, request.onnx, plan) if result.layers else None
+        manifest = record(request, result, order.model, order.label, order.table, findings)
+        write_manifest(manifest, place.parent)
+    _failed_log(stem).unlink(missing_ok=True)
+    notes = typed.notes if typed else subgraph_notes(order.model.ir)
+    return Engine(stem.with_name(request.output.name), manifest, findings, notes)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be built, once it is known that it can be.
+
+    Attributes:
+        table: What gives the scales; None where nothing does.
+        profiles: Shapes of dynamic inputs.
+    """
+
+    model: Model
+    precision: str
+    table: CalibrationTable | GivenRanges | None
+    options: EngineOptions
+    flavour: Flavour
+    profiles: tuple[ShapeProfile, ...]
+
+    @property
+    def label(self) -> str:
+        """How the manifest names the precision."""
+        return _label(self.precision, self.options)
+
+    @property
+    def stem(self) -> Path:
+        """Place and name of all files, without their endings."""
+        return _stem(self.model, self.precision, self.options)
+
+    def request(self, place: Path) -> BuildRequest:
+        """Return what to build beside `place`."""
+        stem, build_options = self.stem, self.options.build
+        return BuildRequest(
+            onnx=place.with_name(f"{stem.name}.onnx"),
+            output=place.with_name(f"{stem.name}.engine"),
+            log=place.with_name(f"{stem.name}.log"),
+            flavour=self.flavour,
+            profiles=self.profiles,
+            options=structs.replace(build_options, least_gpu=LEAST_GPU.get(self.precision, 0)),
+            implicit=self._implicit(),
+            title=f"{self.model.path or 'the model'} in {self.label}",
+            failed_log=_failed_log(stem),
+        )
+
+    def write_typed(self, output: Path) -> QuantizedModel | None:
+        """Write the ONNX file that carries the precision; return how, where it is quantized."""
+        if self.precision == "fp32" or self.options.calibrator is not None:
+            save(prepare(self.model).ir, output)
+            return None
+        return quantize(
+            self.model,
+            target=_TARGET,
+            precision=self.precision,
+            table=self.table,
+            output=output,
+            options=self.options.quantization,
+        )
+
+    def _implicit(self) -> ImplicitInt8 | None:
+        images, calibrator = self.options.images, self.options.calibrator
+        if calibrator is None:
+            return None
+        if images is not None:
+            return implicit_on_images(self.model, images, calibrator, self.profiles)
+        assert self.table is not None  # INT8 takes one
+        return implicit_int8(self.table, calibrator)
+
+
+def _label(precision: str, options: EngineOptions) -> str:
+    return f"{precision}{IMPLICIT}" if options.calibrator else precision
+
+
+def _stem(model: Model, precision: str, options: EngineOptions) -> Path:
+    name = model.path.stem if model.path else "model"
+    return options.folder / f"{name}.{_label(precision, options)}"
+
+
+def _manifest_at(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.json")
+
+
 def _failed_log(stem: Path) -> Path:
     return stem.with_name(f"{stem.name}.failed.log")
-
-
-def _implicit(
-    model: Model,
-    table: CalibrationTable | GivenRanges | None,
-    options: EngineOptions,
-    profiles: Sequence[ShapeProfile],
-) -> ImplicitInt8 | None:
-    if options.calibrator is None:
-        return None
-    if options.images is not None:
-        return implicit_on_images(model, options.images, options.calibrator, profiles)
-    assert table is not None  # INT8 takes one
-    return implicit_int8(table, options.calibrator)
-
-
-def _write_typed(
-    model: Model,
-    precision: str,
-    table: CalibrationTable | GivenRanges | None,
-    options: EngineOptions,
-    output: Path,
-) -> QuantizedModel | None:
-    """Write the ONNX file that carries the precision; return how it was quantized, if it was."""
-    if precision == "fp32" or options.calibrator is not None:
-        save(prepare(model).ir, output)
-        return None
-    return quantize(
-        model,
-        target=_TARGET,
-        precision=precision,
-        table=table,
-        output=output,
-        options=options.quantization,
-    )

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import onnx_ir as ir
 
-from qbench.artifacts import SCHEMA_VERSION, staged
+from qbench.artifacts import SCHEMA_VERSION, check_writable, staged
 from qbench.engines.reduce_check import failure_of, kind_of
 from qbench.errors import EngineError, UnfitError
 from qbench.model.graph import constant
@@ -96,6 +96,7 @@ def reduce_model(
         StorageError: The output cannot be written.
     """
     flavour = find_flavour(backend)
+    check_writable(output)
     model = load(path)
     whole = _with_static_shapes(model, image_size)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:

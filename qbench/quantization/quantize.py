@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from qbench.artifacts import check_writable
 from qbench.calibration.calibrate import obtain_table
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable, find_table, load_table
@@ -177,13 +178,17 @@ def resolve_table(model: Model, table: CalibrationTable | Path | None) -> Calibr
 
 
 def check_output(model: Model, output: Path | str | None) -> None:
-    """Make sure that a model is not written over itself.
+    """Make sure, before any work, that an output can be written, and not over the model itself.
 
     Raises:
-        UsageError: It would be.
+        UsageError: It is the model.
+        StorageError: It cannot be written.
     """
-    if output is not None and model.path is not None and _same_file(Path(output), model.path):
+    if output is None:
+        return
+    if model.path is not None and _same_file(Path(output), model.path):
         raise UsageError(f"{output} is the model itself; choose another output with -o")
+    check_writable(Path(output))
 
 
 def _same_file(one: Path, other: Path) -> bool:

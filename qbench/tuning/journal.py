@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from qbench.artifacts import SCHEMA_VERSION, write_json
+from qbench.artifacts import SCHEMA_VERSION, check_writable, write_json
 from qbench.benchmarking.result import Accuracy
 from qbench.benchmarking.stats import Interval
 
@@ -81,6 +81,15 @@ class Journal(msgspec.Struct, kw_only=True):
 def journal_path(stem: str, target: str, key: str) -> Path:
     """Return the file of a journal: .qbench/tune/<model>.<target>.<key>.json."""
     return FOLDER / f"{stem}.{target}.{key[:12]}.json"
+
+
+def check_folder() -> None:
+    """Make sure, before any work, that journals can be written.
+
+    Raises:
+        StorageError: They cannot.
+    """
+    check_writable(FOLDER / "journal.json", "run where files can be written")
 
 
 def open_journal(path: Path, key: str, *, restart: bool) -> Journal:

@@ -14,7 +14,7 @@ from qbench.quantization.int8 import Quantizer
 from qbench.quantization.quantize import TABLES, check_output, resolve_table
 from qbench.quantization.search import BUDGETS, key_of, to_int8
 from qbench.tuning.chain import shortest_prefix, without_needless
-from qbench.tuning.journal import journal_path, open_journal, save_journal
+from qbench.tuning.journal import check_folder, journal_path, open_journal, save_journal
 from qbench.tuning.metrics import (
     METRICS,
     TuneData,
@@ -66,6 +66,7 @@ def tune(
     model = model if isinstance(model, Model) else load(model)
     model.check_float()
     check_output(model, output)
+    check_folder()
     known = _known_table(model, table)
     quantizer = Quantizer(model, target, known, options.int8)
     material = material_of(model, known, data)

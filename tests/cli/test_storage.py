@@ -99,6 +99,60 @@ def test_a_place_that_cannot_be_written(
     assert files(calibrated) == before
 
 
+WORK = (
+    "qbench.calibration.calibrate.collect",
+    "qbench.quantization.quantize.to_int8",
+    "qbench.tuning.tune.to_int8",
+    "qbench.engines.build.build",
+    "qbench.engines.reduce.failure_of",
+    "qbench.report.sources.read_contents",
+)
+"""What takes time."""
+
+TUNE = ("tune", "m.onnx", "--target", "cpu", "--budget", "1%", "--metric", "cosine", *DATA)
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (("calibrate", "m.onnx", *DATA, "-o", "file/t.json"), "file/t.json"),
+        (("calibrate", "m.onnx", *DATA, "--tensorrt-cache", "file/t.cache"), "file/t.cache"),
+        (("quantize", "m.onnx", "--target", "cpu", "-o", "file/t.onnx"), "file/t.onnx"),
+        (("quantize", "m.onnx", "--target", "cpu", *DATA, "-o", "file/t.onnx"), "file/t.onnx"),
+        (("quantize", "m.onnx", "--target", "cpu", *DATA), "calibration/m.json"),
+        ((*TUNE, "-o", "file/t.onnx"), "file/t.onnx"),
+        (TUNE, ".qbench/tune/journal.json"),
+        (("build-trt", "m.onnx", "-o", "file"), "file/m.int8.json"),
+        (("debug", "--reduce", "m.onnx", "-o", "file/t.onnx"), "file/t.onnx"),
+        (("report", "run.json", "-o", "file/t.html"), "file/t.html"),
+        (("report", "run.json", "--svg", "file/svg"), "file/svg/charts.svg"),
+        (("report", "run.json", "--png", "file"), "file/charts.png"),
+    ],
+)
+def test_a_place_is_tried_before_any_work(
+    command: tuple[str, ...],
+    place: str,
+    calibrated: Path,
+    qbench: Qbench,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work has begun")
+
+    for function in WORK:
+        monkeypatch.setattr(function, work)
+    monkeypatch.setattr("qbench.engines.reduce.find_flavour", lambda _: None)
+    for name in ("file", ".qbench"):
+        Path(name).write_text("in the way")
+    if place.startswith("calibration"):
+        Path("calibration").rename("elsewhere")
+        Path("calibration").write_text("in the way")
+    before = files(calibrated)
+    message = refused(qbench(*command))
+    assert f"cannot write {place}: " in message
+    assert files(calibrated) == before
+
+
 ANNOUNCING = """
 from qbench.calibration import collect
 from qbench.cli.main import main
