@@ -58,7 +58,7 @@ def load_project() -> Project:
 def find_model(given: Path | None, project: Project) -> Path:
     """Return the model to work on: given, named by the project, or the folder's only ONNX file.
 
-    Models that `qbench quantize` wrote beside it are passed over.
+    What `qbench quantize`, `tune` or `debug --reduce` wrote beside it is passed over.
 
     Raises:
         UsageError: No model is named, and the folder holds none or several.
@@ -67,7 +67,8 @@ def find_model(given: Path | None, project: Project) -> Path:
         return given
     if project.model is not None:
         return Path(project.model)
-    found = [path for path in sorted(Path().glob("*.onnx")) if not _is_made_here(path)]
+    there = sorted(Path().glob("*.onnx"))
+    found = [path for path in there if not _is_made_here(path)] or there
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} .onnx files ({found[0]}, ...)" if found else "no .onnx file"
@@ -75,5 +76,7 @@ def find_model(given: Path | None, project: Project) -> Path:
 
 
 def _is_made_here(path: Path) -> bool:
-    """Return whether a file is named as `qbench quantize` names its outputs."""
+    """Return whether a file is named as commands name what they make of a model."""
+    if path.stem.endswith(".reduced"):
+        return True
     return len(path.suffixes) > 2 and path.suffixes[-3] in {".cpu", ".tensorrt"}

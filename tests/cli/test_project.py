@@ -25,10 +25,16 @@ def test_the_only_model_of_the_folder() -> None:
     assert found() == "net.v2.onnx"
 
 
-def test_outputs_of_quantize_are_passed_over() -> None:
-    for name in ("m", "m.cpu.int8", "m.tensorrt.int8", "m.cpu.fp16", "m.cpu.dynamic"):
+def test_what_was_made_from_a_model_is_passed_over() -> None:
+    made = ("m.cpu.int8", "m.tensorrt.int8", "m.cpu.fp16", "m.cpu.dynamic", "m.cpu.tuned")
+    for name in ("m", *made, "m.reduced"):
         Path(f"{name}.onnx").touch()
     assert found() == "m.onnx"
+
+
+def test_what_was_made_is_taken_where_nothing_else_is_there() -> None:
+    Path("m.reduced.onnx").touch()
+    assert found() == "m.reduced.onnx"
 
 
 def test_several_models() -> None:
