@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import Decorated, ShareType
+from qbench.cli.options import Decorated, MebibytesType, ShareType
 from qbench.cli.precisions import PrecisionArguments
 from qbench.errors import UsageError
 
@@ -87,7 +87,7 @@ _OPTIONS = (
     click.option("--weight-streaming", is_flag=True, help="Weights may stay in host memory."),
     click.option("--builder-level", type=click.IntRange(0, 5), help="Effort of the builder."),
     click.option(
-        "--memory", type=click.IntRange(min=1), metavar="MIB", help="Workspace limit in MiB."
+        "--memory", type=MebibytesType(), metavar="MIB", help="Workspace limit: 512, or 2GiB."
     ),
     click.option("--tf32/--no-tf32", default=None, help="FP32 layers may compute in TF32."),
     click.option(
@@ -110,7 +110,7 @@ _OPTIONS = (
     ),
     click.option(
         "--memory-limit",
-        type=click.IntRange(min=1),
+        type=MebibytesType(),
         metavar="MIB",
         help="End a build that holds more host memory.",
     ),

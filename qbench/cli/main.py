@@ -58,9 +58,13 @@ for command in (*_START, *_MAKE, *_JUDGE):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(run(arguments))
+    """Run the command line and exit; SIGTERM ends it as Ctrl-C does, as long as it runs."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

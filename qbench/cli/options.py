@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -44,6 +45,19 @@ class SizeType(click.ParamType[tuple[int, int]]):
         if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
             self.fail(f"{value!r} is no size; write 640, or 480x640 for height x width", param, ctx)
         return int(parts[0]), int(parts[-1])
+
+
+class MebibytesType(click.ParamType[int]):
+    """An amount of memory in MiB: `512`, `512MiB` or `2GiB`."""
+
+    name = "mebibytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it in MiB."""
+        found = re.fullmatch(r"0*([1-9]\d*) *(mib|gib)?", str(value).lower())
+        if found is None:
+            self.fail(f"{value!r} is no amount of MiB; write 512, 512MiB or 2GiB", param, ctx)
+        return int(found[1]) << (10 if found[2] == "gib" else 0)
 
 
 class ShareType(click.ParamType[float]):

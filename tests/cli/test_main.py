@@ -1,6 +1,7 @@
 """The command itself: help, versions, what it imports, and how it ends."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -120,6 +121,45 @@ def test_main_exits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "run", lambda _: 3)
     with pytest.raises(SystemExit, match="3"):
         module.main([])
+
+
+def test_main_leaves_the_handlers_of_signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def running(_: object) -> int:
+        assert signal.getsignal(signal.SIGTERM) is not before
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(module, "run", running)
+    with pytest.raises(SystemExit):
+        module.main([])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+STOPPED = """
+import sys
+from qbench.__main__ import main
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+main()
+"""
+"""The command, which Ctrl-C reaches while it imports click."""
+
+
+def test_interrupt_while_the_command_line_loads() -> None:
+    result = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True)
+    assert result.returncode == 130
+    assert result.stderr == "qbench: interrupted; no file was left half-written\n"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "qbench", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stdout.startswith("qbench, version ")
 
 
 def test_doctor(qbench: Qbench) -> None:
