@@ -53,12 +53,16 @@ def versions(*more: str) -> dict[str, str]:
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
+def staged(target: Path, fix: str = _CHOOSE) -> Iterator[Path]:
     """Yield a path to write `target` at; it and its side files appear together, or nothing does.
 
     The yielded path has the name of `target` and lies in a temporary folder beside it. On success
     every file in that folder is renamed into place, `target` last, so that a reader who sees it
     sees the rest.
+
+    Args:
+        target: A file.
+        fix: What to do where it cannot be written, for the error.
 
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
@@ -68,13 +72,13 @@ def staged(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".qbench-", dir=target.parent))
     except OSError as error:
-        raise storage_error(target, error) from error
+        raise storage_error(target, error, fix) from error
     try:
         yield folder / target.name
         for file in sorted(folder.iterdir(), key=lambda file: file.name == target.name):
             os.replace(file, target.parent / file.name)  # noqa: PTH105
     except OSError as error:
-        raise storage_error(target, error) from error
+        raise storage_error(target, error, fix) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -102,13 +106,13 @@ def _check_no_folder(target: Path) -> None:
         raise StorageError(f"cannot write {target}: it is a folder; name a file in it with -o")
 
 
-def write_bytes(target: Path, data: bytes) -> None:
-    """Write `data` to `target` atomically.
+def write_bytes(target: Path, data: bytes, fix: str = _CHOOSE) -> None:
+    """Write `data` to `target` atomically; for `fix` see `staged`.
 
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
     """
-    with staged(target) as path:
+    with staged(target, fix) as path:
         path.write_bytes(data)
 
 
@@ -127,8 +131,8 @@ def json_bytes(document: object) -> bytes:
 
 
 def storage_error(target: Path, error: OSError, fix: str = _CHOOSE) -> StorageError:
-    """Return the one-line error for a failed write of `target`."""
+    """Return the one-line error for a failed write of `target`; for `fix` see `staged`."""
     if error.errno == errno.ENOSPC:
-        return StorageError(f"cannot write {target}: the disk is full; free space or choose -o")
+        return StorageError(f"cannot write {target}: the disk is full; free space or {fix}")
     reason = error.strerror or str(error)
     return StorageError(f"cannot write {target}: {reason}; {fix}")

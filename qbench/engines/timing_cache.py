@@ -65,11 +65,11 @@ class TimingCache:
         cache = config.get_timing_cache()
         data = bytes(cache.serialize())
         header = _Header(self._key, sha256_bytes(data))
+        content = msgspec.json.encode(header) + b"\n" + data
         try:
-            write_bytes(self._path, msgspec.json.encode(header) + b"\n" + data)
+            write_bytes(self._path, content, "name another file with --timing-cache")
         except StorageError as error:
-            # The part behind the semicolon is a fix for other files.
-            self._notify(f"the timing cache was not kept: {str(error).partition(';')[0]}")
+            self._notify(f"the timing cache was not kept: {error}")
 
     def _load(self) -> bytes:
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from .conftest import Qbench, files, refused
 
+FULL = "the disk is full; free space or choose another place with -o"
 DATA = ("--data", "imgs", "--recipe", "raw")
 pytestmark = pytest.mark.usefixtures("with_tensorrt")
 
@@ -39,7 +40,7 @@ def test_full_disk_while_calibrating(
     before = files(project)
     FullDisk(monkeypatch, good_writes)
     message = refused(qbench("calibrate", "m.onnx", *DATA))
-    assert "cannot write calibration/m.json: the disk is full; free space or choose -o" in message
+    assert f"cannot write calibration/m.json: {FULL}" in message
     assert files(project) == before
 
 
@@ -61,7 +62,7 @@ def test_full_disk_while_writing_a_model(
     )
     message = refused(qbench(command, "m.onnx", *extra))
     assert "m." in message
-    assert "the disk is full; free space or choose -o" in message
+    assert FULL in message
     assert files(calibrated) == before
 
 
@@ -72,7 +73,7 @@ def test_full_disk_while_drawing_the_demo(
     FullDisk(monkeypatch, 1)
     outcome = qbench("demo", "--json")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err.splitlines()[-1].endswith("the disk is full; free space or choose -o")
+    assert outcome.err.splitlines()[-1].endswith(FULL)
     assert len(files(tmp_path)) == 1
 
 

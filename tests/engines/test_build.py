@@ -227,7 +227,7 @@ def test_a_full_disk_is_told_of_the_folder_that_the_user_knows(
     model: Model, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object, path: Path) -> None:
-        raise StorageError(f"cannot write {path}: the disk is full; free space or choose -o")
+        raise StorageError(f"cannot write {path}: the disk is full; free space")
 
     monkeypatch.setattr(module, "save", fail)
     with pytest.raises(StorageError, match=r"^cannot write out/m\.fp32\.onnx: the disk is full"):
