@@ -92,7 +92,7 @@ def debug(arguments: _Arguments) -> None:
 
     Exact arithmetic computes what Q/DQ nodes say, as TensorRT does. With --native, ONNX Runtime
     optimizes both, and only dequantized tensors and outputs are compared, since it does not fuse
-    what it must hand out.
+    what it must hand out. BF16 is always computed in FP32 and rounded after every node.
 
     Without --data, a few images of the calibration table are used, else random numbers, which say
     little about accuracy.

@@ -18,6 +18,7 @@ from qbench.calibration.collect import with_outputs
 from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
+from qbench.evaluation.bfloat16 import rounded_in_float
 from qbench.evaluation.layerwise import (
     DEFAULT_THRESHOLD_DB,
     Layer,
@@ -111,6 +112,9 @@ def compare_layers(
 ) -> LayerComparison:
     """Return the SQNR and cosine of every float tensor that two forms of a model have in common.
 
+    BF16, which ONNX Runtime's CPU provider cannot compute, is computed in FP32 and rounded after
+    every node.
+
     Args:
         reference: The float model.
         test: What qbench or another tool made from it: Q/DQ, FP16, or another float form.
@@ -183,7 +187,7 @@ class _Comparison:
     """Runs both models on all samples, as much of them at a time as memory is meant to hold."""
 
     def __init__(self, pairs: Pairs, test: Model, source: Source, options: LayerOptions) -> None:
-        self._pairs, self._test = pairs, test
+        self._pairs, self._test = pairs, rounded_in_float(test.ir)
         self._source, self._options = source, options
         self._indices = list(range(len(source)))
         self.skipped: tuple[str, ...] = ()
@@ -214,7 +218,7 @@ class _Comparison:
 
     def _functions(self, layers: Sequence[Layer]) -> tuple[TensorFunction, TensorFunction]:
         wanted, found = ([getattr(one, side) for one in layers] for side in ("name", "test"))
-        return self._opened(self._pairs.graph, wanted), self._opened(self._test.ir, found)
+        return self._opened(self._pairs.graph, wanted), self._opened(self._test, found)
 
     def _opened(self, graph: ir.Model, tensors: Iterable[str]) -> TensorFunction:
         """Return the part of a graph that computes `tensors`, loaded."""
