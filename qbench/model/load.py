@@ -84,6 +84,7 @@ def load(path: Path | str) -> Model:
         raise ModelError(f"{path} holds no graph; is it really an ONNX model?")
     data_files = _external_files(model, path)
     _check_graph(model, path)
+    _open_negative_dimensions(model.graph)
     return Model(model, path, sha256_files([path, *data_files]))
 
 
@@ -146,6 +147,14 @@ def _problems(graph: ir.Graph) -> Iterator[str]:
     for output in graph.outputs:
         if not _is_made(output):
             yield f"nothing makes its output {output.name!r}"
+
+
+def _open_negative_dimensions(graph: ir.Graph) -> None:
+    """Let a dimension of -1, as some exporters write what is dynamic, be unknown."""
+    for value in (*graph.inputs, *graph.outputs):
+        dims = list(value.shape or ())
+        if any(isinstance(dim, int) and dim < 0 for dim in dims):
+            value.shape = ir.Shape(None if isinstance(d, int) and d < 0 else d for d in dims)
 
 
 def _is_made(value: ir.Value) -> bool:

@@ -18,6 +18,8 @@ TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
 }
 """Placement rules by target."""
 
+_HALF = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+
 
 def place(
     model: Model,
@@ -73,13 +75,32 @@ def _plan(
     return replace(plan, floats=tuple(floats))
 
 
+def check_narrows(model: Model) -> None:
+    """Make sure that a prepared model computes in FP32, which FP16 and BF16 can narrow.
+
+    Raises:
+        ModelError: It computes in a half precision already, or in no FP32 at all.
+    """
+    dtypes = _compute_types(model)
+    if dtypes and (ir.DataType.FLOAT not in dtypes or dtypes & _HALF):
+        raise _other_precision(model, dtypes)
+
+
 def _nothing_to_quantize(model: Model, how: str) -> ModelError:
     """Return the error that says so; a model in another precision needs another export."""
-    compute = [node for node in model.ir.graph if node.op_type in COMPUTE]
-    dtypes = {v.dtype for node in compute for v in node.inputs[:1] if v is not None}
-    others = sorted(dtype.name.lower() for dtype in dtypes - {None, ir.DataType.FLOAT} if dtype)
-    if others:
-        return ModelError(
-            f"{model.path} computes in {' and '.join(others)}; export it in float32 to quantize it"
-        )
+    dtypes = _compute_types(model)
+    if dtypes - {ir.DataType.FLOAT}:
+        return _other_precision(model, dtypes)
     return ModelError(f"{model.path} has no Conv, Gemm or MatMul that {how}")
+
+
+def _compute_types(model: Model) -> set[ir.DataType]:
+    compute = [node for node in model.ir.graph if node.op_type in COMPUTE]
+    return {v.dtype for node in compute for v in node.inputs[:1] if v is not None and v.dtype}
+
+
+def _other_precision(model: Model, dtypes: set[ir.DataType]) -> ModelError:
+    others = sorted(dtype.name.lower() for dtype in dtypes - {ir.DataType.FLOAT})
+    return ModelError(
+        f"{model.path} computes in {' and '.join(others)}; export it in float32 to quantize it"
+    )

@@ -19,6 +19,7 @@ from qbench.model.save import needs_external_data, save
 from qbench.model.shapes import Macs, macs_of
 from qbench.placement.analysis import excluded_nodes
 from qbench.placement.plan import FloatNode, Plan
+from qbench.placement.targets import check_narrows
 from qbench.quantization.choice import Step
 from qbench.quantization.dynamic import float_remarks, multiplying, to_dynamic_int8
 from qbench.quantization.fp8 import to_fp8
@@ -258,6 +259,7 @@ def _to_half(
     options: HalfOptions,
 ) -> QuantizedModel:
     prepared = prepare(model)
+    check_narrows(prepared)
     excluded = excluded_nodes(prepared.ir.graph, options.exclude)
     wide = dict.fromkeys(excluded, "excluded by name")
     remarks: tuple[str, ...] = ()

@@ -101,3 +101,10 @@ def test_truncated_external_data(external: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"w\.bin is truncated: \d+ bytes are needed; copy it"):
         load(external)
+
+
+def test_a_dimension_of_minus_one_is_open(tmp_path: Path) -> None:
+    b = graphs.Builder((-1, graphs.CHANNELS, 16, 16))
+    onnx.save(b.model(b.conv("head", b.x)), tmp_path / "m.onnx")
+    (spec,) = load(tmp_path / "m.onnx").inputs
+    assert spec.shape == (None, graphs.CHANNELS, 16, 16)

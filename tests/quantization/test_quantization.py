@@ -5,15 +5,18 @@ from pathlib import Path
 import graphs
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 import qbench
 from qbench.data.npz import NpzSource
 from qbench.errors import CalibrationError, ModelError, UsageError
 from qbench.model.load import Model, load
+from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization import int8
 from qbench.quantization.int8 import Int8Options, default_weight_bits
+from qbench.quantization.precision import to_half
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.ort import OrtRunner
 
@@ -115,6 +118,16 @@ def test_half_precision(model: Model, folder: Path) -> None:
     feeds = graphs.feeds_of(model)
     found = OrtRunner(folder / "h.onnx").run(feeds)["head"]
     assert np.allclose(found, graphs.run(model.ir, feeds)["head"], atol=0.05)
+
+
+@pytest.mark.parametrize("keep_io", [True, False])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_model_in_half_precision_is_not_narrowed_again(precision: str, keep_io: bool) -> None:
+    float_model = graphs.model_of(graphs.residual())
+    half = to_half(prepare(float_model).ir, ir.DataType.FLOAT16, keep_io=keep_io).ir
+    model = Model(half, Path("half.onnx"), "0")
+    with pytest.raises(ModelError, match=r"half\.onnx computes in float16; export it in float32"):
+        quantize(model, target="tensorrt", precision=precision)
 
 
 def test_an_unknown_precision(model: Model) -> None:
