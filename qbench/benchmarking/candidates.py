@@ -15,7 +15,6 @@ from qbench.benchmarking.rounds import Watch
 from qbench.benchmarking.rows import Timing
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.speedup import by_operator, reasons_of
-from qbench.benchmarking.stats import Interval
 from qbench.errors import InconclusiveError, QbenchError
 from qbench.runtimes.gpu_watch import open_gpu_watch
 
@@ -35,7 +34,6 @@ class Bench:
         self._open: list[Candidate] = []
         self._baseline: Candidate | None = None
         self._maker = Maker(options)
-        self._controls: list[Interval] = []
         self._rows: dict[int, Row] = {}
         self._failures: list[QbenchError] = []
 
@@ -119,15 +117,13 @@ class Bench:
     def _measured(self, lanes: Sequence[Candidate]) -> Measurement:
         self._options.on_step(f"timing {len(lanes)} candidates")
         timers = [candidate.time_block for candidate in lanes]
-        measurement = measure_blocks(
+        return measure_blocks(
             timers,
             self._options.settings,
             self._options.on_round,
             reloads=[candidate.reload for candidate in lanes],
             watch=_watch(lanes),
         )
-        self._controls.append(measurement.control)
-        return measurement
 
     def _lost(self, lanes: Sequence[Candidate], error: QbenchError) -> list[Candidate]:
         """Return whose rows an error ends: one candidate's, or with the baseline all of them."""
@@ -177,11 +173,12 @@ class Bench:
 
     def _result(self) -> RunResult:
         rows = tuple(row for _, row in sorted(self._rows.items(), key=lambda item: item[0]))
+        controls = [row.control for row in rows if row.control is not None]
         return RunResult(
             environment=environment.capture(),
             settings=self._options.settings,
             rows=rows,
-            control=max(self._controls, key=lambda one: abs(math.log(one.value)), default=None),
+            control=max(controls, key=lambda one: abs(math.log(one.value)), default=None),
             trusted=not any(UNTRUSTED in row.notes for row in rows),
         )
 

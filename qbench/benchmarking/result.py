@@ -110,6 +110,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         first_inference_seconds: The first call after loading.
         loads: How many loads of it were timed. The interval of `ratio` tells what another load may
             change where there were several of the row and of the baseline.
+        control: Speed-up between two blocks of the same candidate in the rounds of this row, which
+            should be 1.
         voided_rounds: Rounds that were thrown away because the GPU was disturbed.
         provider_options: What the provider was told.
         profile: What takes its time, largest first; empty unless asked for.
@@ -139,6 +141,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     load_seconds: float | None = None
     first_inference_seconds: float | None = None
     loads: int = 0
+    control: Interval | None = None
     voided_rounds: int = 0
     provider_options: dict[str, str] = {}
     profile: tuple[OperatorTime, ...] = ()
@@ -151,8 +154,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """All rows of a benchmark.
 
     Attributes:
-        control: Speed-up between two blocks of the same candidate, which should be 1: of all
-            groups of candidates, the one farthest from it. None where nothing was timed.
+        control: Of the rows' controls, the one farthest from 1. None where nothing was timed.
         trusted: False where a control's interval lies wholly beyond 1 %.
     """
 

@@ -122,6 +122,7 @@ def row_of(found: Findings, timing: Timing | None) -> Row:
         ratio=timing.ratio if timing else None,
         throughput_per_s=timing.images_per_second(found.job, batch) if timing else None,
         loads=timing.loads if timing else 0,
+        control=timing.measurement.control if timing else None,
         voided_rounds=timing.measurement.voided[timing.lane] if timing else 0,
         missed_share=timing.missed(found.job) if timing else None,
         size_bytes=variant.size_bytes,

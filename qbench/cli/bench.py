@@ -82,8 +82,9 @@ def bench(arguments: BenchArguments) -> None:
     Two loads of one file differ in speed, so candidates are loaded anew every few rounds. They are
     timed in groups of 8, each group for at most 60 s (--quick 20 s, --strict 300 s).
 
-    Each row is kept in .qbench as it finishes: the same command goes on with a run that was
-    stopped. `qbench runs` lists them.
+    What is done is kept in .qbench: each accuracy as it is judged, and the rows of a group as its
+    timing ends, since all of them take part in all of its rounds. The same command goes on with a
+    run that was stopped, and times no more than one group again. `qbench runs` lists them.
 
     --baseline compares with an older run. Its models are measured again beside the new ones where
     they are still there; else its figures are taken, on the same machine. --fail-on as in compare.
