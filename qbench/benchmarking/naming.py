@@ -25,7 +25,8 @@ def metric_name(metric: str) -> str:
 def row_names(result: RunResult) -> list[str]:
     """Return a name for each row: what tells it from the others, and never twice the same."""
     several = len({row.model for row in result.rows}) > 1
-    names = [row_name(row, with_model=several) for row in result.rows]
+    modes = {(row.mode, row.rate) for row in result.rows if row.latency_ms}
+    names = [row_name(row, with_model=several, with_mode=len(modes) > 1) for row in result.rows]
     seen: Counter[str] = Counter()
     for number, name in enumerate(names):
         seen[name] += 1
@@ -39,13 +40,14 @@ def is_baseline(ratio: Ratio | None) -> bool:
     return ratio is not None and ratio.value == ratio.ci_low == ratio.ci_high == 1.0
 
 
-def row_name(row: Row, *, with_model: bool = True) -> str:
+def row_name(row: Row, *, with_model: bool = True, with_mode: bool = True) -> str:
     """Return what a row measures, in a few words; what is as usual goes without saying."""
     parts = [row.model] if with_model else []
     parts += [row.precision, row.provider]
     parts += [f"batch {row.batch}"] if row.batch > 1 else []
     parts += [f"{row.threads} threads"] if row.threads else []
     parts += [f"{row.streams} streams"] if row.streams > 1 else []
-    parts += [row.mode] if row.mode != "latency" else []
-    parts += [f"{row.rate:g}/s"] if row.rate else []
+    if with_mode:
+        parts += [row.mode] if row.mode != "latency" else []
+        parts += [f"{row.rate:g}/s"] if row.rate else []
     return " ".join(parts)

@@ -28,9 +28,10 @@ def report(
     """Write a benchmark as one HTML page that needs no network.
 
     RUN is an id, its first letters, latest, or a .json of `qbench bench --json`, which holds no
-    single timings; the latest run if left out. The page holds the table, accuracy against latency,
-    intervals of all differences, how latencies spread, where the time goes, what stayed float and
-    why, and what the figures can bear.
+    single timings; the latest run if left out. The page holds the table, accuracy against latency
+    or throughput, intervals of all differences, how latencies spread (their percentiles beside the
+    clock in mode paced), where the time goes, what stayed float and why, and what the figures can
+    bear.
     """
     from qbench.artifacts import SCHEMA_VERSION, check_writable
     from qbench.cli.render import print_json, size_text

@@ -19,7 +19,8 @@ def draw_chart(source: Source | LayerComparison, name: str = "accuracy-latency")
     Args:
         source: What `qbench.benchmark` or `qbench.compare_layers` returned, a run, the JSON file of
             `qbench bench --json`, or the id of a run that is kept.
-        name: `accuracy-latency`, `speed-up`, `accuracy-change`, `latencies` or `operators`.
+        name: `accuracy-latency`, `accuracy-throughput`, `speed-up`, `accuracy-change`,
+            `percentiles` (of mode `paced`), `latencies` or `operators`.
 
     Raises:
         UsageError: No chart is called so, or there is nothing to draw.

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qbench.benchmarking.result import RunResult
 from qbench.report.charts.common import Chart
 from qbench.report.charts.intervals import draw_changes, draw_speedups
 from qbench.report.charts.latencies import draw_latencies
 from qbench.report.charts.layers import draw_layers
 from qbench.report.charts.operators import draw_operators
-from qbench.report.charts.tradeoff import draw_tradeoff
+from qbench.report.charts.percentiles import draw_percentiles
+from qbench.report.charts.tradeoff import draw_throughput, draw_tradeoff
 from qbench.report.contents import Contents
 from qbench.report.theme import Theme
 
@@ -23,6 +25,7 @@ class Figure:
         reading: How to read it.
         missing: What stands in its place where there is nothing to draw; empty leaves it out.
         draw: Returns the chart, or None.
+        suits: Whether it is for runs of this kind.
     """
 
     name: str
@@ -30,6 +33,16 @@ class Figure:
     reading: str
     missing: str
     draw: Callable[[Contents, Theme], Chart | None]
+    suits: Callable[[RunResult], bool] = lambda _: True
+
+
+def _is_of_throughput(result: RunResult) -> bool:
+    return any(row.mode == "throughput" for row in result.rows)
+
+
+def _tells_throughput(result: RunResult) -> bool:
+    """Tell whether throughput says more than latency: in its mode, and over batch sizes."""
+    return _is_of_throughput(result) or len({row.batch for row in result.rows}) > 1
 
 
 FIGURES = (
@@ -41,6 +54,17 @@ FIGURES = (
         "which no other row beats in both; where bars overlap, two may change places.",
         "No row has both an accuracy and a latency.",
         draw_tradeoff,
+        lambda result: not _is_of_throughput(result),
+    ),
+    Figure(
+        "accuracy-throughput",
+        "Accuracy against throughput",
+        "Up and to the right is better. Bars are 95 % intervals: of the accuracy over images, and "
+        "of the throughput as wide as that of the speed-up. The dashed line joins the filled "
+        "points, which no other row beats in both, whatever its batch size.",
+        "No row has both an accuracy and a throughput.",
+        draw_throughput,
+        _tells_throughput,
     ),
     Figure(
         "speed-up",
@@ -58,6 +82,15 @@ FIGURES = (
         "interval that holds 0 may be chance.",
         "",
         draw_changes,
+    ),
+    Figure(
+        "percentiles",
+        "Latency percentiles at a fixed rate",
+        "Half, 90, 95 and 99 % of the calls took no longer, from when they were due: so that "
+        "waiting for the call before counts. A percentile is left out where calls are too few. "
+        "Right of the dashed line a call was not done when the next was due.",
+        "",
+        draw_percentiles,
     ),
     Figure(
         "latencies",
@@ -87,3 +120,8 @@ FIGURES = (
         draw_layers,
     ),
 )
+
+
+def figures_for(contents: Contents) -> list[Figure]:
+    """Return the figures that suit a run."""
+    return [figure for figure in FIGURES if figure.suits(contents.result)]

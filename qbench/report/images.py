@@ -8,7 +8,7 @@ import altair as alt
 from qbench.artifacts import write_bytes
 from qbench.report.charts.common import Chart
 from qbench.report.contents import Contents
-from qbench.report.figures import FIGURES
+from qbench.report.figures import figures_for
 from qbench.report.theme import PLAIN
 
 _PNG_SCALE = 2.0
@@ -47,7 +47,7 @@ def write_pngs(contents: Contents, folder: Path) -> list[Path]:
 
 def _titled(contents: Contents) -> dict[str, Chart]:
     """Return the charts by name, each with its title on paper of its own."""
-    drawn = ((figure, figure.draw(contents, PLAIN)) for figure in FIGURES)
+    drawn = ((figure, figure.draw(contents, PLAIN)) for figure in figures_for(contents))
     return {
         figure.name: chart.properties(title=alt.Title(figure.title), background=PLAIN["paper"])
         for figure, chart in drawn

@@ -20,7 +20,7 @@ from qbench.figures import digits, percent
 from qbench.report.about import float_groups, machine_terms, method_terms
 from qbench.report.charts.common import Chart
 from qbench.report.contents import Contents, Layer
-from qbench.report.figures import FIGURES, Figure
+from qbench.report.figures import Figure, figures_for
 from qbench.report.images import svg_text
 from qbench.report.theme import DARK, LIGHT, NARROW, WIDE, style_variables
 
@@ -63,7 +63,7 @@ def page_html(contents: Contents) -> str:
 def _drawn(contents: Contents) -> list[_Drawn]:
     """Return the figures that have something to show or to say."""
     found = []
-    for figure in FIGURES:
+    for figure in figures_for(contents):
         wide, narrow = (_svg(figure.draw(contents, theme)) for theme in (WIDE, NARROW))
         if wide or figure.missing:
             found.append(_Drawn(figure, wide, narrow))

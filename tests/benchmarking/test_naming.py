@@ -12,8 +12,17 @@ def names(*given: Row) -> list[str]:
 
 
 def test_a_name_says_what_differs_from_the_usual() -> None:
-    paced = replace(ROW, batch=8, threads=2, streams=3, mode="paced")
-    assert names(ROW, paced) == ["int8 cpu", "int8 cpu batch 8 2 threads 3 streams paced"]
+    other = replace(ROW, batch=8, threads=2, streams=3)
+    assert names(ROW, other) == ["int8 cpu", "int8 cpu batch 8 2 threads 3 streams"]
+
+
+def test_what_all_rows_share_says_nothing_of_any() -> None:
+    paced = [replace(row, mode="paced", rate=30.0) for row in rows()[:2]]
+    assert names(*paced) == ["fp32 cpu", "fp16 cpu"]
+    assert names(paced[0], replace(paced[0], rate=60.0)) == [
+        "fp32 cpu paced 30/s",
+        "fp32 cpu paced 60/s",
+    ]
 
 
 def test_a_model_is_named_where_there_are_several() -> None:

@@ -71,6 +71,7 @@ def dressed(layers: Sequence[alt.Chart], theme: Theme, height: int) -> Chart:
     text = {"labelColor": theme["muted"], "titleColor": theme["muted"], "titleFontWeight": "normal"}
     axis = {"domainColor": theme["line"], "gridColor": theme["line"], "tickColor": theme["line"]}
     sizes = {"labelFontSize": 12, "titleFontSize": 12}
+    symbols = {f"symbolBase{part}Color": theme["muted"] for part in ("Fill", "Stroke")}
     chart: Chart = (
         alt.LayerChart(layer=layers)
         .properties(
@@ -81,7 +82,7 @@ def dressed(layers: Sequence[alt.Chart], theme: Theme, height: int) -> Chart:
         .configure(background="transparent", font=FONT, padding=4)
         .configure_view(stroke=None)
         .configure_axis(**text, **axis, **sizes, titlePadding=8)
-        .configure_legend(**text, **sizes, orient="bottom")
+        .configure_legend(**text, **sizes, **symbols, orient="bottom")
         .configure_title(color=theme["ink"], subtitleColor=theme["muted"], anchor="start")
     )
     return chart

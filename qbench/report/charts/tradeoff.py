@@ -1,12 +1,14 @@
-"""Accuracy against latency, with intervals and the rows that no other row beats in both."""
+"""Accuracy against speed, with intervals and the rows that no other row beats in both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import altair as alt
 
 from qbench.benchmarking.columns import accuracy_text, speedup_text, verdict_text
 from qbench.benchmarking.naming import metric_name, row_names
-from qbench.benchmarking.result import Accuracy, Latency, Ratio, Row
+from qbench.benchmarking.result import Accuracy, Ratio, Row
 from qbench.figures import digits
 from qbench.report.charts.common import (
     Chart,
@@ -22,14 +24,76 @@ from qbench.report.charts.labels import Spot, placed
 from qbench.report.contents import Contents
 from qbench.report.theme import Theme
 
-_FACTS = ("row", "accuracy", "median", "speed-up")
 _HEIGHT = 340
 _MOST_LABELS = 12
 
 
+@dataclass(frozen=True)
+class _Speed:
+    """A figure of speed.
+
+    Attributes:
+        name: In a few letters.
+        unit: Of the figure.
+        axis: What it is, on the axis.
+        of: Returns the figure of a row; None where it has none.
+        more_is_better: Whether a higher one is.
+        over_batches: Whether rows of other batch sizes do the same work for it.
+        step: How the line between the best rows runs, from the lowest figure to the highest.
+    """
+
+    name: str
+    unit: str
+    axis: str
+    of: Callable[[Row], float | None]
+    more_is_better: bool
+    over_batches: bool
+    step: Literal["step-after", "step-before"]
+
+    def cost(self, figure: float) -> float:
+        """Return what grows as the figure gets worse."""
+        return 1 / figure if self.more_is_better else figure
+
+    def ends(self, figure: float, ratio: Ratio) -> tuple[float, float]:
+        """Return the ends of an interval as wide, relatively, as that of the speed-up."""
+        slow, fast = ratio.ci_low / ratio.value, ratio.ci_high / ratio.value
+        if self.more_is_better:
+            return figure * slow, figure * fast
+        return figure / fast, figure / slow
+
+
+_LATENCY = _Speed(
+    name="median",
+    unit="ms",
+    axis="median ms per call, log scale",
+    of=lambda row: row.latency_ms.median if row.latency_ms else None,
+    more_is_better=False,
+    over_batches=False,
+    step="step-after",
+)
+_THROUGHPUT = _Speed(
+    name="throughput",
+    unit="images/s",
+    axis="images per second, log scale",
+    of=lambda row: row.throughput_per_s,
+    more_is_better=True,
+    over_batches=True,
+    step="step-before",
+)
+
+
 def draw_tradeoff(contents: Contents, theme: Theme) -> Chart | None:
-    """Return the chart of the rows that have both figures."""
-    records = _records(contents)
+    """Return the chart of the rows that have an accuracy and a latency."""
+    return _drawn(contents, theme, _LATENCY)
+
+
+def draw_throughput(contents: Contents, theme: Theme) -> Chart | None:
+    """Return the chart of the rows that have an accuracy and a throughput."""
+    return _drawn(contents, theme, _THROUGHPUT)
+
+
+def _drawn(contents: Contents, theme: Theme, speed: _Speed) -> Chart | None:
+    records = _records(contents, speed)
     if not records:
         return None
     is_labelled = len(records) <= _MOST_LABELS
@@ -38,14 +102,14 @@ def draw_tradeoff(contents: Contents, theme: Theme) -> Chart | None:
     low, high = min(item["low"] for item in records), max(item["high"] for item in records)
     room = 0.06 * (high - low) or 1.0
     y_scale = alt.Scale(domain=[low - room, high + room], nice=False, zero=False)
-    x_axis = alt.Axis(title="median ms per call, log scale", values=x_ticks, format="~g")
+    x_axis = alt.Axis(title=speed.axis, values=x_ticks, format="~g")
     y_axis = alt.Axis(title=axis_title(contents), tickCount=6)
-    x, y = alt.X("ms:Q", scale=x_scale, axis=x_axis), alt.Y("share:Q", scale=y_scale, axis=y_axis)
-    spots = [Spot(item["ms"], item["share"], item["row"]) for item in records]
+    x, y = alt.X("at:Q", scale=x_scale, axis=x_axis), alt.Y("share:Q", scale=y_scale, axis=y_axis)
+    spots = [Spot(item["at"], item["share"], item["row"]) for item in records]
     names = placed(spots, theme, _HEIGHT, (x_scale, y_scale)) if is_labelled else []
-    *bars, dots = _points(records, theme, x, y, legend)
-    layers = [_front(records, theme, x, y), *bars, *names, dots]
-    return dressed(layers, theme, _HEIGHT)
+    *bars, dots = _points(records, theme, x, y, legend, ("row", "accuracy", speed.name, "speed-up"))
+    best = _front(records, theme, speed).encode(x=x, y=y, detail="work:N")
+    return dressed([best, *bars, *names, dots], theme, _HEIGHT)
 
 
 def axis_title(contents: Contents) -> str:
@@ -55,72 +119,75 @@ def axis_title(contents: Contents) -> str:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Tell of each (latency, accuracy) whether no other is as good in both and better in one."""
+    """Tell of each (cost, accuracy) whether no other is as good in both and better in one."""
     return [
-        not any(x <= ms and y >= share and (x, y) != (ms, share) for x, y in points)
-        for ms, share in points
+        not any(x <= cost and y >= share and (x, y) != (cost, share) for x, y in points)
+        for cost, share in points
     ]
 
 
-def _records(contents: Contents) -> list[Record]:
+def _records(contents: Contents, speed: _Speed) -> list[Record]:
     """Return a record for every row with both figures, of the metric of the first one."""
     found = [
-        (row, name, row.accuracy, row.latency_ms)
+        (row, name, row.accuracy, at)
         for row, name in zip(contents.result.rows, row_names(contents.result), strict=True)
-        if row.accuracy and row.latency_ms
+        if row.accuracy and (at := speed.of(row)) is not None
     ]
     records = [
-        _record(row, name, accuracy, latency)
-        for row, name, accuracy, latency in found
+        _record(row, name, accuracy, at, speed)
+        for row, name, accuracy, at in found
         if accuracy.metric == found[0][2].metric
     ]
-    return [
-        item for batch in {row.batch for row, *_ in found} for item in _with_front(records, batch)
-    ]
+    work = dict.fromkeys(item["work"] for item in records)
+    return [item for one in work for item in _with_front(records, one, speed)]
 
 
-def _with_front(records: list[Record], batch: int) -> list[Record]:
-    """Return the records of one batch size, since calls of others do other work."""
-    same = [item for item in records if item["batch"] == batch]
-    on_front = front([(item["ms"], item["share"]) for item in same])
+def _with_front(records: list[Record], work: int, speed: _Speed) -> list[Record]:
+    """Return the records of rows that do the same work, and whether each is one of the best."""
+    same = [item for item in records if item["work"] == work]
+    on_front = front([(speed.cost(item["at"]), item["share"]) for item in same])
     return [{**item, "front": is_on} for item, is_on in zip(same, on_front, strict=True)]
 
 
-def _record(row: Row, name: str, accuracy: Accuracy, latency: Latency) -> Record:
-    """Return a record; the relative width of the speed-up's interval is that of the latency."""
-    ratio = row.ratio or Ratio(1.0, 1.0, 1.0, "same")
+def _record(row: Row, name: str, accuracy: Accuracy, at: float, speed: _Speed) -> Record:
+    left, right = speed.ends(at, row.ratio or Ratio(1.0, 1.0, 1.0, "same"))
     unit = 1.0 if accuracy.metric == "cosine" else 100.0
     facts = {
         "row": name,
         "accuracy": f"{accuracy_text(accuracy)}, {accuracy.n} images",
-        "median": f"{digits(latency.median)} ms",
+        speed.name: f"{digits(at)} {speed.unit}",
         "speed-up": f"{speedup_text(row)} {verdict_text(row) or ''}",
     }
     return record(
         facts,
-        batch=row.batch,
+        work=1 if speed.over_batches else row.batch,
         precision=row.precision,
         provider=row.provider,
-        ms=latency.median,
-        left=latency.median * ratio.value / ratio.ci_high,
-        right=latency.median * ratio.value / ratio.ci_low,
+        at=at,
+        left=left,
+        right=right,
         share=unit * accuracy.value,
         low=unit * accuracy.ci_low,
         high=unit * accuracy.ci_high,
     )
 
 
-def _front(records: list[Record], theme: Theme, x: alt.X, y: alt.Y) -> alt.Chart:
-    best = sorted((item for item in records if item["front"]), key=lambda item: float(item["ms"]))
-    line = alt.Chart(data(best)).mark_line(
-        interpolate="step-after", color=theme["muted"], strokeDash=[3, 3], strokeWidth=1, aria=False
+def _front(records: list[Record], theme: Theme, speed: _Speed) -> alt.Chart:
+    """Return the line that joins the best rows, without its places."""
+    best = sorted((item for item in records if item["front"]), key=lambda item: float(item["at"]))
+    line: alt.Chart = alt.Chart(data(best)).mark_line(
+        interpolate=speed.step, color=theme["muted"], strokeDash=[3, 3], strokeWidth=1, aria=False
     )
-    chart: alt.Chart = line.encode(x=x, y=y, detail="batch:N")
-    return chart
+    return line
 
 
 def _points(
-    records: list[Record], theme: Theme, x: alt.X, y: alt.Y, legend: alt.Legend | None
+    records: list[Record],
+    theme: Theme,
+    x: alt.X,
+    y: alt.Y,
+    legend: alt.Legend | None,
+    facts: Sequence[str],
 ) -> list[alt.Chart]:
     """Return the intervals in both directions, and the points over them."""
     colour = alt.Color(
@@ -135,7 +202,7 @@ def _points(
         y=y,
         shape=alt.Shape("provider:N", legend=legend),
         fill=alt.condition("datum.front", colour, alt.value(theme["paper"])),
-        **told(_FACTS),
+        **told(facts),
     )
     return [
         bars.encode(x=x, y="low:Q", y2="high:Q"),

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace as replace_fields
 from runs_to_show import contents_to_show, rows
 
-from qbench.benchmarking.result import Accuracy, OperatorTime, Row
+from qbench.benchmarking.result import Accuracy, Latency, OperatorTime, Row
 from qbench.report.charts.intervals import draw_changes, draw_speedups
 from qbench.report.charts.latencies import draw_latencies
 from qbench.report.charts.layers import draw_layers
 from qbench.report.charts.operators import draw_operators, type_colour
-from qbench.report.charts.tradeoff import draw_tradeoff, front
+from qbench.report.charts.percentiles import draw_percentiles
+from qbench.report.charts.tradeoff import draw_throughput, draw_tradeoff, front
 from qbench.report.contents import Contents, Layer
-from qbench.report.figures import FIGURES
+from qbench.report.figures import FIGURES, figures_for
 from qbench.report.theme import NARROW, PLAIN
 
 CONTENTS = contents_to_show()
@@ -66,7 +67,7 @@ def test_the_tradeoff_shows_rows_with_both_figures_and_their_intervals() -> None
     assert len(points) == 7
     int8 = points["int8 cpu"]
     assert (int8["share"], int8["low"], int8["high"]) == pytest.approx((90.4, 87.9, 92.6))
-    assert int8["ms"] == pytest.approx(4 / 2.13)
+    assert int8["at"] == pytest.approx(4 / 2.13)
     assert (int8["left"], int8["right"]) == pytest.approx((4 / 2.13 / 1.015, 4 / 2.13 / 0.985))
     assert {name for name, item in points.items() if item["front"]} == {
         "int8 tensorrt",
@@ -79,6 +80,53 @@ def test_other_batch_sizes_have_a_front_of_their_own() -> None:
     chart = draw_tradeoff(with_rows(fp32, replace_fields(fp16, batch=8)), PLAIN)
     found = next(layer for layer in layers(chart) if mark(layer) == "point")
     assert [item["front"] for item in values(found, chart)] == [True, True]
+
+
+def test_throughput_is_compared_over_batch_sizes_and_more_is_better() -> None:
+    fp32, fp16, int8, *_ = rows()
+    given = [replace_fields(row, batch=batch) for row, batch in ((fp32, 1), (fp16, 8), (int8, 8))]
+    chart = draw_throughput(with_rows(*given), PLAIN)
+    found = next(layer for layer in layers(chart) if mark(layer) == "point")
+    points = {item["row"]: item for item in values(found, chart)}
+    assert [item["front"] for item in points.values()] == [True, False, True]
+    fast = points["int8 cpu batch 8"]
+    assert (fast["left"], fast["at"], fast["right"]) == pytest.approx(
+        (532.5 * 0.985, 532.5, 532.5 * 1.015)
+    )
+    assert fast["throughput"] == "532.5 images/s"
+
+
+def test_percentiles_stand_beside_when_the_next_call_was_due() -> None:
+    latency = Latency(4.0, 0.1, 3.9, p90=5.0, p95=12.0)  # too few calls for p99
+    paced = replace_fields(
+        rows()[0], mode="paced", rate=100.0, latency_ms=latency, missed_share=0.07
+    )
+    due, _, points = layers(draw_percentiles(with_rows(paced, *rows()[1:]), PLAIN))
+    chart = draw_percentiles(with_rows(paced, *rows()[1:]), PLAIN)
+    assert values(due, chart) == [{"ms": 10.0}]
+    shown = [(item["percentile"], item["ms"]) for item in values(points, chart)]
+    assert shown == [("median", 4.0), ("p90", 5.0), ("p95", 12.0)]
+    assert values(points, chart)[0]["late calls"] == "7.0 %"
+
+
+@pytest.mark.parametrize(
+    ("axes", "names"),
+    [
+        ({}, {"accuracy-latency"}),
+        ({"batch": 8}, {"accuracy-latency", "accuracy-throughput"}),
+        ({"mode": "throughput"}, {"accuracy-throughput"}),
+        ({"mode": "paced", "rate": 30.0}, {"accuracy-latency"}),
+    ],
+)
+def test_the_mode_and_the_batch_sizes_decide_what_accuracy_stands_against(
+    axes: dict[str, Any], names: set[str]
+) -> None:
+    first, second, *_ = rows()
+    found = figures_for(with_rows(first, replace_fields(second, **axes)))
+    assert {figure.name for figure in found if figure.name.startswith("accuracy-")} == {
+        *names,
+        "accuracy-change",
+    }
 
 
 def test_many_points_have_a_legend_in_place_of_names() -> None:
@@ -101,7 +149,7 @@ def test_a_row_without_speed_up_has_no_width() -> None:
     chart = draw_tradeoff(with_rows(replace_fields(rows()[2], ratio=None)), PLAIN)
     found = next(layer for layer in layers(chart) if mark(layer) == "point")
     (point,) = values(found, chart)
-    assert point["left"] == point["ms"] == point["right"]
+    assert point["left"] == point["at"] == point["right"]
 
 
 def test_speed_ups_stand_beside_the_control_and_the_band() -> None:
