@@ -29,12 +29,20 @@ def print_json(document: Any) -> None:
     click.echo(json_bytes(document).decode())
 
 
-def print_table(table: Table) -> None:
-    """Print a table on stdout, in the terminal's width; 100 columns into a file."""
+def print_table(table: Table, width: int | None = None) -> None:
+    """Print a table on stdout, in a width; else in the terminal's, or 100 columns into a file."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 100
+    if width is None and not sys.stdout.isatty():
+        width = 100
     Console(width=width, highlight=False).print(table)
+
+
+def print_heading(text: str) -> None:
+    """Print a line that stands above others, bold on a terminal, and wrapped to it."""
+    from textwrap import fill
+
+    click.secho(fill(text, get_terminal_size((80, 24)).columns), bold=True)
 
 
 def print_field(label: str, text: str) -> None:

@@ -411,7 +411,7 @@ class TestBench:
         assert width(text) <= 80
         assert "baseline" in text.splitlines()[1]
         assert "accuracy: top-1 on 12 images, 95 % interval about +-" in text
-        assert "accuracy minus that of the first row: int8 cpu " in text
+        assert "accuracy minus that of the first row, in points: int8 cpu " in text
         assert "*: computed with exact arithmetic" in text
 
     @pytest.mark.usefixtures("calibrated")

@@ -1,4 +1,5 @@
 import io
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from qbench.benchmarking.result import (
 )
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
-from qbench.cli.result_table import footnotes, result_table
+from qbench.cli.result_notes import footnotes
+from qbench.cli.result_table import print_result, result_parts, result_table
 from qbench.runtimes.base import OperatorTime
 
 
@@ -47,6 +49,106 @@ def lines_of(*rows: Row) -> list[str]:
     out = io.StringIO()
     Console(file=out, width=200).print(result_table(result_of(*rows)))
     return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def parts_of(*rows: Row, width: int = 80) -> list[str]:
+    """Return the lines of all parts in a width, the headings between them."""
+    out = io.StringIO()
+    console = Console(file=out, width=width)
+    for heading, part in result_parts(result_of(*rows), width):
+        console.print(heading, part, sep="\n") if heading else console.print(part)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def every_axis(**more: Any) -> list[Row]:
+    """Return rows of all axes at once, the models first, as `benchmark` orders them."""
+    return [
+        row(model=model, precision=precision, provider=provider, batch=batch, **more)
+        for model in ("efficientnet_lite0.onnx", "yolov8n_18cls_320.onnx")
+        for precision in ("fp32", "weight-only")
+        for provider in ("cpu", "tensorrt")
+        for batch in (1, 128)
+    ]
+
+
+def test_models_and_precisions_become_headings_where_all_axes_vary() -> None:
+    rows = every_axis(mode="throughput", threads=16, streams=8, throughput_per_s=12345.6)
+    rows.append(replace(rows[0], provider="tensorrt (simulated)", threads=0, streams=1))
+    rows.append(replace(rows[1], threads=1, streams=1, batch=8))
+    lines = parts_of(*rows)
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "efficientnet_lite0.onnx fp32"
+    assert " ".join(lines[1].split()) == (
+        "provider batch thr. str. accuracy img/s ratio [95 %] verdict"
+    )
+    assert lines[3].split() == [
+        *("cpu", "128", "16", "8", "100.0", "%", "12346", "12.3", "[11.2,", "13.5]"),
+        "inconclusive",
+    ]
+    headings = [line for line in lines if ".onnx" in line]
+    assert headings == [
+        *("efficientnet_lite0.onnx fp32", "efficientnet_lite0.onnx weight-only"),
+        *("yolov8n_18cls_320.onnx fp32", "yolov8n_18cls_320.onnx weight-only"),
+        "efficientnet_lite0.onnx fp32",
+    ]
+    assert sum("provider" in line for line in lines) == 1
+
+
+def test_what_says_nothing_goes_before_the_models_do() -> None:
+    rows = [row(model=f"model_number_{i}.onnx", accuracy=None) for i in (1, 2)]
+    names = "model precision provider ms ratio [95 %] verdict MiB"
+    assert " ".join(parts_of(*rows, width=92)[0].split()) == names
+    heading, names, *_ = parts_of(*rows)
+    assert heading == "weight-only"
+    assert " ".join(names.split()) == "model provider ms ratio [95 %] verdict MiB"
+
+
+def test_a_table_that_fits_has_no_headings() -> None:
+    rows = every_axis()
+    assert parts_of(*rows, width=200) == lines_of(*rows)
+    assert not any("provider" in line for line in parts_of(*rows)[2:])
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 79])
+def test_what_is_still_too_wide_wraps_and_loses_nothing(width: int) -> None:
+    slow = row(ratio=Ratio(123.45, 112.34, 134.56, "inconclusive"), precision="fp32")
+    rows = (slow, replace(slow, precision="weight-only", batch=128, threads=16, streams=8))
+    lines = parts_of(*rows, width=width)
+    assert max(map(len, lines)) <= width
+    _, *cells = lines_of(*rows)
+    assert Counter("".join(cells).replace(" ", "")) <= Counter("".join(lines))
+
+
+def test_it_is_printed_in_the_width_of_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    print_result(result_of(*every_axis(mode="throughput", threads=2, notes=("slow",))))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_a_run_without_rows_has_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(result_of())
+    assert capsys.readouterr().out == "no row is finished\n"
+
+
+def test_what_all_rows_share_and_is_not_usual_is_told_once() -> None:
+    shared = footnotes(result_of(*[row(batch=n, threads=2, streams=3) for n in (1, 8)]))
+    assert "all rows: cpu, 2 threads, 3 streams" in shared
+    paced = footnotes(result_of(*[row(mode="paced", rate=30.0, batch=8)] * 2))
+    assert "all rows: batch 8, 30 calls a second" in paced
+    assert not any(line.startswith("all rows") for line in footnotes(result_of(row(), row())))
+
+
+def test_rows_of_several_models_are_named_with_the_model() -> None:
+    known = Accuracy("top1", 0.9, 60, 0.8, 0.95, Interval(-0.05, -0.1, 0.0))
+    rows = [row(model=name, accuracy=known) for name in ("a.onnx", "b.onnx")]
+    notes = footnotes(result_of(rows[0], replace(rows[1], notes=("slow",))))
+    assert "b.onnx weight-only cpu: slow" in notes
+    assert (
+        "accuracy minus that of the first row, in points: a.onnx weight-only cpu -5.0 "
+        "[-10.0, +0.0], b.onnx weight-only cpu -5.0 [-10.0, +0.0]"
+    ) in notes
 
 
 def result_of(*rows: Row) -> RunResult:
