@@ -18,7 +18,8 @@ from qbench.benchmarking.result import (
 )
 from qbench.benchmarking.schedule import Measurement
 from qbench.benchmarking.session import Facts
-from qbench.benchmarking.stats import FEWEST_SITTINGS, summary
+from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.stats import FEWEST_FOR, FEWEST_SITTINGS, summary
 from qbench.benchmarking.variants import Variant
 from qbench.errors import QbenchError
 
@@ -74,6 +75,19 @@ class Timing:
             found.append(UNTRUSTED)
         return found
 
+    def lacking(self, job: Job) -> list[str]:
+        """Return what is missed where calls come by the clock, and how to get it."""
+        calls, fewest = self.samples.size, FEWEST_FOR[0.99]
+        if job.cell.mode != "paced" or calls >= fewest:
+            return []
+        taken = self.measurement.seconds
+        needed = taken * fewest / calls
+        how = _more_time(needed, self.measurement.settings.max_seconds)
+        return [
+            f"p99 needs {fewest} calls, about {needed:.0f} s, and {calls} were timed in "
+            f"{taken:.0f} s: give {how}"
+        ]
+
     def images_per_second(self, job: Job, batch: int) -> float | None:
         """Return the throughput in the job's mode; None where the clock decides it."""
         if job.cell.mode == "paced":
@@ -87,6 +101,15 @@ class Timing:
         if job.cell.rate is None:
             return None
         return float(np.mean(self.samples > 1 / job.cell.rate))
+
+
+def _more_time(needed: float, allowed: float) -> str:
+    """Return the options that give a measurement the seconds that it needs."""
+    efforts = {"no --quick": MODES["normal"].max_seconds, "--strict": MODES["strict"].max_seconds}
+    longer = {f"{name}, {most:.0f} s": most for name, most in efforts.items() if most > allowed}
+    enough = [name for name, most in longer.items() if most >= needed]
+    fewer = "fewer rows at once or a higher --rate"
+    return enough[0] if enough else " and ".join([*list(longer)[-1:], fewer])
 
 
 @dataclass(frozen=True)
@@ -104,6 +127,7 @@ def row_of(found: Findings, timing: Timing | None) -> Row:
     """Return the row of a candidate; `timing` is None where it was not timed."""
     cell, variant, facts = found.job.cell, found.variant, found.facts
     notes = [*variant.notes, *(facts.notes if facts else ()), *(timing.notes if timing else ())]
+    notes += timing.lacking(found.job) if timing else []
     batch = facts.batch if facts else cell.batch
     if found.job.load.batch is None and batch > 1:
         notes.append(f"a call runs the model's fixed batch of {batch}")

@@ -28,7 +28,7 @@ _PERCENTILES = (0.025, 0.975)
 _RESAMPLES = 10_000
 _Z95 = 1.959963984540054
 
-_FEWEST_FOR = {0.9: 64, 0.95: 130, 0.99: 662}
+FEWEST_FOR = {0.9: 64, 0.95: 130, 0.99: 662}
 """The fewest samples for a percentile: at least two of them then lie beyond it in 99 % of cases,
 so that no single outlier is given out as the tail. It is the smallest n for which a binomial draw
 of n with the tail's share is 0 or 1 with a probability below 1 %."""
@@ -76,7 +76,7 @@ def summary(samples: NDArray[np.float64]) -> Summary:
 
 
 def _percentile(samples: NDArray[np.float64], share: float) -> float | None:
-    return float(np.quantile(samples, share)) if samples.size >= _FEWEST_FOR[share] else None
+    return float(np.quantile(samples, share)) if samples.size >= FEWEST_FOR[share] else None
 
 
 def ratio_interval(log_ratios: NDArray[np.float64], seed: int) -> Interval:

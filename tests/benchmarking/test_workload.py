@@ -168,6 +168,7 @@ def test_paced_rows_tell_how_often_they_were_late(model: Path) -> None:
     assert row.latency_ms is not None
     assert row.latency_ms.p90 is not None  # of 240 calls, which is not enough for p99
     assert row.latency_ms.p99 is None
+    assert any(note.startswith("p99 needs 662 calls, ") for note in row.notes)
     assert row.missed_share is not None
     assert 0 <= row.missed_share <= 1
 

@@ -1,0 +1,66 @@
+"""What rows tell of their timings."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qbench.benchmarking.feeding import Feeding
+from qbench.benchmarking.ledger import Cell
+from qbench.benchmarking.matrix import Job
+from qbench.benchmarking.result import Mode
+from qbench.benchmarking.rows import Timing
+from qbench.benchmarking.schedule import Measurement
+from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.variants import Variant
+from qbench.benchmarking.workload import Load
+
+
+def job(mode: Mode, rate: float | None = None) -> Job:
+    cell = Cell(model="m.onnx", sha256="", precision="fp32", provider="cpu", mode=mode, rate=rate)
+    variant = Variant("m.onnx", "fp32", "cpu", Path("m.onnx"))
+    return Job(cell, lambda: variant, Feeding(()), Load(mode=mode, rate=rate))
+
+
+def timing(calls: int, seconds: float, effort: str = "quick") -> Timing:
+    measurement = Measurement(
+        samples=(np.full(calls, 0.01),),
+        figures=np.full((6, 1, 2), 0.01),
+        orders=np.zeros((6, 2), np.int64),
+        sittings=np.zeros(6, np.int64),
+        loads=(1,),
+        block_calls=(20,),
+        unsettled=(False,),
+        seconds=seconds,
+        settings=MODES[effort],
+    )
+    return Timing(measurement, 0)
+
+
+STRICT = "--strict, 300 s"
+FEWER = "fewer rows at once or a higher --rate"
+
+
+@pytest.mark.parametrize(
+    ("calls", "effort", "needed", "ways"),
+    [
+        (331, "quick", 40, "no --quick, 60 s"),
+        (100, "quick", 132, STRICT),
+        (100, "normal", 132, STRICT),
+        (22, "quick", 602, f"{STRICT} and {FEWER}"),
+        (331, "strict", 40, FEWER),  # which stopped early, since its intervals were narrow
+    ],
+)
+def test_a_p99_that_lacks_calls_says_how_to_get_them(
+    calls: int, effort: str, needed: int, ways: str
+) -> None:
+    assert timing(calls, 20.0, effort).lacking(job("paced", 30)) == [
+        f"p99 needs 662 calls, about {needed} s, and {calls} were timed in 20 s: give {ways}"
+    ]
+
+
+def test_no_more_is_said_where_it_is_there_or_not_what_was_asked_for() -> None:
+    assert timing(662, 20.0).lacking(job("paced", 30)) == []
+    assert timing(22, 20.0).lacking(job("latency")) == []
+    assert replace(timing(22, 20.0), lane=0).lacking(job("throughput")) == []
