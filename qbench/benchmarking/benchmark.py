@@ -13,8 +13,8 @@ from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.subject import Feed
 from qbench.benchmarking.subject import LabelledData as LabelledData
 from qbench.benchmarking.variants import PRECISIONS, PROVIDERS
-from qbench.calibration.table import CalibrationTable
-from qbench.errors import UsageError
+from qbench.calibration.table import CalibrationTable, load_table
+from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model, load
 
 
@@ -38,15 +38,16 @@ def benchmark(
             already, are measured as they are; an engine in the TensorRT of its manifest.
         precisions: Of `variants.PRECISIONS`; made on the way.
         providers: Of `variants.PROVIDERS`.
-        table: Calibration table for `int8` and `fp8`; None looks in `calibration/` by the model's
-            hash.
+        table: Calibration table for `int8` and `fp8`; of several models that of one. The others',
+            or without it all, are found in `calibration/` by the model's hash.
         images: Labelled images; None measures no accuracy.
         options: How to measure.
 
     Raises:
         ModelError: A model cannot be read, or no row can run.
         UnfitError: No row can run on this machine.
-        CalibrationError: `int8` or `fp8` is asked for and no table was made from the model.
+        CalibrationError: `int8` or `fp8` is asked for and no table was made from the model, or that
+            of none of the models is given.
         DataError: The images or labels cannot be used.
         UsageError: A precision or provider is unknown, or there is nothing to measure.
     """
@@ -60,9 +61,14 @@ def benchmark(
         raise UsageError("simulation judges accuracy; add labelled images with --data and --task")
     reference = _reference(paths)
     feed = Feed(images, reference, options.image_size)
-    asked = Asked(precisions, providers, table, feed, options)
+    given = load_table(table) if isinstance(table, Path) else table
+    is_shared = sum(not is_engine(path) for path in paths) > 1
+    asked = Asked(precisions, providers, given, feed, options, is_shared)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder, Bench(options) as bench:
-        return bench.run(list(_jobs(paths, Path(folder), asked)))
+        jobs = list(_jobs(paths, Path(folder), asked))
+        if given is not None and is_shared:
+            _check_is_of_one(given, jobs)
+        return bench.run(jobs)
 
 
 def _jobs(paths: Sequence[Path], folder: Path, asked: Asked) -> Iterator[Job]:
@@ -83,6 +89,14 @@ def _reference(paths: Sequence[Path]) -> Model | None:
     if given is not None:
         return load(given)
     return engine_source(paths[0]) if paths else None
+
+
+def _check_is_of_one(table: CalibrationTable, jobs: Sequence[Job]) -> None:
+    if table.header.model_sha256 not in {job.cell.sha256 for job in jobs}:
+        raise CalibrationError(
+            f"the calibration table was made from {table.header.model}, which is none of these "
+            "models; drop --table, or give that of one of them"
+        )
 
 
 def _check_words(what: str, given: Sequence[str], known: Collection[str]) -> None:

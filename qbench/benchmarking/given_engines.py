@@ -48,21 +48,21 @@ def engine_variant(path: Path) -> tuple[Variant, EngineManifest | None]:
 
 
 def engine_table(
-    manifest: EngineManifest, table: CalibrationTable | Path | None
+    manifest: EngineManifest, table: CalibrationTable | None
 ) -> CalibrationTable | None:
     """Return the calibration table of an engine's model, for its recipe; None where none is known.
 
     Args:
         manifest: The engine's.
-        table: One that was given for all models.
+        table: One that was given; where it is of another model, the engine's is looked for.
 
     Raises:
         CalibrationError: The table is damaged.
     """
-    if table is None:
-        table = find_table(TABLES, manifest.model.sha256)
-    found = load_table(table) if isinstance(table, Path) else table
-    return found if found and found.header.model_sha256 == manifest.model.sha256 else None
+    if table is not None and table.header.model_sha256 == manifest.model.sha256:
+        return table
+    found = find_table(TABLES, manifest.model.sha256)
+    return None if found is None else load_table(found)
 
 
 def engine_source(path: Path) -> Model | None:

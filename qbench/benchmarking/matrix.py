@@ -40,13 +40,29 @@ class Job:
 
 @dataclass(frozen=True)
 class Asked:
-    """What to make of every model."""
+    """What to make of every model.
+
+    Attributes:
+        table: A calibration table that was given; None looks in `calibration/`.
+        is_shared: Whether there are several models, so that the table is that of one of them.
+    """
 
     precisions: Sequence[str]
     providers: Sequence[str]
-    table: CalibrationTable | Path | None
+    table: CalibrationTable | None
     feed: Feed
     options: Options
+    is_shared: bool = False
+
+    def table_for(self, sha256: str) -> CalibrationTable | None:
+        """Return the given table for a model of this hash; None where another one shall be found.
+
+        A table that is given for a single model is taken whatever it is made from, so that its rows
+        say what is wrong.
+        """
+        if self.table is None or not self.is_shared:
+            return self.table
+        return self.table if self.table.header.model_sha256 == sha256 else None
 
 
 def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
@@ -58,7 +74,7 @@ def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
     """
     table = None
     if NEED_TABLE.intersection(asked.precisions) and not has_its_precision(model):
-        table = resolve_table(model, asked.table)
+        table = resolve_table(model, asked.table_for(model.sha256))
     feeding, maker = asked.feed.of_model(model, table), VariantMaker(model, table, folder)
     slots = maker.timed(asked.precisions, asked.providers)
     if asked.options.simulate:

@@ -87,7 +87,8 @@ def bench(arguments: BenchArguments) -> None:
     run that was stopped, and times no more than one group again. `qbench runs` lists them.
 
     --baseline compares with an older run. Its models are measured again beside the new ones where
-    they are still there; else its figures are taken, on the same machine. --fail-on as in compare.
+    their files, and for int8 and fp8 their tables in calibration/, are as they were. Else its
+    figures are taken as they were kept, and the output says why. --fail-on as in compare.
     """
     from qbench.cli.kept_bench import measure_run, print_json_of, print_text_of
 

@@ -14,11 +14,19 @@ _LEGEND = {
 }
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """Print the table of a comparison, and below it what a reader has to know."""
+_REMEDY = "bench both with `qbench bench --baseline`"
+
+
+def print_comparison(comparison: Comparison, remedy: str = _REMEDY) -> None:
+    """Print the table of a comparison, and below it what a reader has to know.
+
+    Args:
+        comparison: What to print.
+        remedy: What to do so that both runs are measured in one session; empty for nothing.
+    """
     if comparison.rows:
         print_table(comparison_table(comparison))
-    print_notes(notes(comparison))
+    print_notes(notes(comparison, remedy))
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -37,8 +45,8 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def notes(comparison: Comparison) -> Iterator[str]:
-    """Yield the lines below the table."""
+def notes(comparison: Comparison, remedy: str) -> Iterator[str]:
+    """Yield the lines below the table; `remedy` as of `print_comparison`."""
     yield f"{comparison.before} -> {comparison.after}"
     bases = {row.speed.basis for row in comparison.rows if row.speed}
     yield from (text for basis, text in _LEGEND.items() if basis in bases)
@@ -48,10 +56,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
             + "; ".join(comparison.machine)
         )
     elif not comparison.together and "time" in bases:
-        yield (
-            "measured in two sessions, and intervals are wider by what these differ; "
-            "`qbench bench --baseline` measures both in one"
-        )
+        text = "measured in two sessions, and intervals are wider by what these may differ"
+        yield f"{text}; to measure both in one, {remedy}" if remedy else text
     if comparison.software:
         yield "software: " + "; ".join(comparison.software)
     if any(row.accuracy and row.accuracy.verdict is None for row in comparison.rows):

@@ -113,7 +113,7 @@ def print_text_of(finished: Finished) -> None:
     if finished.baseline is not None and finished.comparison is not None:
         click.echo()
         print_field("baseline", finished.baseline.reason)
-        print_comparison(finished.comparison)
+        print_comparison(finished.comparison, finished.baseline.remedy)
     if _id(finished.run) is not None:
         print_field("run", finished.run.id)
 
@@ -152,9 +152,6 @@ def _baseline(arguments: BenchArguments, paths: Sequence[Path], store: Store) ->
     if arguments.baseline is None:
         return None
     run = find_run(arguments.baseline, store)
-    if arguments.table is not None:
-        reason = f"the figures of {run.id} as they were kept: a table is of one model only"
-        return Baseline(run, (), reason)
     models = [model_file(path) for path in paths]
     return plan_baseline(run, models, _words(arguments.precisions))
 

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from qbench.artifacts import sha256_files
 from qbench.benchmarking.given_engines import is_engine
 from qbench.benchmarking.variants import has_its_precision
 from qbench.calibration.table import find_table
@@ -13,7 +15,7 @@ from qbench.quantization.options import NEED_TABLE
 from qbench.quantization.quantize import TABLES
 from qbench.runs.compare import compare, part_of
 from qbench.runs.comparing.changes import Comparison
-from qbench.runs.request import ModelFile, model_file
+from qbench.runs.request import ModelFile, Request, model_file
 from qbench.runs.run import Run
 
 
@@ -26,11 +28,13 @@ class Baseline:
         models: Its models that are measured again, before the new ones; empty where its figures are
             taken as they were kept.
         reason: Why so, one line.
+        remedy: What to do so that they are measured again; empty where nothing can be done.
     """
 
     run: Run
     models: tuple[ModelFile, ...]
     reason: str
+    remedy: str = ""
 
     @property
     def paths(self) -> list[Path]:
@@ -60,36 +64,70 @@ def plan_baseline(run: Run, models: Sequence[ModelFile], precisions: Collection[
     """
     obstacle = _obstacle(run, models, precisions)
     if obstacle is not None or run.request is None:
-        return Baseline(run, (), f"the figures of {run.id} as they were kept: {obstacle}")
+        why, remedy = obstacle or _NO_FILES
+        return Baseline(run, (), f"the figures of {run.id} as they were kept: {why}", remedy)
     old = tuple(dict.fromkeys(run.request.models))
     return Baseline(run, old, f"the models of {run.id}, measured again beside the new ones")
 
 
-def _obstacle(run: Run, models: Sequence[ModelFile], precisions: Collection[str]) -> str | None:
+class _Obstacle(NamedTuple):
+    """Why a model cannot be measured again, and what can be done about it."""
+
+    why: str
+    remedy: str
+
+
+_NO_FILES = _Obstacle("a document names no model files", "name a run of `qbench runs list`")
+
+
+def _obstacle(
+    run: Run, models: Sequence[ModelFile], precisions: Collection[str]
+) -> _Obstacle | None:
     """Return why the older models cannot be measured again; None where they can."""
     if run.request is None:
-        return "a document names no model files"
+        return _NO_FILES
     new = {model.sha256 for model in models}
     for old in run.request.models:
         if old.sha256 in new:
-            return f"{old.name} is the same file now"
-        if not _is_there(old):
-            return f"{old.path} is gone or has changed"
-        if NEED_TABLE.intersection(precisions) and not _has_table(old):
-            return f"no calibration table of {old.name} is in {TABLES}"
+            return _Obstacle(f"{old.name} is the same file now", "")
+        if not Path(old.path).is_file():
+            return _Obstacle(f"{old.path} is gone", "put it back")
+        if not _is_unchanged(old):
+            return _Obstacle(
+                f"{old.path} has changed", "keep older and newer model under names of their own"
+            )
+        if NEED_TABLE.intersection(precisions):
+            obstacle = _table_obstacle(old, run.request)
+            if obstacle is not None:
+                return obstacle
     return None
 
 
-def _is_there(model: ModelFile) -> bool:
+def _is_unchanged(model: ModelFile) -> bool:
     try:
         return model_file(Path(model.path)).sha256 == model.sha256 != ""
     except ModelError:
         return False
 
 
-def _has_table(model: ModelFile) -> bool:
-    """Return whether a model can be quantized, or needs not."""
+def _table_obstacle(model: ModelFile, request: Request) -> _Obstacle | None:
+    """Return what is wrong with the calibration table of a model; None where it needs none."""
     path = Path(model.path)
-    if is_engine(path) or find_table(TABLES, model.sha256) is not None:
-        return True
-    return has_its_precision(load(path))
+    if is_engine(path) or has_its_precision(load(path)):
+        return None
+    table = find_table(TABLES, model.sha256)
+    if table is None:
+        return _Obstacle(f"no calibration table of {model.name} is in {TABLES}", "put it there")
+    if not _was_used(table, request):
+        return _Obstacle(
+            f"{table} is not the table that was used of {model.name}", "put that one there"
+        )
+    return None
+
+
+def _was_used(table: Path, request: Request) -> bool:
+    """Return whether a run used a table; also where it needed none at all."""
+    used: dict[str, str] = request.options.get("tables", {})
+    if len(request.models) == 1 and "given" in used:
+        used = {"given": used["given"]}
+    return not used or sha256_files([table]) in used.values()

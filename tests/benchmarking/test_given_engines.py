@@ -232,6 +232,10 @@ def test_the_recipe_comes_from_the_table_of_its_model(
     found = engine_table(said, None)
     assert found is not None
     assert found.header == table.header
+    other = msgspec.structs.replace(table.header, model_sha256="of another file")
+    found = engine_table(said, replace(table, header=other))
+    assert found is not None
+    assert found.header == table.header
     said.model.sha256 = "of another file"
     assert engine_table(said, table) is None
 

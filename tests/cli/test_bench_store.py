@@ -20,7 +20,8 @@ from .conftest import Outcome, Qbench, SaveModel, classifier, refused
 pytestmark = pytest.mark.usefixtures("quick")
 
 BENCH = ("bench", "m.onnx", "--quick", "--in-process")
-DATA = ("--data", "imgs", "--recipe", "raw", "--task", "classify")
+CALIBRATION = ("--data", "imgs", "--recipe", "raw")
+DATA = (*CALIBRATION, "--task", "classify")
 
 
 @pytest.fixture(autouse=True)
@@ -241,19 +242,50 @@ def test_the_kept_figures_are_taken_where_the_model_is_gone(
     outcome = qbench("bench", path, *BENCH[2:], "--baseline", "latest")
     text = " ".join(outcome.out.split())
     assert f"baseline the figures of {first} as they were kept: " in text
-    assert "m.onnx is gone or has changed" in text
-    assert "measured in two sessions" in text
+    assert "m.onnx is gone" in text
+    assert (
+        "measured in two sessions, and intervals are wider by what these may differ; "
+        "to measure both in one, put it back"
+    ) in text
     assert max(map(len, outcome.out.splitlines())) <= 100
     assert outcome.out.splitlines()[-1].split()[0] == "run"
 
 
-def test_a_table_is_of_one_model_only(qbench: Qbench, save: SaveModel, calibrated: Path) -> None:
-    del calibrated
-    qbench("calibrate", "m.onnx", "--data", "imgs", "--recipe", "raw")
-    qbench(*BENCH)
+def test_a_given_table_is_that_of_its_model_and_the_baseline_finds_its_own(
+    qbench: Qbench, save: SaveModel
+) -> None:
+    newer = other(save)
+    qbench("calibrate", "m.onnx", *CALIBRATION)
+    int8 = ("--precisions", "fp32,int8")
+    first = qbench(*BENCH, *int8, "--json").json["run"]
+    qbench("calibrate", newer, *CALIBRATION, "-o", "new.json")
+    asked = ("bench", newer, *BENCH[2:], *int8, "--table", "new.json", "--baseline")
+    found = qbench(*asked, first, "--json").json
+    assert found["baseline"]["reason"] == (
+        f"the models of {first}, measured again beside the new ones"
+    )
+    assert [(row["model"], row["precision"], row["error"]) for row in found["rows"]] == [
+        ("m.onnx", "fp32", None),
+        ("m.onnx", "int8", None),
+        ("new.onnx", "fp32", None),
+        ("new.onnx", "int8", None),
+    ]
+    Path("calibration/m.json").unlink()
+    text = " ".join(qbench(*asked, first).out.split())
+    assert "no calibration table of m.onnx is in calibration" in text
+    assert "to measure both in one, put it there" in text
+
+
+def test_a_table_of_none_of_several_models(qbench: Qbench, save: SaveModel) -> None:
+    first = other(save)
+    model = onnx.load("m.onnx")
+    model.doc_string = "newest"
+    second = save(model, "newest.onnx")
+    for path in ("m.onnx", first, second):
+        qbench("calibrate", path, *CALIBRATION)
     table = ("--table", "calibration/m.json")
-    text = qbench("bench", other(save), *BENCH[2:], "--baseline", "latest", *table).out
-    assert "a table is of one model only" in " ".join(text.split())
+    error = refused(qbench("bench", first, second, "--precisions", "int8", *table), 1)
+    assert "was made from m.onnx, which is none of these models; drop --table" in error
 
 
 def test_a_document_can_be_the_baseline(qbench: Qbench, folder: Path) -> None:

@@ -9,11 +9,13 @@ import pytest
 import run_parts
 from run_parts import ratio, row
 
+from qbench.artifacts import sha256_files
 from qbench.model.load import load
 from qbench.runs.baseline import Baseline, plan_baseline
 from qbench.runs.request import ModelFile, model_file
 from qbench.runs.run import Run
 
+OWN = "the hash of the table that is there"
 NEW = (ModelFile("/models/new.onnx", "new"),)
 
 
@@ -45,11 +47,12 @@ def test_a_model_that_is_gone_or_has_changed_is_not(old: ModelFile) -> None:
     save(Path(old.path), "other")
     changed = plan_baseline(run, NEW, ["fp32"])
     assert changed.models == ()
-    assert changed.reason == (
-        f"the figures of bcdfgh as they were kept: {old.path} is gone or has changed"
-    )
+    kept = "the figures of bcdfgh as they were kept"
+    assert changed.reason == f"{kept}: {old.path} has changed"
+    assert changed.remedy == "keep older and newer model under names of their own"
     Path(old.path).unlink()
-    assert plan_baseline(run, NEW, ["fp32"]).reason == changed.reason
+    gone = plan_baseline(run, NEW, ["fp32"])
+    assert (gone.reason, gone.remedy) == (f"{kept}: {old.path} is gone", "put it back")
 
 
 @pytest.mark.usefixtures("old")
@@ -70,6 +73,30 @@ def test_int8_needs_the_calibration_of_the_old_model(old: ModelFile) -> None:
     assert found.reason.endswith("no calibration table of old.onnx is in calibration")
     graphs.table_of(load(Path(old.path))).save(Path("calibration/old.json"))
     assert plan_baseline(of(old), NEW, ["int8"]).models == (old,)
+
+
+@pytest.mark.parametrize(
+    ("tables", "is_again"),
+    [
+        ({}, True),  # the older run needed none
+        ({"old": OWN}, True),
+        ({"old": "other"}, False),
+        ({"old": OWN, "given": "other"}, False),  # it was given another one
+        ({"given": OWN}, True),
+    ],
+)
+def test_the_calibration_must_be_the_one_that_was_used(
+    tables: dict[str, str], is_again: bool, old: ModelFile
+) -> None:
+    table = Path("calibration/old.json")
+    graphs.table_of(load(Path(old.path))).save(table)
+    own = sha256_files([table])
+    options = {"tables": {name: own if used == OWN else used for name, used in tables.items()}}
+    run = replace(of(old), request=run_parts.request(models=(old,), options=options))
+    found = plan_baseline(run, NEW, ["int8"])
+    assert (found.models == (old,)) is is_again
+    if not is_again:
+        assert found.reason.endswith("old.json is not the table that was used of old.onnx")
 
 
 def test_a_document_names_no_files() -> None:
