@@ -198,7 +198,7 @@ class ClassifyJudge:
 
 
 class DetectJudge:
-    """COCO mAP."""
+    """COCO mAP, and mAP at the IoU threshold .50."""
 
     def __init__(self, material: Material, labels: Path) -> None:
         self._source = material.source
@@ -207,11 +207,13 @@ class DetectJudge:
         _warn(self._labels.notes)
 
     def judge(self, runner: Runner) -> Judged:
-        """Return mAP; the decoder that fits the first model reads all of them."""
+        """Return both; the decoder that fits the first model reads all of them."""
         found = detect.evaluate(runner, self._source, self._labels, self._options, usable_cores())
         self._options = replace(self._options, decoder=found.decoder)
-        outcome = Outcome(found.map, found.resampled(_DRAWS, _SEED))
-        return Judged("map", found.names, outcome, decoder=found.decoder)
+        drawn = found.resampled(_DRAWS, _SEED)
+        at_half = Outcome(found.map50, drawn[:, 1])
+        outcome = Outcome(found.map, drawn[:, 0])
+        return Judged("map", found.names, outcome, {"map50": at_half}, found.decoder)
 
 
 class SegmentJudge:

@@ -8,6 +8,7 @@ METRICS = {
     "top1": "top-1",
     "top5": "top-5",
     "map": "COCO mAP",
+    "map50": "mAP at IoU .50",
     "miou": "mean IoU",
     "agreement": "detections in common with FP32",
     "top1_agreement": "the same class first as with FP32",

@@ -13,7 +13,7 @@ from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_int
 from qbench.runtimes.base import OperatorTime as OperatorTime
 
 Metric = Literal["top1", "map", "miou", "agreement", "top1_agreement", "cosine"]
-FurtherMetric = Literal["top5", "cosine", "sqnr_db", "retrieval"]
+FurtherMetric = Literal["top5", "map50", "cosine", "sqnr_db", "retrieval"]
 
 UNTRUSTED = "untrusted: two identical candidates differed by more than 1 %"
 """The note of rows that were timed while the machine was not steady."""
@@ -29,10 +29,10 @@ class Figure(msgspec.Struct, frozen=True):
     """A further figure beside an accuracy, over the same images, and its 95 % interval.
 
     Attributes:
-        metric: `top5`; and without labels, compared with the float model, `cosine` of the logits,
-            their `sqnr_db`, the signal-to-noise ratio over all images in decibels, left out where
-            there is no noise, and `retrieval`, the share of images whose nearest other image stays
-            the same.
+        metric: `top5`; `map50`, COCO's at the IoU threshold .50; and without labels, compared with
+            the float model, `cosine` of the logits, their `sqnr_db`, the signal-to-noise ratio over
+            all images in decibels, left out where there is no noise, and `retrieval`, the share of
+            images whose nearest other image stays the same.
         difference: As in `Accuracy`.
     """
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qbench.benchmarking.schedule import measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
+from qbench.figures import percent
 from qbench.quantization.encodings import INTEGER_PREFIXES
 from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
@@ -97,7 +98,7 @@ def reasons_of(shares: Mapping[str, float]) -> tuple[str, ...]:
         for cause, operators in _CAUSES.items()
     }
     lines = [
-        f"{share:.0%} of INT8's time goes into {cause}"
+        f"{percent(share)} of INT8's time goes into {cause}"
         for cause, share in sorted(spent.items(), key=lambda item: -item[1])
         if share >= _WORTH_NAMING
     ]

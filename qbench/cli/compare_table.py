@@ -1,11 +1,14 @@
 """How a comparison looks in a terminal of 80 columns."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from rich.table import Table
 from rich.text import Text
 
-from qbench.cli.render import digits, percent, print_notes, print_table
+from qbench.benchmarking.naming import metric_name
+from qbench.cli.metrics import change_text, figure_text, has_points
+from qbench.cli.render import digits, print_notes, print_table
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
 _LEGEND = {
@@ -31,7 +34,6 @@ def print_comparison(comparison: Comparison, remedy: str = _REMEDY) -> None:
 
 def comparison_table(comparison: Comparison) -> Table:
     """Return one line per row; the model's name only where there are several."""
-    several = len({row.model for row in comparison.rows}) > 1
     table = Table(box=None, pad_edge=False)
     table.add_column("row", overflow="fold")
     table.add_column("accuracy", justify="right", no_wrap=True)
@@ -40,8 +42,7 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("ratio [95 %]", justify="right")
     table.add_column("verdict")
     for row in comparison.rows:
-        name = row.label if several else row.label.removeprefix(f"{row.model} ")
-        table.add_row(Text(name), *_accuracy(row.accuracy), *_speed(row))
+        table.add_row(Text(_name(row, comparison)), *_accuracy(row.accuracy), *_speed(row))
     return table
 
 
@@ -62,6 +63,7 @@ def notes(comparison: Comparison, remedy: str) -> Iterator[str]:
         yield "software: " + "; ".join(comparison.software)
     if any(row.accuracy and row.accuracy.verdict is None for row in comparison.rows):
         yield "accuracy was not judged on the same images, or not known to be"
+    yield from _further(comparison)
     yield from (f"{row.label}: {note}" for row in comparison.rows for note in row.notes)
     yield from _others(comparison)
     if not comparison.trusted:
@@ -80,10 +82,31 @@ def _others(comparison: Comparison) -> Iterator[str]:
 def _accuracy(change: AccuracyChange | None) -> tuple[str, str]:
     if change is None:
         return "-", "-"
-    text = f"{100 * change.difference:+.1f}"
-    if change.ci_low is not None and change.ci_high is not None:
-        text += f" [{100 * change.ci_low:+.1f}, {100 * change.ci_high:+.1f}]"
-    return percent(change.after), text
+    return figure_text(change.metric, change.after), _change(change)
+
+
+def _change(change: AccuracyChange) -> str:
+    return change_text(change.metric, change.difference, change.ci_low, change.ci_high)
+
+
+def _further(comparison: Comparison) -> Iterator[str]:
+    """Yield one line for each further figure beside accuracy; rows with the same share a text."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in comparison.rows:
+        for figure in row.accuracy.others if row.accuracy else ():
+            words = (figure_text(figure.metric, figure.after), _change(figure), figure.verdict)
+            text = " ".join(filter(None, words))
+            found[figure.metric][text].append(_name(row, comparison))
+    for metric, rows in found.items():
+        unit = " in points" if has_points(metric) else ""
+        texts = (f"{', '.join(names)} {text}" for text, names in rows.items())
+        yield f"{metric_name(metric)}, and its change{unit}: {'; '.join(texts)}"
+
+
+def _name(row: RowChange, comparison: Comparison) -> str:
+    """Return the label of a row; the model's name only where there are several."""
+    several = len({other.model for other in comparison.rows}) > 1
+    return row.label if several else row.label.removeprefix(f"{row.model} ")
 
 
 def _speed(row: RowChange) -> tuple[str, str, str]:

@@ -34,7 +34,7 @@ def print_table(table: Table, width: int | None = None) -> None:
     from rich.console import Console
 
     if width is None and not sys.stdout.isatty():
-        width = 100
+        width = get_terminal_size((100, 24)).columns
     Console(width=width, highlight=False).print(table)
 
 

@@ -87,16 +87,14 @@ class DetectResult:
         return len(self.names)
 
     def resampled(self, draws: int, seed: int) -> NDArray[np.float64]:
-        """Return mAP over `draws` sets of n samples drawn with replacement, [draws].
+        """Return mAP and map50 over sets of n samples drawn with replacement, [draws, 2].
 
         Results over the same names and with the same seed draw the same sets, so that differences
         of their values are the paired bootstrap of a difference. NaN where a set has no boxes.
         """
         precision = AveragePrecision(self.truth, self.found, self.most)
         rng = np.random.default_rng(seed)
-        return np.array(
-            [precision.means(rng.integers(self.n, size=self.n))[0] for _ in range(draws)]
-        )
+        return np.array([precision.means(rng.integers(self.n, size=self.n)) for _ in range(draws)])
 
 
 def evaluate(

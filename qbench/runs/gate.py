@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from qbench.benchmarking.naming import metric_name
 from qbench.errors import BudgetError, InconclusiveError, UsageError
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
@@ -131,11 +132,12 @@ def _slowdown(label: str, speed: SpeedChange, limit: float) -> tuple[bool | None
 
 
 def _drop(label: str, accuracy: AccuracyChange, limit: float) -> tuple[bool | None, str]:
-    text = f"{label} has {_signed(accuracy.difference)}"
+    text = f"{label} has {_points(accuracy.difference)}"
+    name = f"points of {metric_name(accuracy.metric)}"
     if accuracy.ci_low is None or accuracy.ci_high is None:
-        return None, f"{text} {accuracy.metric}, on images that may differ"
-    interval = f"[{_signed(accuracy.ci_low)}, {_signed(accuracy.ci_high)}]"
-    said = f"{text} {interval} {accuracy.metric} (limit -{100 * limit:.3g} %)"
+        return None, f"{text} {name}, on images that may differ"
+    interval = f"[{_points(accuracy.ci_low)}, {_points(accuracy.ci_high)}]"
+    said = f"{text} {interval} {name} (limit -{100 * limit:.3g})"
     return _verdict(-accuracy.ci_high, -accuracy.ci_low, limit), said
 
 
@@ -147,7 +149,11 @@ def _verdict(least: float, most: float, limit: float) -> bool | None:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.1f} %"
+    return f"{_points(share)} %"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
 
 
 def _share(text: str) -> float:

@@ -49,8 +49,8 @@ def test_causes_are_named_from_a_tenth_of_the_time(
         Transpose=0.09,
     )
     assert slow_parts(model, FEEDS) == (
-        "30% of INT8's time goes into Conv, Gemm or MatMul that stay float",
-        "22% of INT8's time goes into conversions between integers and floats",
+        "30.0 % of INT8's time goes into Conv, Gemm or MatMul that stay float",
+        "22.0 % of INT8's time goes into conversions between integers and floats",
     )
 
 

@@ -217,7 +217,7 @@ def test_compare_with_a_document(qbench: Qbench, folder: Path) -> None:
         (3.0, "latency=80%", 0, ""),
         (2.06, "latency=3%", 4, "not settled: m.onnx fp32 cpu takes +3.0 % ["),
         (3.0, "accuracy=10%", 0, ""),
-        (2.0, "accuracy=1%", 4, "not settled: m.onnx fp32 cpu has +0.0 % ["),
+        (2.0, "accuracy=1%", 4, "not settled: m.onnx fp32 cpu has +0.0 ["),
     ],
 )
 def test_limits(ms: float, limits: str, code: int, message: str, qbench: Qbench) -> None:

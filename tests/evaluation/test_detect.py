@@ -163,6 +163,7 @@ def test_resampling_pairs_models_and_follows_its_seed() -> None:
     unpaired = first - bad.resampled(20, seed=1)
     assert paired.std() < unpaired.std()
     assert first.std() > 0
+    assert (first[:, 1] >= first[:, 0]).all()  # at IoU .50 alone more is found
 
 
 def test_images_without_boxes_alone_have_no_figure() -> None:

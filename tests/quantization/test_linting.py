@@ -346,7 +346,7 @@ def test_a_scale_of_one_is_suspect_but_not_on_pixels() -> None:
 def test_full_range_weights_saturate_in_pairs() -> None:
     (found,) = check(conv(largest=127), "cpu", saturates=True)
     assert (found.rule, found.severity, found.node) == ("saturation", WARNING, "conv")
-    assert found.reason.endswith("% of its weight pairs may exceed 16 bits")
+    assert found.reason.endswith(" % of its weight pairs may exceed 16 bits")
     assert check(conv(largest=64), "cpu", saturates=True) == []
     assert check(conv(largest=127), "cpu", saturates=False) == []
 

@@ -1,5 +1,6 @@
 """What changed between two runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,8 @@ import pytest
 import run_parts
 from run_parts import accuracy, ratio, row, run
 
+from qbench.benchmarking.judges import Outcome
+from qbench.benchmarking.result import Accuracy, Figure
 from qbench.benchmarking.stats import Interval
 from qbench.errors import DataError
 from qbench.runs.compare import compare, find_run, part_of
@@ -132,6 +135,38 @@ def test_outcomes_of_other_images_are_not_paired() -> None:
     found, _ = both(before, after)
     assert found is not None
     assert found.ci_low is None
+
+
+def with_top5(value: float, top5: float) -> Accuracy:
+    others = (Figure("top5", top5, top5 - 0.01, top5 + 0.01),)
+    return msgspec.structs.replace(accuracy(value), others=others)
+
+
+def test_further_figures_are_compared_too() -> None:
+    before, after = run(row(accuracy=with_top5(0.8, 0.95))), run(row(accuracy=with_top5(0.8, 0.9)))
+    found, _ = both(before, after)
+    assert found is not None
+    (top5,) = found.others
+    assert (top5.metric, top5.before, top5.after) == ("top5", 0.95, 0.9)
+    assert top5.difference == pytest.approx(-0.05)
+    assert (top5.ci_low, top5.verdict) == (None, None)  # the outcomes are not kept
+    assert both(run(row(accuracy=accuracy(0.8))), after)[0].others == ()  # type: ignore[union-attr]
+
+
+def test_further_figures_are_paired_where_outcomes_are_kept() -> None:
+    right = [True] * 190 + [False] * 10
+    then = run_parts.judged(*[True] * 200)
+    now = replace(then, others={"top5": Outcome(0.95, np.array(right))})
+    then = replace(then, others={"top5": Outcome(1.0, np.array([True] * 200))})
+    before = run(row(accuracy=with_top5(1.0, 1.0)), judged=[then])
+    found, _ = both(before, run(row(accuracy=with_top5(1.0, 0.95)), judged=[now]))
+    assert found is not None
+    (top5,) = found.others
+    assert found.verdict == "within noise"
+    assert top5.ci_low is not None
+    assert top5.ci_high is not None
+    assert -0.1 < top5.ci_low < -0.05 < top5.ci_high < 0
+    assert top5.verdict == "worse"
 
 
 def test_other_metrics_are_not_compared() -> None:

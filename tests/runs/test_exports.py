@@ -25,7 +25,7 @@ COLUMNS = [
     *("throughput_per_s", "missed_share", "size_bytes", "peak_rss_bytes", "device_memory_bytes"),
     *("build_seconds", "load_seconds", "first_inference_seconds", "loads", "voided_rounds"),
     "error",
-    *(f"accuracy_{name}" for name in ("top5", "cosine", "sqnr_db", "retrieval")),
+    *(f"accuracy_{name}" for name in ("top5", "map50", "cosine", "sqnr_db", "retrieval")),
     "notes",
 ]
 

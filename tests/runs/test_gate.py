@@ -77,7 +77,7 @@ def test_a_slowdown_is_told_in_time_not_in_speed() -> None:
 
 def test_a_drop_is_told_in_points() -> None:
     (text,) = judge(comparison(judged(-0.05, -0.06, -0.02)), LIMIT).regressions
-    assert text == "m.onnx int8 cpu has -5.0 % [-6.0 %, -2.0 %] top1 (limit -1 %)"
+    assert text == "m.onnx int8 cpu has -5.0 [-6.0, -2.0] points of top-1 (limit -1)"
 
 
 def test_a_row_that_broke_is_a_regression_whatever_the_limits() -> None:
@@ -98,7 +98,7 @@ def test_times_of_an_untrusted_run_settle_nothing() -> None:
 def test_each_limit_holds_its_own_metric() -> None:
     rows = timed(0.5, 0.4, 0.6), judged(-0.05, -0.06, -0.02)
     assert "time" in judge(comparison(*rows), Limits(latency=0.03)).regressions[0]
-    assert "top1" in judge(comparison(*rows), Limits(accuracy=0.03 / 2)).regressions[0]
+    assert "top-1" in judge(comparison(*rows), Limits(accuracy=0.03 / 2)).regressions[0]
 
 
 def test_a_limit_that_holds_nothing_settles_nothing() -> None:

@@ -121,7 +121,7 @@ def saturating_weights(graph: ir.Graph) -> Iterator[Place]:
         sums = np.maximum(pairs.clip(min=0).sum(1), -pairs.clip(max=0).sum(1))
         share = float((sums > _MOST_PAIR).mean())
         if share:
-            reason = f"{share:.2%} of its weight pairs may exceed 16 bits"
+            reason = f"{100 * share:.2g} % of its weight pairs may exceed 16 bits"
             yield Place(node, node.inputs[1], reason)
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from qbench.benchmarking.result import Accuracy
+from qbench.benchmarking.result import Accuracy, FurtherMetric, Metric
 from qbench.benchmarking.stats import Interval
 from qbench.runs.comparing.changes import AccuracyChange, AccuracyVerdict
 from qbench.runs.comparing.intervals import difference_of
@@ -19,24 +19,43 @@ def accuracy_change(sides: Sides, pair: Pair) -> AccuracyChange | None:
     after = sides.after.result.rows[pair.after].accuracy
     if before is None or after is None or before.metric != after.metric:
         return None
-    change = AccuracyChange(
-        metric=after.metric,
-        before=before.value,
-        after=after.value,
-        difference=after.value - before.value,
+    is_same = sides.same_images and before.n == after.n
+    paired = _paired(sides, pair) if is_same else None
+    interval = paired.difference if paired else None
+    if is_same:
+        interval = interval or difference_of(_interval(after), _interval(before))
+    change = _changed(after.metric, before.value, after.value, interval)
+    return msgspec.structs.replace(change, others=_others(before, after, paired))
+
+
+def _others(
+    before: Accuracy, after: Accuracy, paired: Accuracy | None
+) -> tuple[AccuracyChange, ...]:
+    """Return how the further figures changed that both have."""
+    then = {figure.metric: figure.value for figure in before.others}
+    intervals = {figure.metric: figure.difference for figure in paired.others} if paired else {}
+    return tuple(
+        _changed(now.metric, then[now.metric], now.value, intervals.get(now.metric))
+        for now in after.others
+        if now.metric in then
     )
-    if not sides.same_images or before.n != after.n:
+
+
+def _changed(
+    metric: Metric | FurtherMetric, before: float, after: float, interval: Interval | None
+) -> AccuracyChange:
+    change = AccuracyChange(metric=metric, before=before, after=after, difference=after - before)
+    if interval is None:
         return change
-    interval = _paired(sides, pair) or difference_of(_interval(after), _interval(before))
     return msgspec.structs.replace(
         change, ci_low=interval.low, ci_high=interval.high, verdict=_verdict(interval)
     )
 
 
-def _paired(sides: Sides, pair: Pair) -> Interval | None:
-    """Return the difference image by image; None where the outcomes of one are not kept."""
+def _paired(sides: Sides, pair: Pair) -> Accuracy | None:
+    """Return the differences image by image; None where the outcomes of one are not kept."""
     before, after = sides.before.judged.get(pair.before), sides.after.judged.get(pair.after)
-    return None if before is None or after is None else after.difference(before)
+    return None if before is None or after is None else after.compared(before)
 
 
 def _interval(accuracy: Accuracy) -> Interval:

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.benchmarking.result import Metric
+from qbench.benchmarking.result import FurtherMetric, Metric
 from qbench.benchmarking.stats import Verdict
 
 Basis = Literal["time", "own baseline"]
@@ -15,15 +15,21 @@ AccuracyVerdict = Literal["better", "worse", "within noise"]
 
 
 class AccuracyChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Accuracy then and now. `difference` has an interval where the images were the same."""
+    """Accuracy then and now.
 
-    metric: Metric
+    Attributes:
+        difference: It has an interval where the images were the same.
+        others: Of further figures; they have intervals where both runs keep the outcomes.
+    """
+
+    metric: Metric | FurtherMetric
     before: float
     after: float
     difference: float
     ci_low: float | None = None
     ci_high: float | None = None
     verdict: AccuracyVerdict | None = None
+    others: tuple["AccuracyChange", ...] = ()
 
 
 class SpeedChange(msgspec.Struct, frozen=True, kw_only=True):
