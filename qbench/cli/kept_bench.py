@@ -24,7 +24,7 @@ from qbench.runs.baseline import Baseline, plan_baseline
 from qbench.runs.compare import find_run
 from qbench.runs.comparing.changes import Comparison
 from qbench.runs.gate import Judgement, judge
-from qbench.runs.ledger import UNKEPT, RunLedger
+from qbench.runs.ledger import RunLedger
 from qbench.runs.request import ModelFile, Request, fingerprint, model_file
 from qbench.runs.run import Run
 from qbench.runs.store import Store
@@ -89,11 +89,9 @@ def measure_run(arguments: BenchArguments, options: Options) -> Finished:
 
 def print_json_of(finished: Finished) -> None:
     """Print the document of a run; its baseline, where there is one, is a part of it."""
-    from msgspec import to_builtins
-
     from qbench.cli.render import print_json
 
-    document = {**to_builtins(finished.run.result), "run": _id(finished.run)}
+    document = finished.run.document()
     if finished.baseline is not None:
         document["baseline"] = {
             "reason": finished.baseline.reason,
@@ -114,7 +112,7 @@ def print_text_of(finished: Finished) -> None:
         click.echo()
         print_field("baseline", finished.baseline.reason)
         print_comparison(finished.comparison, finished.baseline.remedy)
-    if _id(finished.run) is not None:
+    if finished.run.kept_id is not None:
         print_field("run", finished.run.id)
 
 
@@ -191,10 +189,6 @@ def _tell_kept(ledger: RunLedger) -> None:
     if kept:
         text = " and ".join(kept)
         click.echo(f"run {ledger.id} goes on; kept: {text} (--restart measures all)", err=True)
-
-
-def _id(run: Run) -> str | None:
-    return None if run.id == UNKEPT else run.id
 
 
 def _words(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -58,7 +58,7 @@ def show(name: str, as_json: bool) -> None:
 
     run = Reader().load(name)
     if as_json:
-        print_json(_document(run))
+        print_json(run.document())
         return
     print_field("run", run.id if run.finished else f"{run.id}, which was not finished")
     print_field("command", " ".join(run.request.command) if run.request else "unknown")
@@ -101,18 +101,11 @@ def export(name: str, kind: str, output: Path | None) -> None:
         write_bytes(output, text.encode())
 
 
-def _document(run: Run) -> dict[str, Any]:
-    """Return a run as `qbench bench --json` prints it, and whether it was finished."""
-    from msgspec import to_builtins
-
-    return {**to_builtins(run.result), "run": run.id, "finished": run.finished}
-
-
 def _text(run: Run, kind: str) -> str:
     from qbench.artifacts import json_bytes
     from qbench.cli.run_table import markdown
     from qbench.runs.flat import csv_text
 
     if kind == "json":
-        return json_bytes(_document(run)).decode() + "\n"
+        return json_bytes(run.document()).decode() + "\n"
     return csv_text(run) if kind == "csv" else markdown(run.result)

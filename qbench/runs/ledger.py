@@ -16,16 +16,13 @@ from qbench.benchmarking.settings import Settings
 from qbench.errors import StorageError
 from qbench.runs.claim import Claim
 from qbench.runs.request import Request
-from qbench.runs.run import Entry, Run
+from qbench.runs.run import UNKEPT, Entry, Run
 from qbench.runs.store import Store
 
 if TYPE_CHECKING:
     from qbench.benchmarking.judges import Judged
 
 logger = logging.getLogger(__name__)
-
-UNKEPT = "unkept"
-"""The id of a run that is in memory only."""
 
 
 class RunLedger:

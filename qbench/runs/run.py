@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,9 @@ from qbench.runs.request import Request
 
 if TYPE_CHECKING:
     from qbench.benchmarking.judges import Judged  # which loads all that images are read with
+
+UNKEPT = "unkept"
+"""The id of a run that is in memory only."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,13 @@ class Run:
     judged: Mapping[int, Judged] = field(default_factory=dict)
     request: Request | None = None
     finished: bool = True
+
+    @property
+    def kept_id(self) -> str | None:
+        """Its id; None where nothing of it is kept."""
+        return None if self.id == UNKEPT else self.id
+
+    def document(self) -> dict[str, Any]:
+        """Return its JSON document: the result, its id and whether it was finished."""
+        known = msgspec.to_builtins(self.result)
+        return {**known, "run": self.kept_id, "finished": self.finished}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import run_parts
 
-from qbench.runs.ledger import UNKEPT, RunLedger
+from qbench.runs.ledger import RunLedger
 from qbench.runs.request import ModelFile, Request
+from qbench.runs.run import UNKEPT
 from qbench.runs.store import Store
 
 
