@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -43,6 +42,8 @@ def sha256_files(paths: list[Path]) -> str:
 
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of the packages whose code shapes an artifact, and of `more`."""
+    from importlib import metadata  # its own imports take 10 ms, which workers do without
+
     found = {}
     for package in (*_PACKAGES, *_ORT_PACKAGES, *more):
         try:

@@ -1,28 +1,30 @@
 """What is fed to a model or an engine in a benchmark, and what judges it.
 
 A `Feeding` is plain values, so that it reaches the process that runs a candidate; there it is
-opened.
+opened. What judges is opened where it is asked for, since labels and references take seconds.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qbench.benchmarking.judges import TASKS, Judge, Material
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source, subset
-from qbench.data.sources import open_source
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError
-from qbench.evaluation.detect import AUTO
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Runner
 from qbench.runtimes.tensorrt import TensorRtRunner
+
+if TYPE_CHECKING:
+    from qbench.benchmarking.judges import Judge
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,12 @@ class Feeding:
             UsageError: The task lacks something.
         """
         if self.inputs is not None:
-            self._open(self.inputs)
+            _ = self._open(self.inputs).judge
 
-    def read_by(self, decoder: str | None) -> "Feeding":
+    def read_by(self, decoder: str | None) -> Feeding:
         """Return the same with a decoder of boxes, where one is known and none was asked for."""
+        from qbench.evaluation.detect import AUTO
+
         if decoder is None or self.images is None or self.images.decoder != AUTO:
             return self
         return replace(self, images=replace(self.images, decoder=decoder))
@@ -114,16 +118,16 @@ class Feeding:
         """Close what is open; it is opened anew where it is needed again."""
         self._known.clear()
 
-    def _opened_for(self, runner: Runner) -> "_Opened":
+    def _opened_for(self, runner: Runner) -> _Opened:
         return self._open(self.inputs if self.inputs is not None else _typical(runner))
 
-    def _open(self, inputs: tuple[TensorSpec, ...]) -> "_Opened":
+    def _open(self, inputs: tuple[TensorSpec, ...]) -> _Opened:
         if inputs not in self._known:
-            self._known[inputs] = _open(self.images, inputs)
+            self._known[inputs] = _Opened(self.images, inputs)
         return self._known[inputs]
 
     @cached_property
-    def _known(self) -> dict[tuple[TensorSpec, ...], "_Opened"]:
+    def _known(self) -> dict[tuple[TensorSpec, ...], _Opened]:
         """What is open, by the inputs that it is for."""
         return {}
 
@@ -172,16 +176,30 @@ def _typical(runner: Runner) -> tuple[TensorSpec, ...]:
     return runner.typical_inputs() if isinstance(runner, TensorRtRunner) else runner.inputs
 
 
-class _Opened(NamedTuple):
-    source: Source | None
-    judge: Judge | None
+class _Opened:
+    """The samples of images, and what judges on them; None where there are none.
+
+    Their modules are imported where there are images: timing alone is to begin soon.
+    """
+
+    def __init__(self, images: Images | None, inputs: tuple[TensorSpec, ...]) -> None:
+        self._images = images
+        self.source = None if images is None else _source(images, inputs)
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        if self._images is None or self.source is None:
+            return None
+        from qbench.benchmarking.judges import TASKS, Material
+
+        images = self._images
+        material = Material(
+            self.source, images.path, images.recipe, images.labels, images.decoder, images.reference
+        )
+        return TASKS[images.task](material)
 
 
-def _open(images: Images | None, inputs: tuple[TensorSpec, ...]) -> _Opened:
-    if images is None:
-        return _Opened(None, None)
-    source = subset(open_source(images.path, inputs, images.recipe), images.limit, seed=0)
-    material = Material(
-        source, images.path, images.recipe, images.labels, images.decoder, images.reference
-    )
-    return _Opened(source, TASKS[images.task](material))
+def _source(images: Images, inputs: tuple[TensorSpec, ...]) -> Source:
+    from qbench.data.sources import open_source
+
+    return subset(open_source(images.path, inputs, images.recipe), images.limit, seed=0)

@@ -1,16 +1,17 @@
 """One candidate, loaded and ready to be judged and timed."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qbench.benchmarking import environment
 from qbench.benchmarking.clock import Block, BlockTimer, Call
 from qbench.benchmarking.feeding import Feeding
-from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.workload import Load, bind, timer_of
 from qbench.errors import ModelError
 from qbench.runtimes import openvino
@@ -19,6 +20,9 @@ from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
 from qbench.runtimes.ort_providers import ProviderChoice, options_of
 from qbench.runtimes.tensorrt import TensorRtRunner
+
+if TYPE_CHECKING:
+    from qbench.benchmarking.judges import Judged
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,25 @@ def test_a_worker_loads_anew_in_its_process(model: Path) -> None:
         assert there.profile()
 
 
+def test_a_worker_begins_with_what_it_needs() -> None:
+    """Its start is waited for at every sitting."""
+    code = "import sys, qbench.benchmarking.worker; print(*sys.modules)"
+    listed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    spared = {"cv2", "numba", "onnx", "onnx_ir", "openvino", "tensorrt", "qbench.evaluation"}
+    assert "onnxruntime" in listed.stdout.split()
+    assert not spared & set(listed.stdout.split())
+
+
+def test_labels_are_opened_only_to_judge(model: Path, images: Images) -> None:
+    feeding = Feeding(_inputs(model), images=replace(images, labels=Path("none.csv")))
+    session = LocalSession(task_of(model, feeding))
+    assert session.time_block(3, 0).samples.shape == (3,)
+    with pytest.raises(DataError, match=r"none\.csv"):
+        session.judge()
+
+
 def test_a_model_is_let_go_before_it_is_loaded_anew(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
