@@ -36,7 +36,6 @@ from qbench.benchmarking.remote import RemoteSession
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.session import LocalSession, Session, Task
 from qbench.benchmarking.settings import MODES
-from qbench.benchmarking.sittings import Reload
 from qbench.benchmarking.stats import Interval, is_breach
 from qbench.benchmarking.workload import Load
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
@@ -91,7 +90,7 @@ def study(args: argparse.Namespace, repetition: int) -> Measurement:
             task = task_of(args, share)
             sessions.append(RemoteSession(task, set()) if args.workers else LocalSession(task))
         timers = [partial(time_block, session) for session in sessions]
-        reloads = [Reload(session.reload, load_seconds(session)) for session in sessions]
+        reloads = [session.reloads for session in sessions]
         return measure_blocks(timers, settings, reloads=reloads)
     finally:
         for session in sessions:
@@ -109,11 +108,6 @@ def task_of(args: argparse.Namespace, share: float) -> Task:
 def time_block(session: Session, calls: int, *, lead: int = 0) -> Block:
     """Time calls of a candidate, wherever it runs."""
     return session.time_block(calls, lead)
-
-
-def load_seconds(session: Session) -> float:
-    """Return what loading took, the first call included."""
-    return session.facts.load_seconds + (session.facts.first_inference or 0.0)
 
 
 def judge(measurement: Measurement) -> dict[str, Any]:

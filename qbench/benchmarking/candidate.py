@@ -1,6 +1,9 @@
 """A candidate of a benchmark: made, loaded and judged."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from qbench.benchmarking.clock import Block
 from qbench.benchmarking.judges import Judged
@@ -11,7 +14,7 @@ from qbench.benchmarking.remote import RemoteSession
 from qbench.benchmarking.result import Accuracy, Row
 from qbench.benchmarking.rows import Findings, Timing, row_of
 from qbench.benchmarking.session import LocalSession, Session, Task
-from qbench.benchmarking.sittings import Reload
+from qbench.benchmarking.sittings import Reload, Wait
 from qbench.benchmarking.variants import Variant
 from qbench.errors import (
     DataError,
@@ -41,24 +44,28 @@ class Candidate:
     def time_block(self, calls: int, *, lead: int = 0) -> Block:
         """Time calls in its session; they are compared by seconds per image."""
         assert self.session is not None  # it was loaded
-        try:
+        with self._noting_errors():
             block = self.session.time_block(calls, lead)
-        except QbenchError as error:
-            self.error = error
-            raise
         return block._replace(figure=block.figure / self.session.facts.batch)
 
     @property
-    def reload(self) -> Reload:
-        """How it is loaded anew."""
+    def reloads(self) -> tuple[Reload, ...]:
+        """The ways to load it anew, best first."""
         assert self.session is not None  # it was loaded
-        facts = self.session.facts
-        return Reload(self._reload, facts.load_seconds + (facts.first_inference or 0.0))
+        return tuple(Reload(partial(self._begin, one), one.seconds) for one in self.session.reloads)
 
-    def _reload(self) -> None:
-        assert self.session is not None  # it was loaded
+    def _begin(self, reload: Reload) -> Wait:
+        with self._noting_errors():
+            return partial(self._wait, reload.begin())
+
+    def _wait(self, wait: Wait) -> None:
+        with self._noting_errors():
+            wait()
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
         try:
-            self.session.reload()
+            yield
         except QbenchError as error:
             self.error = error
             raise

@@ -121,7 +121,7 @@ class Bench:
             timers,
             self._options.settings,
             self._options.on_round,
-            reloads=[candidate.reload for candidate in lanes],
+            reloads=[candidate.reloads for candidate in lanes],
             watch=_watch(lanes),
         )
 
@@ -185,7 +185,14 @@ class Bench:
 
 def _watch(lanes: Sequence[Candidate]) -> Watch | None:
     """Return what watches the GPU, where one is used and can be asked."""
-    facts = [candidate.session.facts for candidate in lanes if candidate.session is not None]
-    if all(one.provider in _ON_CPU for one in facts):
+    sessions = [candidate.session for candidate in lanes if candidate.session is not None]
+    if all(session.facts.provider in _ON_CPU for session in sessions):
         return None
-    return open_gpu_watch({os.getpid(), *(one.pid for one in facts)})
+    seen = {os.getpid()}
+
+    def own() -> set[int]:
+        """Return the processes, also the former ones: NVML tells of them a while longer."""
+        seen.update(session.facts.pid for session in sessions)
+        return seen
+
+    return open_gpu_watch(own)

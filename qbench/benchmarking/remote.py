@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from qbench.benchmarking.clock import Block
 from qbench.benchmarking.judges import Judged
 from qbench.benchmarking.messages import Done, Failed, Reply, Request, Said
 from qbench.benchmarking.session import Facts, Task
+from qbench.benchmarking.sittings import Reload, Wait
 from qbench.errors import WorkerError
 from qbench.runtimes.base import OperatorTime
 
@@ -43,22 +47,24 @@ class RemoteSession:
     """
 
     def __init__(self, task: Task, heard: set[str]) -> None:
-        self._heard = heard
+        self._task, self._heard = task, heard
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, closed with the session
-        # In a session of its own the terminal's Ctrl-C reaches this process alone, which ends it.
-        self._process = subprocess.Popen(
-            _WORKER,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows' own way
-        )
+        started = time.perf_counter()
+        self._process = self._started()
         try:
             self.facts: Facts = self._ask("open", task)
         except BaseException:
             self.close(at_once=True)
             raise
+        self._seconds = time.perf_counter() - started
+
+    @property
+    def reloads(self) -> tuple[Reload, ...]:
+        """The ways to load it anew: in a fresh process, or in the one that it is in."""
+        return (
+            Reload(self._restart, self._seconds),
+            Reload(lambda: partial(self._ask, "reload"), self.facts.reload_seconds),
+        )
 
     def judge(self) -> Judged | None:
         """Return its accuracy; None where there are no images."""
@@ -69,10 +75,6 @@ class RemoteSession:
         """Time at least `calls` calls, after `lead` more that are not timed."""
         block: Block = self._ask("time_block", calls, lead)
         return block
-
-    def reload(self) -> None:
-        """Load it anew in its process, in place of what is loaded, and run it once."""
-        self._ask("reload")
 
     def profile(self) -> tuple[OperatorTime, ...]:
         """Return what takes its time, largest first."""
@@ -86,13 +88,44 @@ class RemoteSession:
                 self._ask("close")
                 self._hang_up()
                 self._process.wait(_SECONDS_TO_CLOSE)
+        self._kill()
+        self._stderr.close()
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        # In a session of its own the terminal's Ctrl-C reaches this process alone, which ends it.
+        return subprocess.Popen(
+            _WORKER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows' own way
+        )
+
+    def _restart(self) -> Wait:
+        """Begin a fresh process.
+
+        It loads the model once it is waited for, so that candidates do so one after the other: some
+        runtimes choose their kernels by timing them.
+        """
+        self._kill()
+        self._stderr.seek(0)
+        self._stderr.truncate()
+        self._process = self._started()
+        return self._reopen
+
+    def _reopen(self) -> None:
+        """Load it in the process that was begun; what the first one told stays."""
+        facts: Facts = self._ask("open", self._task, doing="reload")
+        self.facts = replace(self.facts, pid=facts.pid)
+
+    def _kill(self) -> None:
         self._process.kill()
         self._process.wait()
         self._hang_up()
-        self._stderr.close()
 
-    def _ask(self, method: str, *arguments: Any) -> Any:
-        """Return what the worker answers.
+    def _ask(self, method: str, *arguments: Any, doing: str | None = None) -> Any:
+        """Return what the worker answers, or tell how it ended: while `doing`, or the method.
 
         Raises:
             WorkerError: It ended.
@@ -103,7 +136,7 @@ class RemoteSession:
             while isinstance(reply := self._receive(), Said):
                 self._log(reply)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
-            raise self._died(method) from error
+            raise self._died(doing or method) from error
         if isinstance(reply, Failed):
             raise reply.error
         return reply.value

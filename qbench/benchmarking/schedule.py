@@ -129,7 +129,7 @@ def measure_blocks(
     settings: Settings,
     on_round: OnRound | None = None,
     *,
-    reloads: Sequence[Reload] = (),
+    reloads: Sequence[Sequence[Reload]] = (),
     watch: Watch | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> Measurement:
@@ -139,8 +139,8 @@ def measure_blocks(
         timers: What runs each candidate, the baseline first.
         settings: When to stop; `MODES` holds the usual ones.
         on_round: Told after each round how far the measurement is.
-        reloads: How each candidate is loaded anew between sittings; empty leaves them as they are,
-            and then the intervals do not tell what another load would change.
+        reloads: The ways to load each candidate anew between sittings, best first; empty leaves
+            them as they are, and then the intervals do not tell what another load would change.
         watch: Tells which blocks were disturbed; their rounds are voided, and run again.
         clock: Nanoseconds, monotonic.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from qbench.benchmarking import environment
 from qbench.benchmarking.clock import Block, BlockTimer, Call
 from qbench.benchmarking.feeding import Feeding
+from qbench.benchmarking.sittings import Reload
 from qbench.benchmarking.workload import Load, bind, timer_of
 from qbench.errors import ModelError
 from qbench.runtimes import openvino
@@ -84,6 +85,11 @@ class Facts:
     provider_options: Mapping[str, str] = field(default_factory=dict)
     pid: int = field(default_factory=os.getpid)
 
+    @property
+    def reload_seconds(self) -> float:
+        """What loading it anew in its process is expected to take, the first call included."""
+        return self.load_seconds + (self.first_inference or 0.0)
+
 
 class Session(Protocol):
     """A candidate that is loaded, in this process or in one of its own.
@@ -91,19 +97,20 @@ class Session(Protocol):
     Every method raises a QbenchError where the candidate, or its process, fails.
 
     Attributes:
-        facts: What the first loading and the first call told.
+        facts: What the first loading and the first call told, and the process that it is in now.
     """
 
     facts: Facts
+
+    @property
+    def reloads(self) -> tuple[Reload, ...]:
+        """The ways to load it anew, in place of what is loaded, and to run it once: best first."""
 
     def judge(self) -> Judged | None:
         """Return its accuracy; None where there are no images."""
 
     def time_block(self, calls: int, lead: int) -> Block:
         """Time at least `calls` calls, after `lead` more that are not timed."""
-
-    def reload(self) -> None:
-        """Load it anew, in place of what is loaded, and run it once."""
 
     def profile(self) -> tuple[OperatorTime, ...]:
         """Return what takes its time, largest first; empty where the runtime does not tell."""
@@ -149,8 +156,13 @@ class LocalSession:
         assert self._timer is not None  # simulated candidates are not timed
         return self._timer(calls, lead=lead)
 
+    @property
+    def reloads(self) -> tuple[Reload, ...]:
+        """The only way is in this process."""
+        return (Reload(lambda: self.reload, self.facts.reload_seconds),)
+
     def reload(self) -> None:
-        """Load it anew, in place of what is loaded, and run it once."""
+        """Load it anew in this process, in place of what is loaded, and run it once."""
         self._timer = None  # its calls keep the model loaded
         self._runner.close()
         self._runner = self._task.open()

@@ -3,17 +3,19 @@
 Two loads of one file differ for as long as both live, since their memory lies elsewhere, and no
 number of rounds on one of them tells what another would give.
 
-Loading anew in the same process shows most of it: of EfficientNet-lite0 on both of two cores, 15
-times each, speeds varied by 0.8 % (standard deviation) from load to load in one process and by
-0.6 % from process to process, beside 0.5 % for a load that was kept; the machine was not quiet. Not
-all of it: with 15 to 19 sittings, intervals of identical candidates excluded 1 in 6 of 45
-measurements by `scripts/aa_study.py` instead of 2, by up to 0.9 %, so something of a process lasts
-as long as the process. One for each load would take 0.6 s against 0.05 s.
+Nor does all of it change within a process, where something lasts as long as the process does:
+loaded anew in one process, 15 to 19 times, identical candidates still had intervals that exclude 1,
+by up to 0.9 %, in 6 of 45 measurements by `scripts/aa_study.py` instead of 2. So a sitting begins
+with a fresh process for each candidate that has one of its own, where there is time: of an
+EfficientNet-lite0 it takes 0.3 s, against 0.06 s within the process. They start side by side, since
+nothing is timed meanwhile. Other candidates are loaded anew where they are.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 
 from qbench.benchmarking.clock import BlockTimer, Clock
 from qbench.benchmarking.settings import Settings
@@ -25,21 +27,28 @@ RELOADS_SHARE = 1 / 3
 SITTING_ROUNDS = 5
 """The fewest rounds of a sitting."""
 
+_FEWEST_BETTER = 5
+"""The fewest sittings that a better way to load anew must leave time for."""
+
 _SETTLING_BLOCKS = 3
 _ROUNDS_PER_RELOAD = (1 - RELOADS_SHARE) / RELOADS_SHARE
 """The least time of a sitting's rounds, in times of loading anew."""
 
 
+Wait = Callable[[], None]
+"""Waits until what was begun is done."""
+
+
 @dataclass(frozen=True)
 class Reload:
-    """How a candidate is loaded anew.
+    """A way to load a candidate anew.
 
     Attributes:
-        run: Does it.
-        seconds: What loading it took, the first call included.
+        begin: Begins it; what it returns must be called before anything else of the candidate.
+        seconds: What it takes, the first call included.
     """
 
-    run: Callable[[], None]
+    begin: Callable[[], Wait]
     seconds: float
 
 
@@ -51,7 +60,7 @@ class Sittings:
 
     Args:
         timers: What runs each candidate.
-        reloads: How each is loaded anew; empty where they cannot be.
+        reloads: The ways to load each anew, best first; empty where they cannot be.
         settings: How long to measure.
         clock: Nanoseconds, monotonic.
 
@@ -63,14 +72,13 @@ class Sittings:
     def __init__(
         self,
         timers: Sequence[BlockTimer],
-        reloads: Sequence[Reload],
+        reloads: Sequence[Sequence[Reload]],
         settings: Settings,
         clock: Clock = time.perf_counter_ns,
     ) -> None:
-        self._timers, self._reloads = timers, reloads
-        self._lanes = affordable([reload.seconds for reload in reloads], settings)
-        self._settling, self._clock = _SETTLING_BLOCKS * settings.block_seconds, clock
-        self._reload_seconds = sum(reloads[lane].seconds + self._settling for lane in self._lanes)
+        self._timers, self._reloads = timers, affordable(reloads, settings)
+        self._settling, self._clock = _settling(settings), clock
+        self._reload_seconds = sum(one.seconds + self._settling for one in self._reloads.values())
         self._rounds, self._began = 0, clock()
         self._deadline = self._began + settings.max_seconds * 1e9
         self.current = 0
@@ -79,7 +87,7 @@ class Sittings:
     @property
     def may_look(self) -> bool:
         """Whether intervals would tell all: not within a sitting, nor after too few of them."""
-        if not self._lanes:
+        if not self._reloads:
             return True
         return self.current + 1 >= FEWEST_SITTINGS and self._is_over
 
@@ -109,13 +117,14 @@ class Sittings:
         Raises:
             QbenchError: A candidate cannot be loaded again.
         """
-        if not (self._lanes and self._is_over and self._another_fits):
+        if not (self._reloads and self._is_over and self._another_fits):
             return
         started = self._clock()
-        for lane in self._lanes:
-            self._reloads[lane].run()
+        with ExitStack() as waits:  # all are waited for, also where one of them fails
+            for reload in self._reloads.values():
+                waits.callback(reload.begin())
+        for lane in self._reloads:
             self.loads[lane] += 1
-        for lane in self._lanes:
             self._settle(self._timers[lane], block_calls[lane])
         self._began = self._clock()
         self._reload_seconds = (self._began - started) * 1e-9
@@ -128,23 +137,39 @@ class Sittings:
             timer(calls)
 
 
-def affordable(seconds: Sequence[float], settings: Settings) -> tuple[int, ...]:
-    """Return which candidates can be loaded anew until there are enough sittings.
+def affordable(reloads: Sequence[Sequence[Reload]], settings: Settings) -> dict[int, Reload]:
+    """Return how each candidate is loaded anew; without those that take too long.
 
-    Those that load fastest come first: one whose engine is built for a minute keeps none of the
-    others from being loaded again.
+    There must be time for enough sittings. Those that load fastest come first: one whose engine is
+    built for a minute keeps none of the others from being loaded again. What time is left goes
+    into the better ways. That some are loaded side by side is not counted on.
 
     Args:
-        seconds: What loading each candidate takes.
+        reloads: The ways of each candidate, the best first and the fastest last.
         settings: How long to measure.
     """
     if settings.max_rounds < FEWEST_SITTINGS * SITTING_ROUNDS:
-        return ()
-    reloads = FEWEST_SITTINGS * _ROUNDS_PER_RELOAD + FEWEST_SITTINGS - 1
-    left, found = settings.max_seconds / reloads, []
-    for lane in sorted(range(len(seconds)), key=seconds.__getitem__):
-        left -= seconds[lane] + _SETTLING_BLOCKS * settings.block_seconds
-        if left < 0:
-            break
-        found.append(lane)
-    return tuple(sorted(found))
+        return {}
+    fastest = {lane: ways[-1].seconds + _settling(settings) for lane, ways in enumerate(reloads)}
+    lanes = _fitting(fastest, _time_to_load(FEWEST_SITTINGS, settings))
+    more = {lane: reloads[lane][0].seconds - reloads[lane][-1].seconds for lane in lanes}
+    left = _time_to_load(_FEWEST_BETTER, settings) - sum(fastest[lane] for lane in lanes)
+    better = _fitting(more, left)
+    return {lane: reloads[lane][0 if lane in better else -1] for lane in sorted(lanes)}
+
+
+def _time_to_load(sittings: int, settings: Settings) -> float:
+    """Return how long loading anew may take for `sittings` sittings to fit."""
+    return settings.max_seconds / (sittings * _ROUNDS_PER_RELOAD + sittings - 1)
+
+
+def _fitting(seconds: Mapping[int, float], limit: float) -> list[int]:
+    """Return the lanes, from the fastest on, that take no longer than `limit` together."""
+    lanes = sorted(seconds, key=seconds.__getitem__)
+    total = accumulate(seconds[lane] for lane in lanes)
+    return [lane for lane, until in zip(lanes, total, strict=True) if until <= limit]
+
+
+def _settling(settings: Settings) -> float:
+    """Return for how many seconds a candidate runs once it is loaded, before it is timed."""
+    return _SETTLING_BLOCKS * settings.block_seconds

@@ -79,8 +79,9 @@ def bench(arguments: BenchArguments) -> None:
     --decoder is found from the output's shape where that is plain. Else give one of yolov8, yolov5,
     yolox, end2end, ssd, detr, rtdetr. A YOLOX with its decoder inside is a yolov5.
 
-    Two loads of one file differ in speed, so candidates are loaded anew every few rounds. They are
-    timed in groups of 8, each group for at most 60 s (--quick 20 s, --strict 300 s).
+    Two loads of one file differ in speed, so candidates are loaded anew every few rounds, in a
+    fresh process where there is time. They are timed in groups of 8, each group for at most 60 s
+    (--quick 20 s, --strict 300 s).
 
     What is done is kept in .qbench: each accuracy as it is judged, and the rows of a group as its
     timing ends, since all of them take part in all of its rounds. The same command goes on with a

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from qbench.runtimes.nvml import Nvml, open_nvml
 
@@ -15,14 +15,14 @@ class GpuWatch:
 
     Args:
         nvml: The GPU.
-        own: Processes that may use it; more can be added while it is watched.
+        own: Tells the processes that may use it.
 
     Attributes:
         sm_clocks_mhz: Lowest and highest clock that the multiprocessors had after a block; None
             before the first block, and where the GPU does not tell.
     """
 
-    def __init__(self, nvml: Nvml, own: Collection[int]) -> None:
+    def __init__(self, nvml: Nvml, own: Callable[[], Collection[int]]) -> None:
         self._nvml, self._own = nvml, own
         self._held_back: dict[str, int] = {}
         self._since = 0.0
@@ -38,7 +38,7 @@ class GpuWatch:
         self._note_clock()
         if reasons := self._throttling():
             return f"the GPU throttled ({', '.join(reasons)})"
-        if pids := self._nvml.foreign_pids(self._own, self._since):
+        if pids := self._nvml.foreign_pids(self._own(), self._since):
             return f"another process used the GPU (pid {', '.join(map(str, pids))})"
         return None
 
@@ -55,11 +55,11 @@ class GpuWatch:
             self.sm_clocks_mhz = min(low, clock), max(high, clock)
 
 
-def open_gpu_watch(own: Collection[int] | None = None) -> GpuWatch | None:
+def open_gpu_watch(own: Callable[[], Collection[int]] | None = None) -> GpuWatch | None:
     """Return a watch over the first GPU; None without one, its driver, or nvidia-ml-py.
 
     Args:
-        own: Processes of the benchmark that use the GPU; None for this process alone.
+        own: Tells the processes of the benchmark that use the GPU; None for this process alone.
     """
     nvml = open_nvml()
-    return None if nvml is None else GpuWatch(nvml, {os.getpid()} if own is None else own)
+    return None if nvml is None else GpuWatch(nvml, own or (lambda: {os.getpid()}))

@@ -2,9 +2,10 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import graphs
@@ -20,7 +21,7 @@ from qbench.benchmarking.judges import ClassifyJudge
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import FEW_LOADS, UNTRUSTED, Row
 from qbench.benchmarking.schedule import Measurement, measure_blocks
-from qbench.benchmarking.session import LocalSession
+from qbench.benchmarking.session import Facts, LocalSession
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import DataChoice
@@ -461,11 +462,11 @@ class Restless:
         return "the GPU throttled" if not self._blocks or self.count in self._blocks else None
 
 
-def on_gpu(monkeypatch: pytest.MonkeyPatch, watch: Restless) -> list[set[int]]:
-    """Let candidates be on a watched GPU; return the processes that each watch was told of."""
-    told: list[set[int]] = []
+def on_gpu(monkeypatch: pytest.MonkeyPatch, watch: Restless) -> list[Callable[[], set[int]]]:
+    """Let candidates be on a watched GPU; return what tells each watch the processes."""
+    told: list[Callable[[], set[int]]] = []
 
-    def opened(own: set[int]) -> Restless:
+    def opened(own: Callable[[], set[int]]) -> Restless:
         told.append(own)
         return watch
 
@@ -478,8 +479,18 @@ def test_disturbed_rounds_are_counted(model: Path, monkeypatch: pytest.MonkeyPat
     told = on_gpu(monkeypatch, Restless(3, 5, 8))
     rows = benchmark(model, precisions=["fp32"], options=replace(QUICK, batches=(1, 2))).rows
     assert sum(row.voided_rounds for row in rows) == 3
-    assert told == [{os.getpid()}]
+    assert [own() for own in told] == [{os.getpid()}]
     assert not any("given up" in note for row in rows for note in row.notes)
+
+
+def test_a_watch_knows_each_process_of_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = on_gpu(monkeypatch, Restless())
+    session = SimpleNamespace(facts=Facts("cuda", 1.0, (), pid=4711))
+    module._watch([SimpleNamespace(session=session)])  # type: ignore[list-item]
+    own = told[0]
+    assert own() == {os.getpid(), 4711}
+    session.facts = replace(session.facts, pid=4712)
+    assert own() == {os.getpid(), 4711, 4712}  # NVML tells of the former for a second
 
 
 def test_candidates_on_the_cpu_are_not_watched(

@@ -122,13 +122,64 @@ def test_a_worker_tells_what_this_process_would(
     ]
 
 
+def load_anew(session: Session, way: int) -> None:
+    session.reloads[way].begin()()
+
+
+def test_a_candidate_gets_a_fresh_process(model: Path) -> None:
+    with closing(RemoteSession(task_of(model), set())) as there:
+        before = there.facts
+        load_anew(there, 0)
+        assert there.facts.pid != before.pid
+        assert there.facts == replace(before, pid=there.facts.pid)
+        assert not is_alive(before.pid)
+        assert is_alive(there.facts.pid)
+        assert there.time_block(7, 1).samples.shape == (7,)
+        assert there.profile()
+    assert not is_alive(there.facts.pid)
+
+
 def test_a_worker_loads_anew_in_its_process(model: Path) -> None:
     with closing(RemoteSession(task_of(model), set())) as there:
         before = there.facts
-        there.reload()
+        load_anew(there, -1)
         assert there.facts == before
         assert there.time_block(7, 1).samples.shape == (7,)
         assert there.profile()
+
+
+def test_a_process_takes_longer_than_a_load(model: Path) -> None:
+    with closing(RemoteSession(task_of(model), set())) as there:
+        process, load = there.reloads
+        assert process.seconds > load.seconds > 0
+    (only,) = LocalSession(task_of(model)).reloads
+    assert only.seconds > 0
+
+
+def test_processes_start_side_by_side(model: Path) -> None:
+    sessions = [RemoteSession(task_of(model), set()) for _ in range(2)]
+    waits = [session.reloads[0].begin() for session in sessions]
+    assert all(is_alive(session._process.pid) for session in sessions)  # before one is waited for
+    for wait in waits:
+        wait()
+    assert all(session.time_block(3, 0).samples.shape == (3,) for session in sessions)
+    for session in sessions:
+        session.close()
+
+
+def test_what_cannot_be_loaded_in_a_fresh_process(model: Path) -> None:
+    with closing(RemoteSession(task_of(model), set())) as there:
+        model.write_bytes(b"no model any more")
+        with pytest.raises(ModelError, match="ONNX Runtime refuses the model"):
+            load_anew(there, 0)
+
+
+def test_a_fresh_process_that_dies(model: Path) -> None:
+    with closing(RemoteSession(task_of(model), set())) as there:
+        wait = there.reloads[0].begin()
+        os.kill(there._process.pid, signal.SIGSEGV)
+        with pytest.raises(WorkerError, match="crashed with SIGSEGV while it was loaded anew; use"):
+            wait()
 
 
 def test_a_worker_begins_with_what_it_needs() -> None:
@@ -217,7 +268,7 @@ def test_it_is_told_what_it_was_doing(model: Path) -> None:
         with pytest.raises(WorkerError, match="crashed with SIGSEGV while it was timed"):
             there.time_block(1, 0)
         with pytest.raises(WorkerError, match="crashed with SIGSEGV while it was loaded anew"):
-            there.reload()
+            load_anew(there, -1)
 
 
 def test_a_death_without_words() -> None:

@@ -1,6 +1,8 @@
 """Loading anew between rounds: how often, and what it makes of the intervals."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from qbench.benchmarking.clock import CallTimer
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.settings import MODES, Settings
-from qbench.benchmarking.sittings import SITTING_ROUNDS, Reload, affordable
+from qbench.benchmarking.sittings import SITTING_ROUNDS, Reload, Wait, affordable
 from qbench.benchmarking.stats import half_width
 from qbench.errors import ModelError
 
@@ -16,13 +18,15 @@ NORMAL = Settings()
 
 
 class Machine:
-    """Fake candidates of 20 ms, each load of which has a speed of its own.
+    """Fake candidates of 20 ms, each process and each load of which has a speed of its own.
 
     Args:
         between: Standard deviation of the logarithm of a load's time.
         within: That of a call's.
         factors: The time of each candidate beside that of the first.
         seconds: What loading each takes.
+        process_seconds: What starting a process for each takes; empty where they have none.
+        processes: Standard deviation of the logarithm of a process's time.
     """
 
     def __init__(
@@ -32,13 +36,18 @@ class Machine:
         factors: tuple[float, ...] = (1.0, 1.0),
         seconds: tuple[float, ...] = (0.05, 0.05),
         seed: int = 0,
+        *,
+        process_seconds: tuple[float, ...] = (),
+        processes: float = 0.0,
     ) -> None:
         self.now, self.loading = 0.0, 0.0
         self.log: list[str] = []
         self._between, self._within = between, within
         self._factors, self._seconds = factors, seconds
-        self._rng = np.random.default_rng(seed)
-        self._loads = [self._load() for _ in factors]
+        self._process_seconds, self._among_processes = process_seconds, processes
+        self._rng, self._process_rng = map(np.random.default_rng, (seed, [seed, 1]))
+        self._loads = [self._drawn(between) for _ in factors]
+        self._processes = [self._drawn_process() for _ in factors]
 
     def clock(self) -> int:
         return round(self.now * 1e9)
@@ -46,25 +55,50 @@ class Machine:
     def measure(self, settings: Settings = NORMAL, *, anew: bool = True) -> Measurement:
         lanes = range(len(self._factors))
         timers = [CallTimer(lambda lane=lane: self._call(lane), self.clock) for lane in lanes]  # type: ignore[misc]
-        reloads = [
-            Reload(lambda lane=lane: self._reload(lane), self._seconds[lane])  # type: ignore[misc]
-            for lane in lanes
-        ]
+        reloads = [self._reloads(lane) for lane in lanes]
         return measure_blocks(timers, settings, reloads=reloads if anew else (), clock=self.clock)
 
-    def _load(self) -> float:
-        return math.exp(self._rng.normal(0, self._between))
+    @property
+    def loads(self) -> list[str]:
+        """What was loaded, without the calls."""
+        return [entry for entry in self.log if not entry.startswith("call")]
+
+    def _reloads(self, lane: int) -> list[Reload]:
+        found = [Reload(partial(self._begun, lane, self._load), self._seconds[lane])]
+        if self._process_seconds:
+            seconds = self._process_seconds[lane]
+            found.insert(0, Reload(partial(self._begun, lane, self._start), seconds))
+        return found
+
+    def _begun(self, lane: int, do: Callable[[int], None]) -> Wait:
+        self.log.append(f"begin {lane}")
+        return partial(do, lane)
+
+    def _drawn(self, deviation: float) -> float:
+        return math.exp(self._rng.normal(0, deviation))
+
+    def _drawn_process(self) -> float:
+        return math.exp(self._process_rng.normal(0, self._among_processes))
 
     def _call(self, lane: int) -> None:
-        noise = math.exp(self._rng.normal(0, self._within))
-        self.now += 0.02 * self._factors[lane] * self._loads[lane] * noise
+        speed = self._processes[lane] * self._loads[lane] * self._drawn(self._within)
+        self.now += 0.02 * self._factors[lane] * speed
         self.log.append(f"call {lane}")
 
-    def _reload(self, lane: int) -> None:
-        self.now += self._seconds[lane]
-        self.loading += self._seconds[lane]
-        self._loads[lane] = self._load()
+    def _load(self, lane: int) -> None:
+        self._spend(self._seconds[lane])
+        self._loads[lane] = self._drawn(self._between)
         self.log.append(f"load {lane}")
+
+    def _start(self, lane: int) -> None:
+        self._spend(self._process_seconds[lane])
+        self._loads[lane] = self._drawn(self._between)
+        self._processes[lane] = self._drawn_process()
+        self.log.append(f"start {lane}")
+
+    def _spend(self, seconds: float) -> None:
+        self.now += seconds
+        self.loading += seconds
 
 
 def test_every_candidate_is_loaded_anew_after_a_sitting() -> None:
@@ -73,14 +107,14 @@ def test_every_candidate_is_loaded_anew_after_a_sitting() -> None:
     # Narrow at the end of the fourth sitting, which has the first 20 rounds, and of the fifth.
     assert found.sittings.tolist() == [sitting for sitting in range(5) for _ in range(5)]
     assert found.loads == (5, 5)
-    assert [entry for entry in machine.log if entry.startswith("load")] == ["load 0", "load 1"] * 4
+    assert machine.loads == ["begin 0", "begin 1", "load 1", "load 0"] * 4
     assert machine.log[-1].startswith("call")
 
 
 def test_calls_between_loading_and_the_next_round_are_not_timed() -> None:
     machine = Machine(0, 0)
     found = machine.measure()
-    loaded = machine.log.index("load 1")
+    loaded = machine.log.index("load 0")  # the last that is waited for
     assert machine.log[loaded + 1 : loaded + 7] == ["call 0"] * 3 + ["call 1"] * 3
     assert len(found.samples[0]) == 2 * len(found.orders)
 
@@ -115,7 +149,28 @@ def test_what_takes_too_long_to_load_is_not_loaded_anew() -> None:
 def test_those_that_load_fastest_are_loaded_anew(
     seconds: list[float], settings: Settings, lanes: tuple[int, ...]
 ) -> None:
-    assert affordable(seconds, settings) == lanes
+    reloads = [(Reload(no_load, one),) for one in seconds]
+    assert tuple(affordable(reloads, settings)) == lanes
+
+
+@pytest.mark.parametrize(
+    ("processes", "settings", "better"),
+    [
+        ([0.3] * 3, MODES["quick"], [0, 1, 2]),
+        ([0.3] * 8, MODES["quick"], [0, 1]),
+        ([0.3] * 8, MODES["normal"], list(range(8))),
+        ([5.0, 0.3, 5.0], MODES["normal"], [1]),
+        ([5.0, 0.3, 5.0], MODES["strict"], [0, 1, 2]),
+        ([30.0, 30.0], MODES["strict"], []),
+    ],
+)
+def test_fresh_processes_take_what_time_is_left(
+    processes: list[float], settings: Settings, better: list[int]
+) -> None:
+    reloads = [(Reload(no_load, one), Reload(no_load, 0.05)) for one in processes]
+    found = affordable(reloads, settings)
+    assert list(found) == list(range(len(processes)))
+    assert [lane for lane, reload in found.items() if reload is reloads[lane][0]] == better
 
 
 def test_no_sitting_is_begun_where_the_time_is_up() -> None:
@@ -157,6 +212,33 @@ def test_without_loading_anew_one_load_is_taken_for_the_candidate() -> None:
     assert excluded > 0.4
 
 
+def process_shares(process_seconds: tuple[float, ...]) -> tuple[float, float]:
+    """Return how often 1 is excluded, and how often 3 % more is found, where processes differ."""
+    trials, excluded, slower = 60, 0, 0
+    for seed in range(trials):
+        machine = Machine(
+            *(0.002, 0.01, (1.0, 1.0, 1.03), (0.05,) * 3, seed),
+            process_seconds=process_seconds,
+            processes=0.005,
+        )
+        found = machine.measure()
+        twin = found.ratios[1]
+        excluded += not twin.low <= 1 <= twin.high
+        slower += found.verdicts[2] == "slower"
+    return excluded / trials, slower / trials
+
+
+def test_processes_that_differ_are_told_from_candidates_that_differ() -> None:
+    excluded, slower = process_shares((0.3,) * 3)
+    assert excluded <= 0.1
+    assert slower >= 0.95
+
+
+def test_in_one_process_it_is_taken_for_the_candidate() -> None:
+    excluded, _ = process_shares(())
+    assert excluded > 0.4
+
+
 def test_where_loads_are_alike_noise_within_decides() -> None:
     excluded, beyond, slower = shares(True, between=0.0, within=0.02)
     assert excluded <= 0.1
@@ -177,5 +259,37 @@ def test_what_cannot_be_loaded_again_ends_the_measurement() -> None:
     def fail() -> None:
         raise ModelError("no memory")
 
+    reloads = [[Reload(lambda: fail, 0.0)]]
     with pytest.raises(ModelError, match="no memory"):
-        measure_blocks(timers, NORMAL, reloads=[Reload(fail, 0.0)], clock=machine.clock)
+        measure_blocks(timers, NORMAL, reloads=reloads, clock=machine.clock)
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+@pytest.mark.parametrize("at", ["begin", "wait"])
+def test_where_one_fails_no_other_is_left_half_loaded(failing: int, at: str) -> None:
+    machine = Machine(0, 0, (1.0,) * 3, (0.05,) * 3)
+    log: list[str] = []
+
+    def begin(lane: int) -> Wait:
+        if (lane, at) == (failing, "begin"):
+            raise ModelError("no memory")
+        log.append(f"begin {lane}")
+        return partial(wait, lane)
+
+    def wait(lane: int) -> None:
+        log.append(f"end {lane}")
+        if lane == failing:
+            raise ModelError("no memory")
+
+    timers = [CallTimer(partial(machine._call, lane), machine.clock) for lane in range(3)]
+    reloads = [[Reload(partial(begin, lane), 0.0)] for lane in range(3)]
+    with pytest.raises(ModelError, match="no memory"):
+        measure_blocks(timers, NORMAL, reloads=reloads, clock=machine.clock)
+    begun = [entry.removeprefix("begin ") for entry in log if entry.startswith("begin")]
+    ended = [entry.removeprefix("end ") for entry in log if entry.startswith("end")]
+    assert len(begun) == (failing if at == "begin" else 3)
+    assert sorted(ended) == begun
+
+
+def no_load() -> Wait:
+    raise AssertionError("it is only planned")

@@ -84,7 +84,7 @@ def test_a_process_that_only_holds_memory_does_not(gpu: FakeGpu, watch: GpuWatch
 
 def test_workers_of_the_benchmark_are_no_others(gpu: FakeGpu) -> None:
     own: set[int] = set()
-    watch = open_gpu_watch(own)
+    watch = open_gpu_watch(lambda: own)
     assert watch is not None
     own.add(FOREIGN)  # a worker that started later
     gpu.listed, gpu.busy = [FOREIGN], {FOREIGN: (90, time.time())}
