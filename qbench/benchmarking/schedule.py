@@ -1,13 +1,14 @@
 """Paired timing of candidates: warm-up, then rounds of blocks in random order until it is settled.
 
 All candidates are timed within each round, so that whatever slows the machine slows them alike, and
-each round draws its order anew. Two more rules keep the neighbours in time from deciding a ratio:
+each round draws its order anew. Three more rules keep the neighbours in time from deciding a ratio:
 
 - Every candidate has two blocks a round. Each is the other's hidden duplicate, and comparing the
   first with the second is the A/A control. A duplicate of the baseline alone would let the baseline
   follow itself, on warm caches, more often than any candidate can: identical sessions of
   EfficientNet-lite0 then differ by 2 to 6 %.
 - One call that is not timed leads into each block, and refills the caches that another model used.
+- Candidates of about one pace time equally many calls: these become faster along a block.
 
 Rounds form sittings, between which candidates are loaded anew; see `sittings`.
 """
@@ -37,7 +38,7 @@ from qbench.benchmarking.stats import (
     sittings_interval,
     verdict,
 )
-from qbench.benchmarking.warmup import warm_up
+from qbench.benchmarking.warmup import shared_calls, warm_up
 from qbench.errors import UsageError
 
 OnRound = Callable[[int, float], None]
@@ -152,7 +153,7 @@ def measure_blocks(
     if not timers:
         raise UsageError("nothing to measure; name at least one model")
     warmed = [warm_up(timer, settings, clock) for timer in timers]
-    block_calls = tuple(warm.block_calls for warm in warmed)
+    block_calls = shared_calls([warm.block for warm in warmed], settings.block_seconds)
     stop, voids, rounds = _StopRule(settings), Voids(len(timers)), _Rounds()
     started, sittings = clock(), Sittings(timers, reloads, settings, clock)
     for timed in run_rounds(timers, block_calls, settings.seed, watch):

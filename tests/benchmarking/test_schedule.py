@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from qbench.benchmarking.clock import CallTimer
+from qbench.benchmarking.clock import Block, CallTimer
 from qbench.benchmarking.rounds import MOST_VOIDED
 from qbench.benchmarking.schedule import (
     Measurement,
@@ -16,7 +16,7 @@ from qbench.benchmarking.schedule import (
 )
 from qbench.benchmarking.settings import MODES, Settings
 from qbench.benchmarking.stats import FEWEST_ROUNDS
-from qbench.benchmarking.warmup import Warmup, warm_up
+from qbench.benchmarking.warmup import Warmup, shared_calls, warm_up
 from qbench.errors import InconclusiveError, UsageError
 
 Seconds = Callable[[], float]
@@ -252,7 +252,7 @@ def test_warm_up_waits_until_timings_agree() -> None:
     found = machine.warm_up()
     assert not found.unsettled
     assert 12 <= len(machine.log) <= 14
-    assert found.block_calls == 1
+    assert found.block.pace == pytest.approx(0.03)
 
 
 def test_warm_up_is_capped_and_says_so() -> None:
@@ -272,7 +272,38 @@ def test_warm_up_of_a_slow_call_has_three_windows() -> None:
 def test_warm_up_ends_with_the_block_of_the_warm_call() -> None:
     first = iter([0.1, 0.05])
     machine = machine_of(lambda: next(first, 0.001))
-    assert machine.warm_up().block_calls == 20
+    assert machine.warm_up().block.pace == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("paces", "calls"),
+    [
+        ([0.0051, 0.0049], (5, 5)),  # 4 and 5 of their own
+        ([0.0049, 0.0101, 0.0051, 0.0099], (5, 3, 5, 3)),
+        ([0.004, 0.0049, 0.006], (5, 5, 5)),  # each is about as fast as the one before
+        ([0.03, 0.02, 0.01], (1, 1, 2)),
+        ([0.004], (5,)),
+    ],
+)
+def test_candidates_of_about_one_pace_time_equally_many_calls(
+    paces: list[float], calls: tuple[int, ...]
+) -> None:
+    blocks = [Block(np.array([pace]), pace, pace) for pace in paces]
+    assert shared_calls(blocks, 0.02) == calls
+
+
+def test_twins_are_the_same_where_calls_become_faster_along_a_block() -> None:
+    """One seems slower than the other while it warms up, so that it needs a call less."""
+    machine = Machine()
+    for slow in (1.02, 0.98):
+
+        def seconds(index: int = len(machine.calls), slow: float = slow) -> float:
+            row = itertools.takewhile(lambda ran: ran == index, reversed(machine.log))
+            ramp = 1 + 0.08 * 0.5 ** len(list(itertools.islice(row, 20)))
+            return 0.005 * ramp * (slow if len(machine.log) < 60 else 1.0)
+
+        machine.add(seconds)
+    assert machine.measure().ratios[1].value == pytest.approx(1, abs=0.002)
 
 
 class Watch:
