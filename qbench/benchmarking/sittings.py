@@ -3,12 +3,10 @@
 Two loads of one file differ for as long as both live, since their memory lies elsewhere, and no
 number of rounds on one of them tells what another would give.
 
-Nor does all of it change within a process, where something lasts as long as the process does:
-loaded anew in one process, 15 to 19 times, identical candidates still had intervals that exclude 1,
-by up to 0.9 %, in 6 of 45 measurements by `scripts/aa_study.py` instead of 2. So a sitting begins
-with a fresh process for each candidate that has one of its own, where there is time: of an
-EfficientNet-lite0 it takes 0.3 s, against 0.06 s within the process. They start side by side, since
-nothing is timed meanwhile. Other candidates are loaded anew where they are.
+What lasts as long as a process, as the places of its libraries do, changes only with a fresh one. So
+a sitting begins with a fresh process for each candidate that has one of its own, where there is
+time: of an EfficientNet-lite0 it takes 0.3 s, against 0.06 s within the process. They start side by
+side, since nothing is timed meanwhile. Other candidates are loaded anew where they are.
 """
 
 import time
