@@ -78,6 +78,7 @@ class Sittings:
         self._settling, self._clock = _settling(settings), clock
         self._reload_seconds = sum(one.seconds + self._settling for one in self._reloads.values())
         self._rounds, self._began = 0, clock()
+        self._min_sittings = max(settings.min_sittings, FEWEST_SITTINGS)
         self._deadline = self._began + settings.max_seconds * 1e9
         self.current = 0
         self.loads = [1] * len(timers)
@@ -87,7 +88,7 @@ class Sittings:
         """Whether intervals would tell all: not within a sitting, nor after too few of them."""
         if not self._reloads:
             return True
-        return self.current + 1 >= FEWEST_SITTINGS and self._is_over
+        return self.current + 1 >= self._min_sittings and self._is_over
 
     @property
     def _is_over(self) -> bool:

@@ -75,8 +75,9 @@ def method_terms(settings: Settings) -> Terms:
         (
             "length",
             f"Until every speed-up's interval is at most {percent(settings.half_width)} to "
-            f"each side, after {settings.min_rounds} to {settings.max_rounds} rounds or "
-            f"{settings.max_seconds:g} s for each group of up to {GROUP} candidates.",
+            f"each side, after {settings.min_rounds} to {settings.max_rounds} rounds in "
+            f"{settings.min_sittings} sittings or more, or {settings.max_seconds:g} s for each "
+            f"group of up to {GROUP} candidates.",
         ),
         (
             "warm-up",

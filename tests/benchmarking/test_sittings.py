@@ -104,11 +104,18 @@ class Machine:
 def test_every_candidate_is_loaded_anew_after_a_sitting() -> None:
     machine = Machine(0, 0)
     found = machine.measure()
-    # Narrow at the end of the fourth sitting, which has the first 20 rounds, and of the fifth.
-    assert found.sittings.tolist() == [sitting for sitting in range(5) for _ in range(5)]
-    assert found.loads == (5, 5)
-    assert machine.loads == ["begin 0", "begin 1", "load 1", "load 0"] * 4
+    # Narrow at the end of the eighth sitting, and again at the tenth, a fourth as many rounds on.
+    assert found.sittings.tolist() == [sitting for sitting in range(10) for _ in range(5)]
+    assert found.loads == (10, 10)
+    assert machine.loads == ["begin 0", "begin 1", "load 1", "load 0"] * 9
     assert machine.log[-1].startswith("call")
+
+
+def test_intervals_are_first_looked_at_after_the_fewest_sittings() -> None:
+    for sittings in (3, 5, 8):
+        found = Machine(0, 0).measure(Settings(min_sittings=sittings, min_rounds=10))
+        looks = [sittings, math.ceil(sittings * 1.25)]
+        assert found.loads == (looks[1], looks[1])
 
 
 def test_calls_between_loading_and_the_next_round_are_not_timed() -> None:
@@ -130,7 +137,7 @@ def test_what_takes_long_to_load_has_longer_sittings() -> None:
 def test_what_takes_too_long_to_load_is_not_loaded_anew() -> None:
     machine = Machine(0, 0, (1.0, 1.0, 1.0), (0.1, 60.0, 0.1))
     found = machine.measure()
-    assert found.loads == (5, 1, 5)
+    assert found.loads == (10, 1, 10)
     assert "load 1" not in machine.log
 
 

@@ -36,7 +36,7 @@ def test_the_method_names_the_settings() -> None:
     terms = dict(method_terms(Settings(half_width=0.02, max_seconds=20.0)))
     assert "at least 20 ms" in terms["order"]
     assert "at most 2.0 % to each side" in terms["length"]
-    assert "20 to 1000 rounds or 20 s" in terms["length"]
+    assert "20 to 1000 rounds in 8 sittings or more, or 20 s" in terms["length"]
 
 
 def test_rows_that_left_the_same_nodes_float_share_a_group() -> None:
