@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 def prepare(model: Model) -> Model:
     """Return a prepared copy of `model`, which computes the same within float rounding.
 
-    Constants are folded, BatchNormalization and Pad are fused into their convolution, identities
-    are removed, every node has a unique name, shapes are inferred and the opset is at least
-    `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
+    Local functions are inlined, constants are folded, BatchNormalization and Pad are fused into
+    their convolution, identities are removed, every node has a unique name, shapes are inferred and
+    the opset is at least `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
 
     Raises:
         ModelError: The opset cannot be raised.
     """
-    graph_model = raise_opset(model.ir.clone(), MINIMUM_OPSET)
+    graph_model = raise_opset(common.InlinePass()(model.ir.clone()).model, MINIMUM_OPSET)
     tidy = ir.passes.Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.RemoveInitializersFromInputsPass(),

@@ -77,6 +77,26 @@ def test_constants_and_identities_vanish() -> None:
     assert op_types(prepared.ir) == {"Mul", "Conv"}
 
 
+def test_local_functions_are_inlined() -> None:
+    b = graphs.Builder()
+    proto = b.model(b.node("Relu", "head", b.node("Block", "block", b.conv("stem", b.x))))
+    proto.graph.node[1].domain = "local"
+    body = [
+        onnx.helper.make_node("Sigmoid", ["x"], ["gate"]),
+        onnx.helper.make_node("Mul", ["x", "gate"], ["y"]),
+    ]
+    opset = onnx.helper.make_opsetid("", 17)
+    function = onnx.helper.make_function("local", "Block", ["x"], ["y"], body, [opset])
+    proto.functions.append(function)
+    proto.opset_import.append(onnx.helper.make_opsetid("local", 1))
+    model = graphs.model_of(proto)
+    prepared = prepare(model)
+    assert op_types(prepared.ir) == {"Conv", "Sigmoid", "Mul", "Relu"}
+    feeds = graphs.feeds_of(model)
+    found = graphs.run(prepared.ir, feeds)["head"]
+    assert found == pytest.approx(graphs.run(model.ir, feeds)["head"], abs=1e-4)
+
+
 def test_dynamic_dimensions_stay_dynamic() -> None:
     b = graphs.Builder(("N", graphs.CHANNELS, "H", "W"))
     prepared = prepare(graphs.model_of(b.model(b.conv("head", b.x))))
