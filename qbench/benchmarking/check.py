@@ -6,7 +6,7 @@ from qbench.benchmarking.speedup import Speedup, speedup_of
 from qbench.data.synthetic import SyntheticSource
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_tensorrt
-from qbench.errors import DataError, EngineError, UnfitError, UsageError
+from qbench.errors import DataError, EngineError, ModelError, UnfitError, UsageError
 from qbench.model.load import load
 from qbench.quantization.audit import KernelAudit, audit_cpu
 from qbench.quantization.quantize import QuantizedModel
@@ -30,10 +30,8 @@ class TargetCheck:
 def check_on_target(result: QuantizedModel) -> TargetCheck:
     """Look at the kernels that a written INT8 model gets, and on a CPU at its speed.
 
-    It takes some seconds. Of other precisions nothing is asked.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the model.
+    It takes some seconds. Of other precisions nothing is asked. What cannot be asked is a note,
+    since the model is written.
     """
     if result.precision != "int8":
         return TargetCheck()
@@ -43,13 +41,16 @@ def check_on_target(result: QuantizedModel) -> TargetCheck:
 def _on_cpu(result: QuantizedModel) -> TargetCheck:
     assert result.path is not None  # only files are asked about
     assert result.source.path is not None
-    check = TargetCheck(audit_cpu(result.path, result.plan))
+    try:
+        check = TargetCheck(audit_cpu(result.path, result.plan))
+    except ModelError as error:
+        return TargetCheck(notes=(f"it was not audited: {error}",))
     try:
         source = SyntheticSource(result.source.inputs, count=1, seed=0, size=_image_size(result))
-    except DataError as error:
+        feeds = source.load(0).feeds
+        return replace(check, speedup=speedup_of(result.source.path, result.path, feeds))
+    except (DataError, ModelError) as error:
         return replace(check, notes=(f"the speed was not looked at: {error}",))
-    feeds = source.load(0).feeds
-    return replace(check, speedup=speedup_of(result.source.path, result.path, feeds))
 
 
 def _on_tensorrt(result: QuantizedModel) -> TargetCheck:

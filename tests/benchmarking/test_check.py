@@ -12,7 +12,7 @@ from qbench.benchmarking.check import check_on_target
 from qbench.benchmarking.settings import Settings
 from qbench.calibration.given import GivenRanges
 from qbench.engines.audit import EngineAudit
-from qbench.errors import EngineError, QbenchError, UnfitError, UsageError
+from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import QuantizedModel, quantize
@@ -57,6 +57,20 @@ def test_without_an_image_size_a_dynamic_model_is_not_timed(tmp_path: Path) -> N
     found = check_on_target(result)
     assert found.speedup is None
     assert "the speed was not looked at: input 'x' [1,8,H,W] is dynamic" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "note"),
+    [("audit_cpu", "it was not audited: no"), ("speedup_of", "the speed was not looked at: no")],
+)
+def test_a_refusal_of_the_runtime_becomes_a_note(
+    asked: str, note: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ModelError("no")
+
+    monkeypatch.setattr(module, asked, refuse)
+    assert check_on_target(written(model, "cpu")).notes == (note,)
 
 
 @pytest.mark.parametrize("error", [EngineError("no"), UsageError("no")])
