@@ -53,8 +53,8 @@ class Budget:
     Attributes:
         samples: Calibration samples that a tensor's ranges are compared on.
         judged: Calibration samples that each step is judged on.
-        runs: Number of runs of one sample that ranges and factors are tried in. A run takes two to
-            three times the time of plain inference.
+        runs: Number of runs of one sample that ranges and factors are tried in. With everything
+            else, 900 of them take 30 to 50 times as long as plain inference of 64 samples.
     """
 
     samples: int
