@@ -107,7 +107,10 @@ def test_every_candidate_is_loaded_anew_after_a_sitting() -> None:
     # Narrow at the end of the eighth sitting, and again at the tenth, a fourth as many rounds on.
     assert found.sittings.tolist() == [sitting for sitting in range(10) for _ in range(5)]
     assert found.loads == (10, 10)
-    assert machine.loads == ["begin 0", "begin 1", "load 1", "load 0"] * 9
+    drawn = [" ".join(machine.loads[start : start + 4]) for start in range(0, 4 * 9, 4)]
+    assert len(machine.loads) == 4 * 9
+    # Neither is always loaded last, which would favour it.
+    assert set(drawn) == {"begin 0 begin 1 load 1 load 0", "begin 1 begin 0 load 0 load 1"}
     assert machine.log[-1].startswith("call")
 
 
@@ -294,8 +297,8 @@ def test_where_one_fails_no_other_is_left_half_loaded(failing: int, at: str) -> 
         measure_blocks(timers, NORMAL, reloads=reloads, clock=machine.clock)
     begun = [entry.removeprefix("begin ") for entry in log if entry.startswith("begin")]
     ended = [entry.removeprefix("end ") for entry in log if entry.startswith("end")]
-    assert len(begun) == (failing if at == "begin" else 3)
-    assert sorted(ended) == begun
+    assert (str(failing) in begun) == (at == "wait")
+    assert sorted(ended) == sorted(begun)
 
 
 def no_load() -> Wait:
