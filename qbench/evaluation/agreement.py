@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.data.samples import Sample, Source
+from qbench.errors import DataError
 from qbench.evaluation.classify import logits_of
 from qbench.evaluation.detect import DetectOptions, read_candidates, suppress, with_decoder
 from qbench.evaluation.similarity import (
@@ -137,8 +138,17 @@ def same_embedding(
 
 
 def output_cosine(sample: Sample, wanted: Tensors, found: Tensors) -> float:
-    """Return the cosine between the outputs, averaged over them."""
+    """Return the cosine between the outputs, averaged over them.
+
+    Raises:
+        DataError: The other model lacks one, or the outputs differ in shape.
+    """
     del sample
+    if missing := [name for name in wanted if name not in found]:
+        raise DataError(
+            f"the model has no output {missing[0]!r} to compare with that of the first model; "
+            "measure it alone"
+        )
     return float(np.mean([cosine(wanted[name], found[name]) for name in wanted]))
 
 

@@ -128,3 +128,10 @@ def test_what_is_not_retrieved(answers: list[Outputs]) -> None:
     found = same_embedding(Oracle(answers), Oracle(answers), Views(len(answers)), threads=1)
     assert found.mean == pytest.approx(1)
     assert not found.others
+
+
+def test_a_model_with_other_outputs_is_refused() -> None:
+    answers = [{"a": np.ones((1, 4), np.float32)}] * 3
+    others = [{"b": np.ones((1, 4), np.float32)}] * 3
+    with pytest.raises(DataError, match="no output 'a' to compare"):
+        same_embedding(Oracle(answers), Oracle(others), Views(3), threads=1)
