@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-_MINUS = "\N{MINUS SIGN}"
+MINUS = "\N{MINUS SIGN}"
 
 
 def size_text(size: float) -> str:
@@ -37,7 +37,7 @@ def percent(share: float) -> str:
 
 def points(difference: float) -> str:
     """Return a difference of shares in percentage points, signed, with a real minus."""
-    return f"{100 * difference:+.1f}".replace("-", _MINUS)
+    return f"{100 * difference:+.1f}".replace("-", MINUS)
 
 
 def interval_text(low: float, high: float, form: Callable[[float], str] = digits) -> str:

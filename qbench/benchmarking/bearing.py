@@ -1,6 +1,7 @@
 """What the figures of a benchmark can bear, in plain sentences."""
 
-from qbench.benchmarking.columns import change_text
+from qbench.benchmarking.columns import difference_text
+from qbench.benchmarking.metric_text import is_share
 from qbench.benchmarking.naming import is_baseline, metric_name, row_names
 from qbench.benchmarking.result import Ratio, Row, RunResult
 from qbench.benchmarking.stats import MARGIN, Interval, aa_error, half_width
@@ -61,8 +62,8 @@ def _fastest(result: RunResult) -> str:
 def _cost(row: Row) -> str:
     if row.accuracy is None or row.accuracy.difference is None:
         return ""
-    unit = "" if row.accuracy.metric == "cosine" else "points of "
-    return f", at {change_text(row.accuracy)} {unit}{metric_name(row.accuracy.metric)}"
+    unit = "points of " if is_share(row.accuracy.metric) else ""
+    return f", at {difference_text(row.accuracy)} {unit}{metric_name(row.accuracy.metric)}"
 
 
 def _verdicts(result: RunResult) -> str:

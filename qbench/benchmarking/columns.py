@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from qbench.benchmarking.metric_text import change_text, figure_text
 from qbench.benchmarking.naming import is_baseline, metric_name
 from qbench.benchmarking.result import Accuracy, Row
-from qbench.figures import digits, interval_text, percent, points
+from qbench.figures import digits, interval_text, percent
 
 _MIB = 1 << 20
 
@@ -66,28 +68,23 @@ def _further_column(metric: str) -> Column:
         others = row.accuracy.others if row.accuracy else ()
         return next((other.value for other in others if other.metric == metric), None)
 
-    form = _FORMS.get(metric, percent)
-    title = metric.replace("_", " ")
-    return Column(title, f"{metric_name(metric)}, on the same images", value, lambda _, x: form(x))
+    title, about = metric.replace("_", " "), f"{metric_name(metric)}, on the same images"
+    return Column(title, about, value, lambda _, figure: figure_text(metric, figure))
 
 
 def accuracy_text(accuracy: Accuracy) -> str:
     """Return an accuracy with its interval."""
-    form = _FORMS.get(accuracy.metric, percent)
+    form = partial(figure_text, accuracy.metric)
     ends = interval_text(accuracy.ci_low, accuracy.ci_high, form).replace(" %", "")
     return f"{form(accuracy.value)} {ends}"
 
 
-def change_text(accuracy: Accuracy) -> str:
-    """Return the difference to the first row in points, with its interval; empty if there is none.
-
-    The metric `cosine` has no points: its difference is written as it is.
-    """
+def difference_text(accuracy: Accuracy) -> str:
+    """Return the difference to the first row with its interval; empty if there is none."""
     change = accuracy.difference
     if change is None:
         return ""
-    form = _four if accuracy.metric == "cosine" else points
-    return f"{form(change.value)} {interval_text(change.low, change.high, form)}"
+    return change_text(accuracy.metric, change.value, change.low, change.high)
 
 
 def speedup_text(row: Row) -> str:
@@ -110,14 +107,6 @@ def verdict_text(row: Row) -> str | None:
 def _change(row: Row) -> float | None:
     change = row.accuracy.difference if row.accuracy else None
     return change.value if change else None
-
-
-def _four(value: float) -> str:
-    return f"{value:.4f}"
-
-
-_FORMS: dict[str, Callable[[float], str]] = {"cosine": _four, "sqnr_db": digits}
-"""How metrics are written that are no shares."""
 
 
 def _figure(title: str, about: str, value: Callable[[Row], float | None]) -> Column:
@@ -160,7 +149,7 @@ _COLUMNS = (
         "change",
         "Accuracy minus that of the first row on the same images, in points, with 95 % interval",
         _change,
-        lambda row, _: change_text(row.accuracy) if row.accuracy else "",
+        lambda row, _: difference_text(row.accuracy) if row.accuracy else "",
     ),
     _latency("median ms", "Half of the calls took no longer", "median"),
     Column(

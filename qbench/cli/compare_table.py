@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from qbench.benchmarking.metric_text import change_text, figure_text, is_share
 from qbench.benchmarking.naming import metric_name
-from qbench.cli.metrics import change_text, figure_text, has_points
-from qbench.cli.render import digits, print_notes, print_table
+from qbench.cli.render import digits, plain_minus, print_notes, print_table
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
 _LEGEND = {
@@ -86,7 +86,8 @@ def _accuracy(change: AccuracyChange | None) -> tuple[str, str]:
 
 
 def _change(change: AccuracyChange) -> str:
-    return change_text(change.metric, change.difference, change.ci_low, change.ci_high)
+    text = change_text(change.metric, change.difference, change.ci_low, change.ci_high)
+    return plain_minus(text)
 
 
 def _further(comparison: Comparison) -> Iterator[str]:
@@ -98,7 +99,7 @@ def _further(comparison: Comparison) -> Iterator[str]:
             text = " ".join(filter(None, words))
             found[figure.metric][text].append(_name(row, comparison))
     for metric, rows in found.items():
-        unit = " in points" if has_points(metric) else ""
+        unit = " in points" if is_share(metric) else ""
         texts = (f"{', '.join(names)} {text}" for text, names in rows.items())
         yield f"{metric_name(metric)}, and its change{unit}: {'; '.join(texts)}"
 

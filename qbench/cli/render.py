@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qbench.figures import MINUS
 from qbench.figures import count_text as count_text
 from qbench.figures import digits as digits
 from qbench.figures import percent as percent
@@ -27,6 +28,11 @@ def print_json(document: Any) -> None:
     from qbench.artifacts import json_bytes
 
     click.echo(json_bytes(document).decode())
+
+
+def plain_minus(text: str) -> str:
+    """Return a text with the minus that every terminal and encoding has."""
+    return text.replace(MINUS, "-")
 
 
 def print_table(table: Table, width: int | None = None) -> None:

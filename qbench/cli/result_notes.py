@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from qbench.benchmarking.bearing import is_noisy
+from qbench.benchmarking.metric_text import change_text, figure_text, is_share
 from qbench.benchmarking.naming import metric_name
 from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
-from qbench.cli.metrics import change_text, figure_text, has_points
-from qbench.cli.render import percent
+from qbench.cli.render import percent, plain_minus
 from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"
@@ -134,7 +134,7 @@ def _changes(result: RunResult) -> list[str]:
         if row.accuracy and row.accuracy.difference
     )
     metric = next((row.accuracy.metric for row in result.rows if row.accuracy), "")
-    unit = ", in points" if has_points(metric) else ""
+    unit = ", in points" if is_share(metric) else ""
     return [f"accuracy minus that of the first row{unit}: {', '.join(changes)}"] if changes else []
 
 
@@ -153,7 +153,7 @@ def _variant(row: Row, rows: Sequence[Row]) -> str:
 
 
 def _change(metric: str, change: Interval) -> str:
-    return change_text(metric, change.value, change.low, change.high)
+    return plain_minus(change_text(metric, change.value, change.low, change.high))
 
 
 def varying(rows: Sequence[Row]) -> list[str]:

@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 from runs_to_show import rows
 
-from qbench.benchmarking.columns import accuracy_text, change_text, columns_for
+from qbench.benchmarking.columns import accuracy_text, columns_for, difference_text
 from qbench.benchmarking.result import Accuracy, Figure, Row
 from qbench.benchmarking.stats import Interval
 
@@ -47,7 +47,7 @@ def test_missing_values_do_not_sort_as_zero() -> None:
 def test_a_cosine_has_four_decimals_and_no_percent() -> None:
     cosine = Accuracy("cosine", 0.99871, 64, 0.9981, 0.9991, Interval(-0.0013, -0.002, -0.001))
     assert accuracy_text(cosine) == "0.9987 [0.9981, 0.9991]"
-    assert change_text(cosine) == "-0.0013 [-0.0020, -0.0010]"
+    assert difference_text(cosine) == "-0.0013 [-0.0020, -0.0010]"
 
 
 def test_further_figures_follow() -> None:
@@ -66,4 +66,4 @@ def test_a_paced_row_tells_its_rate_and_what_was_late() -> None:
 
 
 def test_the_first_row_has_no_change() -> None:
-    assert change_text(Accuracy("top1", 0.9, 10, 0.8, 0.95)) == ""
+    assert difference_text(Accuracy("top1", 0.9, 10, 0.8, 0.95)) == ""

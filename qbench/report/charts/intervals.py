@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import altair as alt
 
 from qbench.benchmarking.bearing import margin
-from qbench.benchmarking.columns import change_text, speedup_text, verdict_text
+from qbench.benchmarking.columns import difference_text, speedup_text, verdict_text
+from qbench.benchmarking.metric_text import is_share
 from qbench.benchmarking.naming import is_baseline, metric_name, row_names
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.stats import Interval
@@ -51,7 +52,7 @@ def draw_changes(contents: Contents, theme: Theme) -> Chart | None:
     if not records:
         return None
     metric = next(row.accuracy.metric for row in contents.result.rows if row.accuracy)
-    unit = "" if metric == "cosine" else ", points"
+    unit = ", points" if is_share(metric) else ""
     axis = alt.Axis(title=f"change of {metric_name(metric)}{unit}", tickCount=6, grid=False)
     ends = [0.0, *(item[end] for item in records for end in ("low", "high"))]
     room = 0.08 * (max(ends) - min(ends)) or 0.1
@@ -82,14 +83,14 @@ def _changes(result: RunResult) -> list[Record]:
     ]
     return [
         record(
-            {"row": name, "change": change_text(accuracy)},
+            {"row": name, "change": difference_text(accuracy)},
             precision=row.precision,
             value=unit * change.value,
             low=unit * change.low,
             high=unit * change.high,
         )
         for row, name, accuracy, change in found
-        for unit in [1.0 if accuracy.metric == "cosine" else 100.0]
+        for unit in [100.0 if is_share(accuracy.metric) else 1.0]
     ]
 
 

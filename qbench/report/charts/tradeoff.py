@@ -7,6 +7,7 @@ from typing import Literal
 import altair as alt
 
 from qbench.benchmarking.columns import accuracy_text, speedup_text, verdict_text
+from qbench.benchmarking.metric_text import is_share
 from qbench.benchmarking.naming import metric_name, row_names
 from qbench.benchmarking.result import Accuracy, Ratio, Row
 from qbench.figures import digits
@@ -115,7 +116,7 @@ def _drawn(contents: Contents, theme: Theme, speed: _Speed) -> Chart | None:
 def axis_title(contents: Contents) -> str:
     """Return the metric and its unit."""
     metric = next(row.accuracy.metric for row in contents.result.rows if row.accuracy)
-    return metric_name(metric) + ("" if metric == "cosine" else ", %")
+    return metric_name(metric) + (", %" if is_share(metric) else "")
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -151,7 +152,7 @@ def _with_front(records: list[Record], work: int, speed: _Speed) -> list[Record]
 
 def _record(row: Row, name: str, accuracy: Accuracy, at: float, speed: _Speed) -> Record:
     left, right = speed.ends(at, row.ratio or Ratio(1.0, 1.0, 1.0, "same"))
-    unit = 1.0 if accuracy.metric == "cosine" else 100.0
+    unit = 100.0 if is_share(accuracy.metric) else 1.0
     facts = {
         "row": name,
         "accuracy": f"{accuracy_text(accuracy)}, {accuracy.n} images",
