@@ -69,8 +69,8 @@ def method_terms(settings: Settings) -> Terms:
         (
             "loads",
             f"After a sitting of {SITTING_ROUNDS} rounds or more candidates are loaded anew, since "
-            "two loads of one file differ: in a fresh process, or where that takes too long in the "
-            "same. Those that take too long to load at all are not, and say so.",
+            "two loads of one file differ: all in fresh processes, or where that takes too long "
+            "all in their own. Those that take too long to load at all are not, and say so.",
         ),
         (
             "length",

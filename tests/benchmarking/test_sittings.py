@@ -164,23 +164,29 @@ def test_those_that_load_fastest_are_loaded_anew(
 
 
 @pytest.mark.parametrize(
-    ("processes", "settings", "better"),
+    ("processes", "settings", "are_fresh"),
     [
-        ([0.3] * 3, MODES["quick"], [0, 1, 2]),
-        ([0.3] * 8, MODES["quick"], [0, 1]),
-        ([0.3] * 8, MODES["normal"], list(range(8))),
-        ([5.0, 0.3, 5.0], MODES["normal"], [1]),
-        ([5.0, 0.3, 5.0], MODES["strict"], [0, 1, 2]),
-        ([30.0, 30.0], MODES["strict"], []),
+        ([0.3] * 3, MODES["quick"], True),
+        ([0.3] * 8, MODES["quick"], False),
+        ([0.3] * 8, MODES["normal"], True),
+        ([5.0, 0.3, 5.0], MODES["normal"], False),
+        ([5.0, 0.3, 5.0], MODES["strict"], True),
+        ([30.0, 30.0], MODES["strict"], False),
     ],
 )
-def test_fresh_processes_take_what_time_is_left(
-    processes: list[float], settings: Settings, better: list[int]
+def test_all_get_fresh_processes_where_there_is_time_or_none_does(
+    processes: list[float], settings: Settings, are_fresh: bool
 ) -> None:
     reloads = [(Reload(no_load, one), Reload(no_load, 0.05)) for one in processes]
     found = affordable(reloads, settings)
     assert list(found) == list(range(len(processes)))
-    assert [lane for lane, reload in found.items() if reload is reloads[lane][0]] == better
+    way = 0 if are_fresh else -1
+    assert all(reload is reloads[lane][way] for lane, reload in found.items())
+
+
+def test_those_that_load_too_slowly_keep_no_other_from_a_fresh_process() -> None:
+    slow, quick = (Reload(no_load, 60.0),), (Reload(no_load, 0.3), Reload(no_load, 0.05))
+    assert affordable([quick, slow, quick], MODES["normal"]) == {0: quick[0], 2: quick[0]}
 
 
 def test_no_sitting_is_begun_where_the_time_is_up() -> None:
