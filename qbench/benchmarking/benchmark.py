@@ -55,10 +55,7 @@ def benchmark(
     options = options or Options()
     _check_words("precision", precisions, PRECISIONS)
     _check_words("provider", providers, PROVIDERS)
-    if images is not None:
-        _check_words("task", [images.task], TASKS)
-    elif options.simulate:
-        raise UsageError("simulation judges accuracy; add labelled images with --data and --task")
+    _check_images(images, options)
     reference = _reference(paths)
     feed = Feed(images, reference, options.image_size)
     given = load_table(table) if isinstance(table, Path) else table
@@ -97,6 +94,13 @@ def _check_is_of_one(table: CalibrationTable, jobs: Sequence[Job]) -> None:
             f"the calibration table was made from {table.header.model}, which is none of these "
             "models; drop --table, or give that of one of them"
         )
+
+
+def _check_images(images: LabelledData | None, options: Options) -> None:
+    if images is not None:
+        _check_words("task", [images.task], TASKS)
+    elif options.simulate:
+        raise UsageError("simulation judges accuracy; add labelled images with --data and --task")
 
 
 def _check_words(what: str, given: Sequence[str], known: Collection[str]) -> None:
