@@ -130,8 +130,8 @@ def test_what_is_not_retrieved(answers: list[Outputs]) -> None:
     assert not found.others
 
 
-def test_a_model_with_other_outputs_is_refused() -> None:
-    answers = [{"a": np.ones((1, 4), np.float32)}] * 3
-    others = [{"b": np.ones((1, 4), np.float32)}] * 3
-    with pytest.raises(DataError, match="no output 'a' to compare"):
-        same_embedding(Oracle(answers), Oracle(others), Views(3), threads=1)
+def test_a_model_that_lacks_an_output_is_refused() -> None:
+    output = np.ones(4, np.float32)
+    two, one = Oracle([[output, output]]), Oracle([[output]])
+    with pytest.raises(DataError, match="no output 'y1' to compare"):
+        same_embedding(two, one, Views(1), threads=1)
