@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.data.samples import Sample, Source
-from qbench.errors import DataError
+from qbench.errors import ModelError
 from qbench.evaluation.classify import logits_of
 from qbench.evaluation.detect import DetectOptions, read_candidates, suppress, with_decoder
 from qbench.evaluation.similarity import (
@@ -119,6 +119,7 @@ def same_embedding(
 
     Raises:
         DataError: Too many samples cannot be read, or the outputs differ in shape.
+        ModelError: The other model lacks an output.
     """
     samples = SampleStream(source, range(len(source)), threads)
     cosines: dict[str, float] = {}
@@ -141,11 +142,12 @@ def output_cosine(sample: Sample, wanted: Tensors, found: Tensors) -> float:
     """Return the cosine between the outputs, averaged over them.
 
     Raises:
-        DataError: The other model lacks one, or the outputs differ in shape.
+        DataError: The outputs differ in shape.
+        ModelError: The other model lacks one.
     """
     del sample
     if missing := [name for name in wanted if name not in found]:
-        raise DataError(
+        raise ModelError(
             f"the model has no output {missing[0]!r} to compare with that of the first model; "
             "measure it alone"
         )

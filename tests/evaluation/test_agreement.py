@@ -133,5 +133,5 @@ def test_what_is_not_retrieved(answers: list[Outputs]) -> None:
 def test_a_model_that_lacks_an_output_is_refused() -> None:
     output = np.ones(4, np.float32)
     two, one = Oracle([[output, output]]), Oracle([[output]])
-    with pytest.raises(DataError, match="no output 'y1' to compare"):
+    with pytest.raises(ModelError, match="no output 'y1' to compare"):
         same_embedding(two, one, Views(1), threads=1)
