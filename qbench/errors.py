@@ -9,6 +9,7 @@ and exits with the class's ``exit_code``; a library caller catches the class.
     ├── UsageError              2  options that contradict each other, or name nothing
     ├── ModelError              1  a model file that cannot be read, or a graph that cannot be used
     ├── DataError               1  images, labels or arrays that are missing, corrupt or misshapen
+    │   ├── MismatchError       1  outputs of two models that cannot be compared
     │   └── RecipeError         1  a preprocessing recipe that is unknown or malformed
     ├── CalibrationError        1  statistics that cannot be gathered, or belong to another model
     ├── QuantizationError       1  a plan that cannot be made or written
@@ -41,6 +42,10 @@ class ModelError(QbenchError):
 
 class DataError(QbenchError):
     """Images, labels or arrays that are missing, corrupt or misshapen."""
+
+
+class MismatchError(DataError):
+    """Outputs of two models that cannot be compared: of other shapes, or one lacks some."""
 
 
 class RecipeError(DataError):

@@ -19,6 +19,7 @@ from qbench.benchmarking.variants import Variant
 from qbench.errors import (
     DataError,
     EngineError,
+    MismatchError,
     ModelError,
     QbenchError,
     UnfitError,
@@ -113,7 +114,7 @@ class Maker:
             return candidate
         try:
             self._judge(candidate, candidate.session)
-        except (UnfitError, ModelError, EngineError, WorkerError) as error:
+        except (UnfitError, ModelError, EngineError, WorkerError, MismatchError) as error:
             candidate.error = error
         except DataError as error:
             if variant.flavour is None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.data.samples import Sample, Source
-from qbench.errors import ModelError
+from qbench.errors import MismatchError
 from qbench.evaluation.classify import logits_of
 from qbench.evaluation.detect import DetectOptions, read_candidates, suppress, with_decoder
 from qbench.evaluation.similarity import (
@@ -66,7 +66,8 @@ def evaluate(
     """Run both models on every sample of `source` and measure how alike their outputs are.
 
     Raises:
-        DataError: Too many samples cannot be read, or the outputs differ in shape.
+        DataError: Too many samples cannot be read.
+        MismatchError: The outputs differ in shape.
         ModelError: The outputs do not suit the measure.
     """
     samples = SampleStream(source, range(len(source)), threads)
@@ -93,7 +94,8 @@ def same_class(reference: Runner, runner: Runner, source: Source, threads: int) 
     those of the signal and of the noise; see `similarity.powers`.
 
     Raises:
-        DataError: Too many samples cannot be read, or the models differ in classes.
+        DataError: Too many samples cannot be read.
+        MismatchError: The models differ in classes.
         ModelError: An output is not one row of logits, or holds a NaN.
     """
     samples = SampleStream(source, range(len(source)), threads)
@@ -118,8 +120,8 @@ def same_embedding(
     where there are three samples or more and an embedding of at most 65536 values.
 
     Raises:
-        DataError: Too many samples cannot be read, or the outputs differ in shape.
-        ModelError: The other model lacks an output.
+        DataError: Too many samples cannot be read.
+        MismatchError: The outputs differ in names or shape.
     """
     samples = SampleStream(source, range(len(source)), threads)
     cosines: dict[str, float] = {}
@@ -142,12 +144,11 @@ def output_cosine(sample: Sample, wanted: Tensors, found: Tensors) -> float:
     """Return the cosine between the outputs, averaged over them.
 
     Raises:
-        DataError: The outputs differ in shape.
-        ModelError: The other model lacks one.
+        MismatchError: The other model lacks one, or the outputs differ in shape.
     """
     del sample
     if missing := [name for name in wanted if name not in found]:
-        raise ModelError(
+        raise MismatchError(
             f"the model has no output {missing[0]!r} to compare with that of the first model; "
             "measure it alone"
         )

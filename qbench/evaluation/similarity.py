@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.errors import DataError
+from qbench.errors import MismatchError
 
 Boxes = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -25,7 +25,7 @@ def sqnr_db(reference: NDArray[Any], test: NDArray[Any]) -> float:
     both are zero; a zero reference with any other test gives -inf.
 
     Raises:
-        DataError: The shapes differ.
+        MismatchError: The shapes differ.
     """
     return decibels(*powers(reference, test))
 
@@ -34,7 +34,7 @@ def powers(reference: NDArray[Any], test: NDArray[Any]) -> tuple[float, float]:
     """Return the sums of reference^2 and of (reference - test)^2.
 
     Raises:
-        DataError: The shapes differ.
+        MismatchError: The shapes differ.
     """
     wanted, found = _flat_pair(reference, test)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -59,7 +59,7 @@ def cosine(reference: NDArray[Any], test: NDArray[Any]) -> float:
     Two zero arrays point the same way (1); one zero array and another do not (0).
 
     Raises:
-        DataError: The shapes differ.
+        MismatchError: The shapes differ.
     """
     wanted, found = _flat_pair(reference, test)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -79,10 +79,10 @@ def top1_agreement(reference: NDArray[Any], test: NDArray[Any]) -> float:
     Of equal logits the first counts, as argmax has it. A row with a NaN agrees with none.
 
     Raises:
-        DataError: The shapes differ, or there are no rows.
+        MismatchError: The shapes differ, or there are no rows.
     """
     if reference.shape != test.shape or not reference.size:
-        raise DataError(_mismatch(reference, test))
+        raise MismatchError(_mismatch(reference, test))
     rows = len(reference)
     wanted, found = reference.reshape(rows, -1), test.reshape(rows, -1)
     whole = ~(np.isnan(wanted).any(axis=1) | np.isnan(found).any(axis=1))
@@ -99,10 +99,10 @@ def same_neighbours(reference: NDArray[Any], test: NDArray[Any]) -> NDArray[np.b
         test: The same of the test.
 
     Raises:
-        DataError: The shapes differ.
+        MismatchError: The shapes differ.
     """
     if reference.shape != test.shape:
-        raise DataError(_mismatch(reference, test))
+        raise MismatchError(_mismatch(reference, test))
     same = np.empty(len(reference), np.bool_)
     for start in range(0, len(reference), _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(reference)))
@@ -155,7 +155,7 @@ def _flat_pair(
     reference: NDArray[Any], test: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if reference.shape != test.shape:
-        raise DataError(_mismatch(reference, test))
+        raise MismatchError(_mismatch(reference, test))
     return reference.ravel().astype(np.float64), test.ravel().astype(np.float64)
 
 

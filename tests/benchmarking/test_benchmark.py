@@ -63,6 +63,27 @@ def test_accuracy_and_ratio(model: Path, images: Path) -> None:
     assert result.control is not None
 
 
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [(("Slice", "logits"), "cannot be compared"), (("Relu", "other"), "has no output 'logits'")],
+)
+def test_without_labels_a_model_of_other_outputs_is_a_row_with_the_reason(
+    node: tuple[str, str], reason: str, model: Path, images: Path, tmp_path: Path
+) -> None:
+    op_type, name = node
+    b = graphs.Builder((1, 3, 8, 8))
+    mean = b.node("Flatten", "flat", b.node("GlobalAveragePool", "mean", b.x))
+    bounds = [b.constant(f"c{n}", np.array([n])) for n in (0, 2, 1)] if op_type == "Slice" else []
+    onnx.save(b.model(b.node(op_type, name, mean, *bounds)), tmp_path / "other.onnx")
+    data = LabelledData(DataChoice(images, RECIPE), task="embed")
+    paths = [model, tmp_path / "other.onnx"]
+    first, other = benchmark(paths, precisions=["fp32"], images=data, options=QUICK).rows
+    assert first.accuracy is not None
+    assert first.error is None
+    assert other.error is not None
+    assert reason in other.error
+
+
 @pytest.mark.parametrize("batch", [1, 4, "N"])
 def test_a_fixed_batch_is_filled(batch: int | str, images: Path, tmp_path: Path) -> None:
     onnx.save(solid_colours(batch), tmp_path / "m.onnx")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from detections import ENCODERS, Oracle, Outputs, Scene, Views, scene
 
-from qbench.errors import DataError, ModelError
+from qbench.errors import MismatchError, ModelError
 from qbench.evaluation.agreement import (
     Measure,
     detections_in_common,
@@ -61,7 +61,7 @@ def test_the_reference_chooses_the_decoder() -> None:
 
 
 def test_outputs_of_other_shapes() -> None:
-    with pytest.raises(DataError, match="cannot be compared; run both models on the same inputs"):
+    with pytest.raises(MismatchError, match="cannot be compared; run both models on the same"):
         evaluate(Oracle(yolo()), Oracle(yolo(decoder="yolov5")), Views(3), output_cosine, threads=1)
 
 
@@ -108,7 +108,7 @@ def test_logits_that_are_nan() -> None:
 
 def test_models_of_other_classes() -> None:
     with pytest.raises(
-        DataError, match=r"outputs of shapes \[1, 3\] and \[1, 2\] cannot be compared"
+        MismatchError, match=r"outputs of shapes \[1, 3\] and \[1, 2\] cannot be compared"
     ):
         same_class(Oracle(rows([3, 1, 0])), Oracle(rows([3, 1])), Views(1), threads=1)
 
@@ -133,5 +133,5 @@ def test_what_is_not_retrieved(answers: list[Outputs]) -> None:
 def test_a_model_that_lacks_an_output_is_refused() -> None:
     output = np.ones(4, np.float32)
     two, one = Oracle([[output, output]]), Oracle([[output]])
-    with pytest.raises(ModelError, match="no output 'y1' to compare"):
+    with pytest.raises(MismatchError, match="no output 'y1' to compare"):
         same_embedding(two, one, Views(1), threads=1)
