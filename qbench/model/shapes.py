@@ -100,13 +100,19 @@ def macs_by_node(bound: ir.Model) -> dict[str, int]:
     return counts
 
 
-def macs_of(prepared: Model, image_size: tuple[int, int] | None) -> Macs | None:
-    """Return the multiply-accumulates of one sample; None where the image size stays open."""
+def bound_to_one(prepared: Model, image_size: tuple[int, int] | None) -> ir.Model | None:
+    """Return a prepared model with the shapes of one sample; None where the image size is open."""
     try:
-        shapes = example_shapes(prepared, image_size)
+        return bind_shapes(prepared.ir, example_shapes(prepared, image_size))
     except ModelError:
         return None
-    counts = macs_by_node(bind_shapes(prepared.ir, shapes))
+
+
+def macs_of(prepared: Model, bound: ir.Model | None) -> Macs | None:
+    """Return the multiply-accumulates of one sample; None where there is no `bound` model."""
+    if bound is None:
+        return None
+    counts = macs_by_node(bound)
     nodes = (*prepared.ir.graph, *subgraph_nodes(prepared.ir))
     multiplying = (node for node in nodes if _MULTIPLIES.search(node.op_type))
     uncounted = (f"{n.name} ({n.op_type})" for n in multiplying if n.name not in counts)

@@ -46,7 +46,9 @@ _ELEMENTWISE = {
 _NEEDS_OUTPUT = {"Conv"} | _ELEMENTWISE
 """Operators whose integer kernel needs a quantized output; MatMul and Gemm may end float."""
 
-_MOVES = DATA_MOVEMENT | {"Resize", "Split"}
+MOVES = DATA_MOVEMENT | {"Resize", "Split"}
+"""Operators that run on integers where input and output share one scale."""
+
 _ABSORBED = {"Relu", "Clip"}
 _NO_KERNEL = {"ConvTranspose"}
 
@@ -127,7 +129,7 @@ def _without_float_readers(graph: ir.Graph, able: set[ir.Node]) -> list[ir.Node]
         if node in able and (node.op_type in COMPUTE or final_output(node) in wanted):
             kept.append(node)
             wanted.update(node.inputs)
-        elif node.op_type in _MOVES and not wanted.isdisjoint(node.outputs):
+        elif node.op_type in MOVES and not wanted.isdisjoint(node.outputs):
             wanted.add(node.inputs[0])
     return kept[::-1]
 
@@ -157,7 +159,7 @@ def _marks(graph: ir.Graph, integer: list[ir.Node], tail: set[ir.Node]) -> dict[
             if node.op_type in _NEEDS_OUTPUT:
                 output = final_output(node)
                 marks[output] = _all_readers(output, output.name or "")
-        elif node.op_type in _MOVES and node not in tail and node.inputs[0] in marks:
+        elif node.op_type in MOVES and node not in tail and node.inputs[0] in marks:
             source = marks[node.inputs[0]]
             for output in node.outputs:
                 if is_float(output):

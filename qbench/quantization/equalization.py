@@ -69,6 +69,15 @@ def readers_to_equalize(value: ir.Value, planned: Iterable[str]) -> list[ir.Node
     return readers
 
 
+def costs_a_mul(model: ir.Model, value: ir.Value, planned: Iterable[str]) -> bool:
+    """Return whether nothing that writes a tensor of known channels can take its factors."""
+    axis, shape = channel_axis(value), value.shape
+    channels = shape[axis] if axis is not None and shape is not None else None
+    assert isinstance(channels, int)  # as `readers_to_equalize` makes sure
+    ones = np.ones(channels, np.float32)
+    return len(equalize(model, {value.name or "": ones}, planned).graph) > len(model.graph)
+
+
 def scaled_weight(node: ir.Node, factors: NDArray[Any]) -> NDArray[Any]:
     """Return the weight of `node` with its input channels multiplied by `factors`, float32."""
     weight = constant(node.inputs[1])

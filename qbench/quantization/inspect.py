@@ -12,7 +12,7 @@ from qbench.errors import ModelError
 from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.model.shapes import macs_of
+from qbench.model.shapes import bound_to_one, macs_of
 from qbench.model.spec import Shape, TensorSpec
 from qbench.placement.plan import FloatNode
 from qbench.placement.targets import TARGETS, place
@@ -86,7 +86,7 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         ModelError: The graph cannot be prepared.
     """
     prepared = prepare(model)
-    macs = macs_of(prepared, image_size)
+    macs = macs_of(prepared, bound_to_one(prepared, image_size))
     counts = macs.by_node if macs else {}
     arrays = list(_weights(model))
     ops = Counter(node.op_type for node in model.ir.graph)

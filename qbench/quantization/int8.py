@@ -1,6 +1,6 @@
 """Static INT8: placement, scales, bias correction and equalization, put together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -16,8 +16,9 @@ from qbench.errors import UsageError
 from qbench.model.graph import constant
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.model.shapes import Macs, macs_of
+from qbench.model.shapes import Macs, bound_to_one, macs_of
 from qbench.placement.analysis import DATA_MOVEMENT, saturating_reader
+from qbench.placement.cut import Divider, divider_of
 from qbench.placement.plan import Plan
 from qbench.placement.targets import place
 from qbench.quantization.choice import Choice
@@ -41,6 +42,8 @@ OnProgress = Callable[[int, int], None]
 
 EFFORTS = ("fast", "balanced", "thorough")
 """How long to search for better ranges and for nodes that stay float; see `search.BUDGETS`."""
+
+_FASTER = "takes no longer in float on a CPU"
 
 _NON_NEGATIVE = {"HardSigmoid", "Relu", "Sigmoid", "Softmax"}
 """Operators that write no negative values."""
@@ -116,7 +119,8 @@ class Quantizer:
         table: Its calibration table, or ranges that another tool found.
         options: How to quantize.
         prepared: The model, prepared.
-        plan: What is quantized as long as no node is kept float by choice.
+        plan: What is quantized as long as no node is kept float by choice: what the target can,
+            but for nodes that take no less time on integers.
         work: Its multiplications.
 
     Raises:
@@ -136,8 +140,15 @@ class Quantizer:
     def __post_init__(self) -> None:
         self.table.check_model(self.model.sha256, str(self.model.path))
         self.prepared = prepare(self.model)
-        self.plan = place(self.prepared, self.target, self.options.exclude)
-        self._macs = macs_of(self.prepared, self.table.image_size) or Macs({})
+        self._bound = bound_to_one(self.prepared, self.table.image_size)
+        self._macs = macs_of(self.prepared, self._bound) or Macs({})
+        self._faster_in_float: dict[str, str] = {}
+        self.plan = self._place({})
+        divider = self.divider({})
+        fastest = divider.cheapest() if divider else None
+        if fastest is not None and fastest.integers:
+            self._faster_in_float = dict.fromkeys(fastest.floats, _FASTER)
+            self.plan = self._place({})
         self.work = work_of(self.prepared.ir.graph, self.plan, self._macs.by_node)
         graph = self.prepared.ir.graph
         self._values = {v.name or "": v for node in graph for v in node.outputs}
@@ -175,8 +186,12 @@ class Quantizer:
         graph = self.prepared.ir
         if choice.factors:
             graph = equalize(graph, choice.factors, self.plan.quantized)
-        prepared = replace(self.prepared, ir=graph)
-        return graph, place(prepared, self.target, self.options.exclude, choice.float_nodes)
+        return graph, self._place(choice.float_nodes, graph)
+
+    def divider(self, noise: Mapping[str, float]) -> Divider | None:
+        """Return what divides the plan between float and integers; see `placement.cut`."""
+        bound = self._bound.graph if self._bound else None
+        return divider_of(bound, self.plan, self._macs.by_node, noise)
 
     def ranges(self) -> dict[str, Range]:
         """Return what the range method chooses for each tensor that the plan observes."""
@@ -208,6 +223,11 @@ class Quantizer:
             tensor: activation_parameters(plan, tensor, clip or self._range(tensor))
             for tensor, clip in chosen.items()
         }
+
+    def _place(self, float_nodes: Mapping[str, str], graph: ir.Model | None = None) -> Plan:
+        model = self.prepared if graph is None else replace(self.prepared, ir=graph)
+        floats = {**self._faster_in_float, **float_nodes}
+        return place(model, self.target, self.options.exclude, floats)
 
     def _range(self, tensor: str) -> Range:
         if tensor not in self._known:

@@ -16,7 +16,7 @@ from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import needs_external_data, save
-from qbench.model.shapes import Macs, macs_of
+from qbench.model.shapes import Macs, bound_to_one, macs_of
 from qbench.placement.analysis import excluded_nodes
 from qbench.placement.plan import FloatNode, Plan
 from qbench.placement.targets import check_narrows
@@ -299,7 +299,7 @@ def _to_dynamic(model: Model, target: str, options: Int8Options) -> QuantizedMod
     prepared = prepare(model)
     bits = options.weight_bits or default_weight_bits(target)
     graph = to_dynamic_int8(prepared.ir, bits)
-    macs = macs_of(prepared, None) or Macs({})
+    macs = macs_of(prepared, bound_to_one(prepared, None)) or Macs({})
     kept = multiplying(graph.graph)
     whole, floats = sum(macs.by_node.values()), sum(macs.by_node.get(name, 0) for name in kept)
     return QuantizedModel(

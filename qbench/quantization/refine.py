@@ -19,6 +19,7 @@ from qbench.data.samples import Sample
 from qbench.model.graph import integer
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
+    costs_a_mul,
     equalized_name,
     factor_candidates,
     range_behind,
@@ -98,7 +99,7 @@ class Refiner:
     Attributes:
         quantizer: Of the model.
         probe: What tells the noise that a tensor causes.
-        alone: Noise that each tensor causes alone, by tensor, as far as it is known.
+        alone: Noise that each tensor causes alone, by tensor.
     """
 
     quantizer: Quantizer
@@ -115,7 +116,8 @@ class Refiner:
     def settled(self, ranges: Mapping[str, Range]) -> list[Settlement]:
         """Return better choices for tensors, those that gain most first.
 
-        Tensors are settled from the worst on, until the runs are spent.
+        Tensors are settled from the worst on, until the runs are spent or what is left is
+        negligible.
 
         Args:
             ranges: Of all observed tensors, to begin with.
@@ -124,7 +126,7 @@ class Refiner:
         worth = _WORTH * sum(min(noise, _MENDED) for noise in self.alone.values())
         found = []
         for tensor in sorted(self.alone, key=lambda name: -self.alone[name]):
-            if self.probe.left <= 0:
+            if self.probe.left <= 0 or self.alone[tensor] < self._least:
                 break
             before = self.probe.of(tensor, ranges[tensor])
             by, best = self._settled(tensor, _Candidate(ranges[tensor], before), worth)
@@ -170,8 +172,11 @@ class Refiner:
     def _equalizable(self, tensor: str) -> list[ir.Node]:
         """Return the nodes whose weights can take a tensor's factors."""
         is_read_once = sum(a.scale_from == tensor for a in self._plan.activations) == 1
-        value = self._values[tensor]
-        return readers_to_equalize(value, self._weights) if is_read_once else []
+        value, model = self._values[tensor], self.quantizer.prepared.ir
+        readers = readers_to_equalize(value, self._weights) if is_read_once else []
+        # Amid integer kernels, a Mul takes a pass in float with DQ and Q around it.
+        too_slow = self._plan.target == "cpu" and readers
+        return [] if too_slow and costs_a_mul(model, value, self._plan.quantized) else readers
 
     def _best_range(self, tensor: str, first: _Candidate) -> _Candidate:
         seen = self._statistics[tensor]
@@ -212,32 +217,27 @@ class Refiner:
         return _Candidate(clip, self.probe.of(tensor, clip, factors))
 
     def noise_of_each(self, ranges: Mapping[str, Range]) -> dict[str, float]:
-        """Return the noise that each tensor causes alone; negligible ones are left out.
+        """Return the noise that each tensor causes alone.
 
         It may spend a part of the runs only. Where they do not suffice for every tensor, halves of
-        them all are tried, then halves of what harms, the most harmful first.
+        them all are tried, then halves of what harms, the most harmful first. Tensors that cause
+        a negligible noise together get equal shares of it.
         """
         whole = self.probe.glance(ranges)
-        least = float(np.clip(_NEGLIGIBLE * whole, *_AUDIBLE))
+        self._least = float(np.clip(_NEGLIGIBLE * whole, *_AUDIBLE))
         until = round(self.probe.left * (1 - _SCOUTING))
         if self.probe.left - until >= GLANCE * len(ranges):
-            each = {t: self.probe.glance({t: clip}) for t, clip in ranges.items()}
-            return {tensor: noise for tensor, noise in each.items() if noise >= least}
-        return self._halved(ranges, whole, least, until)
-
-    def _halved(
-        self, ranges: Mapping[str, Range], whole: float, least: float, until: int
-    ) -> dict[str, float]:
+            return {tensor: self.probe.glance({tensor: clip}) for tensor, clip in ranges.items()}
         found: dict[str, float] = {}
         pending = [(-whole, 0, list(ranges))]
-        while pending and self.probe.left > until:
-            _, _, names = heappop(pending)
+        while pending:
+            noise, _, names = heappop(pending)
+            if -noise < self._least or len(names) == 1 or self.probe.left <= until:
+                found.update(dict.fromkeys(names, -noise / len(names)))
+                continue
             for half in _halves(names):
                 noise = self.probe.glance({name: ranges[name] for name in half})
-                if noise >= least and len(half) == 1:
-                    found[half[0]] = noise
-                elif noise >= least:
-                    heappush(pending, (-noise, len(pending) + len(found), half))
+                heappush(pending, (-noise, len(pending) + len(found), half))
         return found
 
 

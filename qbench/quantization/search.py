@@ -12,18 +12,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from operator import lt
 from types import MappingProxyType
 
 from qbench.artifacts import sha256_bytes, versions
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
-from qbench.errors import ModelError
 from qbench.model.load import Model
+from qbench.placement.cut import Divider
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.compensation import compensated_weights
-from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
+from qbench.quantization.freeing import best_division, cost, divided, freed
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.noise import decibels
@@ -44,6 +43,9 @@ _ROUNDED_ON = 32
 
 _HEARD_ON = 16
 """Samples that the noise of the worst tensors is measured on before any of them is left float."""
+
+_DIVISIONS = 3
+"""Divisions between float and integers that are judged."""
 
 
 @dataclass(frozen=True)
@@ -174,47 +176,32 @@ class _Search:
         return best
 
     def _freed(self, best: _Trial, refiner: Refiner) -> _Trial:
-        """Return `best` with the nodes float whose tensors disturb the output most.
-
-        Which they are is told by the noise of each tensor alone, and only the outcome is judged:
-        any change lets all errors behind it fall otherwise, so that the judged noise of one set of
-        nodes and of the next differ by chance as much as one node in twenty matters.
-        """
+        """Return `best` with the nodes float whose tensors disturb the output too much."""
         alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
-        left = whole = sum(alone.values()) or 1.0
-        choice, kept = best.choice, self._quantizer.work.shares_kept(best.graph.plan)[1]
-        for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
-            noise = best.noise * left / whole
-            if noise <= GOAL or alone[tensor] <= least_gain(0) * left:
-                break
-            freed = self._without(tensor, alone[tensor], choice)
-            shares = self._shares_kept(freed)
-            if shares is None or any(map(lt, shares, least_shares(noise))):
-                continue
-            work = shares[1]
-            if alone[tensor] >= least_gain(kept - work) * left:
-                choice, kept, left = freed, work, left - alone[tensor]
-        if choice.float_nodes:
+        divider = self._quantizer.divider(alone)
+        if divider is not None and divider.cheapest().integers:
+            best = self._divided(best, divider)
+        else:
+            choice = freed(self._quantizer, best.choice, best.graph.plan, best.noise, alone)
             best = min(best, self._try(choice), key=lambda trial: trial.noise)
+        if best.choice.float_nodes:
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
 
-    def _shares_kept(self, choice: Choice) -> tuple[float, float] | None:
-        """Return the shares of nodes and of work that a choice leaves in INT8; None for nothing."""
-        try:
-            _, plan = self._quantizer.placed(choice)
-        except ModelError:
-            return None
-        return self._quantizer.work.shares_kept(plan)
+    def _divided(self, best: _Trial, divider: Divider) -> _Trial:
+        """Return the trial of least cost in time and noise.
 
-    def _without(self, tensor: str, alone: float, base: Choice) -> Choice:
-        """Return `base` with `tensor` left float."""
-        quantizer = self._quantizer
-        reason = f"in INT8, tensor {tensor} alone would leave {decibels(alone):.0f} dB of output"
-        nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
-        factors = {name: by for name, by in base.factors.items() if name != tensor}
-        floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
-        return Choice(base.ranges, factors, floats)
+        Noises that tensors cause alone do not quite add up to that of the model. So the ratio of
+        the two is taken from what was judged last.
+        """
+        choice, division = best.choice, divider.cheapest()
+        tried = [(cost(division.time, best.noise), best)]
+        for _ in range(_DIVISIONS):
+            last = tried[-1][1].noise
+            division = best_division(divider, last / division.noise if division.noise else 0.0)
+            trial = self._try(divided(choice, division))
+            tried.append((cost(division.time, trial.noise), trial))
+        return min(tried, key=lambda one: one[0])[1]
 
     def _compensated(self, best: _Trial) -> _Trial:
         """Return the better of `best` and the same with weights rounded by what they do."""

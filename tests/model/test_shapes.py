@@ -8,7 +8,14 @@ from qbench.errors import ModelError
 from qbench.model.graph import static_shape
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.model.shapes import Macs, bind_shapes, example_shapes, macs_by_node, macs_of
+from qbench.model.shapes import (
+    Macs,
+    bind_shapes,
+    bound_to_one,
+    example_shapes,
+    macs_by_node,
+    macs_of,
+)
 
 
 def macs(proto: onnx.ModelProto) -> dict[str, int]:
@@ -62,7 +69,8 @@ def test_what_multiplies_without_being_counted_is_named() -> None:
     b = graphs.Builder()
     conv = b.conv("stem", b.x)
     product = b.node("Einsum", "product", conv, conv, equation="nchw,nchw->nc")
-    found = macs_of(prepare(graphs.model_of(b.model(product))), None)
+    model = prepare(graphs.model_of(b.model(product)))
+    found = macs_of(model, bound_to_one(model, None))
     assert found == Macs({"stem": 16 * 16 * 8 * 9 * 8}, ("product (Einsum)",))
 
 
@@ -73,10 +81,12 @@ def test_products_in_branches_are_named_and_an_open_size_counts_nothing() -> Non
     branch = helper.make_graph(body, "branch", [], [info])
     yes = b.constant("yes", np.array(True))
     taken = b.node("If", "taken", yes, then_branch=branch, else_branch=branch)
-    found = macs_of(graphs.model_of(b.model(taken)), None)
+    model = graphs.model_of(b.model(taken))
+    found = macs_of(model, bound_to_one(model, None))
     assert found is not None
     assert found.uncounted == ("inner (MatMul)", "inner (MatMul)")
-    assert macs_of(dynamic("N", 8, "H", "W"), None) is None
+    open_size = dynamic("N", 8, "H", "W")
+    assert macs_of(open_size, bound_to_one(open_size, None)) is None
 
 
 def test_macs_of_a_product_whose_input_is_transposed() -> None:

@@ -39,14 +39,15 @@ def searched(model: Model, target: str = "tensorrt", effort: str = "balanced") -
     return to_int8(model, target, graphs.table_of(model), Int8Options(effort=effort))
 
 
-@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+# Where the times of kernels are known, accuracy beyond what is needed is not bought with time.
+@pytest.mark.parametrize(("target", "gain"), [("cpu", 3), ("tensorrt", 10)])
 def test_each_step_gains_and_the_figure_is_that_of_the_graph(
-    model: Model, samples: list[Sample], target: str
+    model: Model, samples: list[Sample], target: str, gain: int
 ) -> None:
     found = searched(model, target)
     gains = [step.output_sqnr_db for step in found.steps]
     assert gains == sorted(gains)
-    assert gains[-1] > gains[0] + 10
+    assert gains[-1] > gains[0] + gain
     judge = Judge(samples, run_samples(model.ir, samples, simulate=False))
     assert found.output_sqnr_db == pytest.approx(
         decibels(judge.noise(run_samples(found.graph.ir, samples))), abs=0.1

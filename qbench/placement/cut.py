@@ -1,0 +1,158 @@
+"""Divide a graph between float and integers at the least cost: a minimum cut.
+
+Every node costs its time on the side where it ends up, and every tensor that changes sides costs a
+pass over it. A tensor that an integer node reads or writes is rounded, which costs its noise, at a
+price. The cheapest division is the minimum cut of a network whose source is float and whose sink is
+integer (the project selection problem: Picard, "Maximal Closure of a Graph", 1976).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import networkx as nx
+import onnx_ir as ir
+
+from qbench.placement.cpu import MOVES, final_output
+from qbench.placement.cpu_times import NodeTime, dequantize_time, node_time, quantize_time
+from qbench.placement.plan import Plan
+
+
+class _Tensor(NamedTuple):
+    name: str
+
+
+_End = str | _Tensor
+"""A vertex of the network: a node, by its name, or a tensor."""
+
+_FLOAT, _INTEGER = "(float)", "(integer)"
+"""Source and sink."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """One division of a graph.
+
+    Attributes:
+        floats: Names of the nodes that are float though the plan could quantize them.
+        integers: Number of the nodes that it leaves on integers.
+        time: Microseconds of all nodes that the plan could quantize, and of passes between sides.
+        noise: Relative noise power of the output that the quantized tensors cause together.
+    """
+
+    floats: frozenset[str]
+    integers: int
+    time: float
+    noise: float
+
+
+class Divider:
+    """Divides the nodes that a plan could quantize.
+
+    Args:
+        graph: The prepared graph, with static shapes.
+        plan: What could be quantized.
+        times: Of each node that the plan quantizes, by name.
+        noise: Relative noise power of the output that each tensor causes alone, by `scale_from`.
+    """
+
+    def __init__(
+        self,
+        graph: ir.Graph,
+        plan: Plan,
+        times: Mapping[str, NodeTime],
+        noise: Mapping[str, float],
+    ) -> None:
+        self._times = times
+        self._network: nx.DiGraph[_End] = nx.DiGraph()
+        for name, time in times.items():
+            self._join(_FLOAT, name, time.in_int8)
+            self._join(name, _INTEGER, time.in_float)
+        values = _values(graph)
+        writers = {final_output(n).name or "": n.name or "" for n in graph if n.name in times}
+        for source in plan.observed:
+            tensor, writer = _Tensor(source), writers.get(source)
+            self._join(_FLOAT, tensor, noise=noise.get(source, 0.0))
+            self._join(writer or _FLOAT, tensor, quantize_time(values[source]))
+            if writer is not None:
+                self._tie(tensor, writer)
+            for activation in plan.activations:
+                if activation.scale_from == source:
+                    self._join_readers(values[activation.tensor], tensor, writer)
+
+    @property
+    def float_time(self) -> float:
+        """Microseconds of the nodes in float."""
+        return sum(time.in_float for time in self._times.values())
+
+    def cheapest(self, price: float = 0.0) -> Division:
+        """Return the cheapest division where one unit of noise is worth `price` microseconds.
+
+        The higher the price, the more nodes are float: those of a lower price are among them.
+        """
+        network = self._network
+        for _, _, edge in network.edges(data=True):
+            if "time" in edge:
+                # Whole nanoseconds: with fractions the cut found is not always the least.
+                edge["capacity"] = round(1e3 * (edge["time"] + price * edge["noise"]))
+        _, (floats, _) = nx.minimum_cut(network, _FLOAT, _INTEGER)
+        cut = [edge for u, v, edge in network.edges(data=True) if u in floats and v not in floats]
+        names = frozenset(name for name in self._times if name in floats)
+        return Division(
+            names,
+            len(self._times) - len(names),
+            sum(edge["time"] for edge in cut),
+            sum(edge["noise"] for edge in cut),
+        )
+
+    def _join_readers(self, value: ir.Value, tensor: _Tensor, writer: str | None) -> None:
+        """Let integer readers quantize a tensor, and float ones wait for what integers wrote."""
+        for usage in value.uses():
+            name = usage.node.name or ""
+            if name in self._times:
+                self._tie(tensor, name)
+            if writer is not None and usage.node.op_type not in MOVES:
+                side = name if name in self._times else _FLOAT
+                self._join(side, writer, dequantize_time(value, usage.node))
+
+    def _join(self, one: _End, other: _End, time: float = 0.0, noise: float = 0.0) -> None:
+        """Let it cost something that `one` is float and `other` integer."""
+        known = self._network.get_edge_data(one, other, {"time": 0.0, "noise": 0.0})
+        if "time" in known:
+            both = {"time": known["time"] + time, "noise": known["noise"] + noise}
+            self._network.add_edge(one, other, **both)
+
+    def _tie(self, one: _End, other: _End) -> None:
+        """Forbid that `one` is float and `other` integer: an edge without capacity has no limit."""
+        self._network.add_edge(one, other)
+
+
+def divider_of(
+    graph: ir.Graph | None,
+    plan: Plan,
+    macs: Mapping[str, int],
+    noise: Mapping[str, float] = MappingProxyType({}),
+) -> Divider | None:
+    """Return what divides a plan; None where times are not known, as on other targets than `cpu`.
+
+    Args:
+        graph: The prepared graph, with static shapes; None where they are not known.
+        plan: What could be quantized.
+        macs: Multiply-accumulates by node name.
+        noise: See `Divider`.
+    """
+    if graph is None or plan.target != "cpu":
+        return None
+    nodes = {node.name or "": node for node in graph}
+    known = ((n, node_time(nodes[n], macs.get(n, 0))) for n in plan.quantized if n in nodes)
+    times = {name: time for name, time in known if time is not None}
+    values = _values(graph)
+    if len(times) < len(plan.quantized) or any(a.tensor not in values for a in plan.activations):
+        return None
+    return Divider(graph, plan, times, noise)
+
+
+def _values(graph: ir.Graph) -> dict[str, ir.Value]:
+    values = (value for node in graph for value in (*node.inputs, *node.outputs))
+    return {value.name or "": value for value in values if value is not None}

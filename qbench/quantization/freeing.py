@@ -1,0 +1,111 @@
+"""Choose the nodes that stay float, by the noise that each tensor causes alone.
+
+Where the times of kernels are known, by what their integers save; else by the work that they do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from operator import lt
+
+from qbench.errors import ModelError
+from qbench.placement.cut import Divider, Division
+from qbench.placement.plan import Plan
+from qbench.quantization.choice import Choice
+from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
+from qbench.quantization.int8 import Quantizer
+from qbench.quantization.noise import decibels
+
+_TOLERABLE = 0.025
+"""A relative noise power of the output, 17 dB, that is as bad as taking twice the time."""
+
+_PRICES = tuple(2.0**step for step in range(-6, 7))
+"""Prices of noise at which a division is looked for, relative to that of a tolerable one."""
+
+_TOO_NOISY = "its INT8 noise costs more than the time that it saves"
+
+
+def cost(time: float, noise: float) -> float:
+    """Return what a model costs that takes `time` and leaves `noise`; less is better.
+
+    Noise counts little as long as it is small, and soon more than any time: at 24 dB half a percent
+    of the time, at 20 dB an eighth, at 14 dB eight times.
+    """
+    return time * (1 + (noise / _TOLERABLE) ** 3)
+
+
+def best_division(divider: Divider, scale: float) -> Division:
+    """Return the division of least cost.
+
+    Args:
+        divider: Knows the noise that each tensor causes alone.
+        scale: What the noise of the model is, relative to the sum over its tensors.
+    """
+    unit = divider.float_time * scale / _TOLERABLE
+    found = [divider.cheapest(price * unit) for price in (0.0, *_PRICES)]
+    integer = [division for division in found if division.integers] or found[:1]
+    return min(integer, key=lambda division: cost(division.time, scale * division.noise))
+
+
+def divided(choice: Choice, division: Division) -> Choice:
+    """Return `choice` with the nodes float that are so by `division`, and no others."""
+    return replace(choice, float_nodes=dict.fromkeys(sorted(division.floats), _TOO_NOISY))
+
+
+def freed(
+    quantizer: Quantizer, choice: Choice, plan: Plan, noise: float, alone: Mapping[str, float]
+) -> Choice:
+    """Return `choice` with the nodes float whose tensors disturb the output most.
+
+    Only the outcome should be judged: any change lets all errors behind it fall otherwise, so that
+    the judged noise of one set of nodes and of the next differ by chance as much as one node in
+    twenty matters.
+
+    Args:
+        quantizer: Of the model.
+        choice: What was found so far.
+        plan: What it quantizes.
+        noise: What it leaves: relative noise power of the output.
+        alone: The noise that each tensor causes alone.
+    """
+    return _Greedy(quantizer, alone).freed(choice, plan, noise)
+
+
+class _Greedy:
+    """Takes one tensor after the other, the noisiest first, as long as it is worth the work."""
+
+    def __init__(self, quantizer: Quantizer, alone: Mapping[str, float]) -> None:
+        self._quantizer = quantizer
+        self._alone = alone
+
+    def freed(self, choice: Choice, plan: Plan, noise: float) -> Choice:
+        alone, kept = self._alone, self._quantizer.work.shares_kept(plan)[1]
+        left = whole = sum(alone.values()) or 1.0
+        for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
+            now = noise * left / whole
+            if now <= GOAL or alone[tensor] <= least_gain(0) * left:
+                break
+            candidate = self._without(tensor, choice)
+            shares = self._shares_kept(candidate)
+            if shares is None or any(map(lt, shares, least_shares(now))):
+                continue
+            work = shares[1]
+            if alone[tensor] >= least_gain(kept - work) * left:
+                choice, kept, left = candidate, work, left - alone[tensor]
+        return choice
+
+    def _shares_kept(self, choice: Choice) -> tuple[float, float] | None:
+        """Return the shares of nodes and of work that a choice leaves in INT8; None for nothing."""
+        try:
+            _, plan = self._quantizer.placed(choice)
+        except ModelError:
+            return None
+        return self._quantizer.work.shares_kept(plan)
+
+    def _without(self, tensor: str, base: Choice) -> Choice:
+        """Return `base` with `tensor` left float."""
+        quantizer, alone = self._quantizer, decibels(self._alone[tensor])
+        reason = f"in INT8, tensor {tensor} alone would leave {alone:.0f} dB of output"
+        nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
+        factors = {name: by for name, by in base.factors.items() if name != tensor}
+        floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
+        return Choice(base.ranges, factors, floats)

@@ -1,0 +1,126 @@
+"""Dividing a graph between float and integers by the times of kernels and the noise of tensors."""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations, pairwise
+from types import MappingProxyType
+
+import graphs
+import pytest
+from onnx import ModelProto
+
+from qbench.model.prepare import prepare
+from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
+from qbench.placement.cpu_times import dequantize_time, is_silu, node_time, quantize_time
+from qbench.placement.cut import Divider, divider_of
+from qbench.placement.targets import place
+
+LARGE = (1, 64, 56, 56)
+
+
+def chain(*kinds: str) -> ModelProto:
+    """Convolutions of these kinds, one after the other, and a head, which stays float."""
+    b = graphs.Builder(LARGE)
+    of_kind = {"dense": {}, "depthwise": {"group": 64}, "pointwise": {"size": 1}}
+    for index, kind in enumerate(kinds):
+        b.x = b.conv(f"{kind}{index}", b.x, cin=64, cout=64, **of_kind[kind])
+    return b.model(b.conv("head", b.x, cin=64, cout=64))
+
+
+def divider_for(
+    proto: ModelProto, target: str = "cpu", noise: Mapping[str, float] = MappingProxyType({})
+) -> Divider | None:
+    model = prepare(graphs.model_of(proto))
+    bound = bind_shapes(model.ir, example_shapes(model))
+    return divider_of(bound.graph, place(model, target), macs_by_node(bound), noise)
+
+
+def divider(proto: ModelProto, noise: Mapping[str, float] = MappingProxyType({})) -> Divider:
+    found = divider_for(proto, noise=noise)
+    assert found is not None
+    return found
+
+
+def times_of_chain(proto: ModelProto) -> Iterator[float]:
+    """Time of every division of a chain, summed up from its beginning to its end."""
+    model = prepare(graphs.model_of(proto))
+    bound = bind_shapes(model.ir, example_shapes(model))
+    nodes, macs = list(bound.graph), macs_by_node(bound)
+    names = [node.name or "" for node in nodes]
+    for count in range(len(names)):
+        for integers in combinations(names[:-1], count):
+            whole, before = 0.0, False
+            for node, name in zip(nodes, names, strict=True):
+                value, time, now = node.inputs[0], node_time(node, macs[name]), name in integers
+                assert value is not None
+                assert time is not None
+                if now != before:
+                    whole += quantize_time(value) if now else dequantize_time(value, node)
+                if name != names[-1]:
+                    whole += time.in_int8 if now else time.in_float
+                before = now
+            yield whole
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("dense", "dense", "dense"),
+        ("pointwise", "depthwise", "pointwise"),
+        ("dense", "depthwise", "depthwise", "dense"),
+        ("depthwise", "depthwise", "pointwise"),
+    ],
+)
+def test_no_division_takes_less_time_than_the_cheapest(kinds: tuple[str, ...]) -> None:
+    proto = chain(*kinds)
+    assert divider(proto).cheapest().time == pytest.approx(min(times_of_chain(proto)), abs=0.01)
+
+
+def test_dense_convolutions_stay_integer_and_depthwise_ones_between_them_too() -> None:
+    assert not divider(chain("dense", "depthwise", "dense")).cheapest().floats
+
+
+def test_depthwise_convolutions_at_the_edge_are_float() -> None:
+    division = divider(chain("depthwise", "depthwise", "dense", "dense")).cheapest()
+    assert division.floats == {"depthwise0", "depthwise1"}
+    assert division.integers == 2
+
+
+def test_the_first_convolution_of_few_channels_is_float() -> None:
+    b = graphs.Builder((1, 3, 112, 112))
+    stem = b.conv("stem", b.x, cin=3, cout=64)
+    body = b.conv("body", stem, cin=64, cout=64)
+    proto = b.model(b.conv("head", body, cin=64, cout=64))
+    assert divider(proto).cheapest().floats == {"stem"}
+
+
+def test_silu_alone_is_faster_in_float() -> None:
+    b = graphs.Builder(LARGE)
+    gate = b.node("Sigmoid", "gate", b.x)
+    proto = b.model(b.node("Mul", "silu", b.x, gate))
+    nodes = {node.name: node for node in prepare(graphs.model_of(proto)).ir.graph}
+    for node in nodes.values():
+        time = node_time(node, 0)
+        assert is_silu(node)
+        assert time is not None
+        assert time.in_float < time.in_int8
+
+
+def test_the_higher_the_price_of_noise_the_more_is_float() -> None:
+    noise = {"x": 1e-3, "dense0": 1e-2, "dense1": 1e-4}
+    found = [divider(chain(*["dense"] * 3), noise).cheapest(10.0**p) for p in range(10)]
+    assert not found[0].floats
+    assert not found[-1].integers
+    for cheaper, dearer in pairwise(found):
+        assert cheaper.floats <= dearer.floats
+        assert cheaper.time <= dearer.time
+        assert cheaper.noise >= dearer.noise
+
+
+def test_a_division_knows_its_noise() -> None:
+    proto = chain("dense", "dense")
+    found = divider(proto, {"x": 1e-3, "dense0": 1e-2}).cheapest()
+    assert found.noise == pytest.approx(1.1e-2)
+
+
+def test_times_are_known_on_the_cpu_alone() -> None:
+    assert divider_for(chain("dense"), "tensorrt") is None
