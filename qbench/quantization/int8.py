@@ -145,9 +145,9 @@ class Quantizer:
         self._faster_in_float: dict[str, str] = {}
         self.plan = self._place({})
         divider = self.divider({})
-        fastest = divider.cheapest() if divider else None
-        if fastest is not None and fastest.integers:
-            self._faster_in_float = dict.fromkeys(fastest.floats, _FASTER)
+        division = divider.cheapest() if divider else None
+        if division is not None and division.integers and division.floats:
+            self._faster_in_float = dict.fromkeys(division.floats, _FASTER)
             self.plan = self._place({})
         self.work = work_of(self.prepared.ir.graph, self.plan, self._macs.by_node)
         graph = self.prepared.ir.graph
