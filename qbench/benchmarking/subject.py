@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qbench.benchmarking.feeding import Feeding, Images
-from qbench.calibration.calibrate import DataChoice, chosen_recipe
+from qbench.calibration.calibrate import DataChoice, chosen_recipe, recipe_by_name
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import DataError
 from qbench.model.load import Model
@@ -73,7 +73,9 @@ class Feed:
         if self.images is None:
             return None
         given, reference = self.images, self.reference
-        recipe = chosen_recipe(fed, _with_recipe(given.choice, table))
+        # A name that says nothing, such as int8.onnx, is that of a variant of the first model.
+        first = _Fed(reference.path) if reference and recipe_by_name(fed.path) is None else fed
+        recipe = chosen_recipe(first, _with_recipe(given.choice, table))
         known = table.header.recipe if table else None
         if known is not None and recipe is not None and known != recipe:
             raise DataError(

@@ -227,12 +227,16 @@ def guess_recipe(model: Fed) -> str:
 
     A wrong recipe is a common cause of lost accuracy, so the guess is a warning.
     """
-    stem = model.path.stem.lower() if model.path else ""
-    known = {"efficientnet-lite": "efficientnet-lite", "yolox": "yolox", "yolo": "yolov8"}
-    matches = [recipe for key, recipe in known.items() if key in stem.replace("_", "-")]
-    recipe = matches[0] if matches else "imagenet"
+    recipe = recipe_by_name(model.path) or "imagenet"
     logger.warning("no --recipe given: %r is assumed; a wrong recipe costs accuracy", recipe)
     return recipe
+
+
+def recipe_by_name(path: Path | None) -> str | None:
+    """Return the recipe that a model's file name speaks of; None where it speaks of none."""
+    stem = path.stem.lower().replace("_", "-") if path else ""
+    known = {"efficientnet-lite": "efficientnet-lite", "yolox": "yolox", "yolo": "yolov8"}
+    return next((recipe for key, recipe in known.items() if key in stem), None)
 
 
 def _is_arrays(path: Path) -> bool:
