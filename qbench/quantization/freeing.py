@@ -16,7 +16,7 @@ from qbench.quantization.int8 import Quantizer
 from qbench.quantization.noise import decibels
 
 _TOLERABLE = 0.025
-"""A relative noise power of the output, 17 dB, that is as bad as taking twice the time."""
+"""A relative noise power of the output, 16 dB, that is as bad as taking twice the time."""
 
 _PRICES = tuple(2.0**step for step in range(-6, 7))
 """Prices of noise at which a division is looked for, relative to that of a tolerable one."""
@@ -28,7 +28,7 @@ def cost(time: float, noise: float) -> float:
     """Return what a model costs that takes `time` and leaves `noise`; less is better.
 
     Noise counts little as long as it is small, and soon more than any time: at 24 dB half a percent
-    of the time, at 20 dB an eighth, at 14 dB eight times.
+    of the time, at 20 dB a sixteenth, at 14 dB four times.
     """
     return time * (1 + (noise / _TOLERABLE) ** 3)
 
