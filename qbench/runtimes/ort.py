@@ -43,6 +43,7 @@ _DTYPES = {
     "tensor(bool)": np.bool_,
 }
 
+_DISABLED = "optimization.disable_specified_optimizers"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 _SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
@@ -222,6 +223,8 @@ def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOpti
         # Only what turns Q/DQ into integer kernels is off: without any optimization a run takes
         # twice the time.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        # It stands outside of that, and refuses a Clip in front of an FP8 QuantizeLinear.
+        options.add_session_config_entry(_DISABLED, "ClipQuantRewrite")
     return options
 
 

@@ -23,13 +23,21 @@ def wide_and_narrow() -> onnx.ModelProto:
     return b.model(b.conv("last", middle, cin=16, cout=16))
 
 
+def with_clip() -> onnx.ModelProto:
+    """ONNX Runtime has a rewriting of Clip and QuantizeLinear that refuses FP8."""
+    b = graphs.Builder((1, 16, 8, 8))
+    low, high = b.constant("low", np.float32(0)), b.constant("high", np.float32(6))
+    clip = b.node("Clip", "relu6", b.conv("first", b.x, cin=16, cout=16), low, high)
+    return b.model(b.conv("last", clip, cin=16, cout=16))
+
+
 def made(proto: onnx.ModelProto, options: Int8Options | None = None) -> QuantizedModel:
     model = graphs.model_of(proto)
     table = graphs.table_of(model)
     return quantize(model, target="tensorrt", precision="fp8", table=table, options=options)
 
 
-@pytest.mark.parametrize("make", [graphs.encoder, graphs.attention, wide_and_narrow])
+@pytest.mark.parametrize("make", [graphs.encoder, graphs.attention, wide_and_narrow, with_clip])
 def test_simulated_outputs_are_close_to_the_float_model(make) -> None:
     result = made(make())
     assert lint(result.ir, "tensorrt") == ()
