@@ -52,6 +52,7 @@ class Divider:
 
     Args:
         graph: The prepared graph, with static shapes.
+        values: Its tensors by name.
         plan: What could be quantized.
         times: Of each node that the plan quantizes, by name.
         noise: Relative noise power of the output that each tensor causes alone, by `scale_from`.
@@ -60,6 +61,7 @@ class Divider:
     def __init__(
         self,
         graph: ir.Graph,
+        values: Mapping[str, ir.Value],
         plan: Plan,
         times: Mapping[str, NodeTime],
         noise: Mapping[str, float],
@@ -69,7 +71,6 @@ class Divider:
         for name, time in times.items():
             self._join(_FLOAT, name, time.in_int8)
             self._join(name, _INTEGER, time.in_float)
-        values = _values(graph)
         writers = {final_output(n).name or "": n.name or "" for n in graph if n.name in times}
         for source in plan.observed:
             tensor, writer = _Tensor(source), writers.get(source)
@@ -77,9 +78,9 @@ class Divider:
             self._join(writer or _FLOAT, tensor, quantize_time(values[source]))
             if writer is not None:
                 self._tie(tensor, writer)
-            for activation in plan.activations:
-                if activation.scale_from == source:
-                    self._join_readers(values[activation.tensor], tensor, writer)
+        for activation in plan.activations:
+            source = activation.scale_from
+            self._join_readers(values[activation.tensor], _Tensor(source), writers.get(source))
 
     @property
     def float_time(self) -> float:
@@ -150,7 +151,7 @@ def divider_of(
     values = _values(graph)
     if len(times) < len(plan.quantized) or any(a.tensor not in values for a in plan.activations):
         return None
-    return Divider(graph, plan, times, noise)
+    return Divider(graph, values, plan, times, noise)
 
 
 def _values(graph: ir.Graph) -> dict[str, ir.Value]:

@@ -67,45 +67,35 @@ def freed(
         noise: What it leaves: relative noise power of the output.
         alone: The noise that each tensor causes alone.
     """
-    return _Greedy(quantizer, alone).freed(choice, plan, noise)
+    kept = quantizer.work.shares_kept(plan)[1]
+    left = whole = sum(alone.values()) or 1.0
+    for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
+        now = noise * left / whole
+        if now <= GOAL or alone[tensor] <= least_gain(0) * left:
+            break
+        candidate = _without(quantizer, tensor, alone[tensor], choice)
+        shares = _shares_kept(quantizer, candidate)
+        if shares is None or any(map(lt, shares, least_shares(now))):
+            continue
+        work = shares[1]
+        if alone[tensor] >= least_gain(kept - work) * left:
+            choice, kept, left = candidate, work, left - alone[tensor]
+    return choice
 
 
-class _Greedy:
-    """Takes one tensor after the other, the noisiest first, as long as it is worth the work."""
+def _shares_kept(quantizer: Quantizer, choice: Choice) -> tuple[float, float] | None:
+    """Return the shares of nodes and of work that a choice leaves in INT8; None for nothing."""
+    try:
+        _, plan = quantizer.placed(choice)
+    except ModelError:
+        return None
+    return quantizer.work.shares_kept(plan)
 
-    def __init__(self, quantizer: Quantizer, alone: Mapping[str, float]) -> None:
-        self._quantizer = quantizer
-        self._alone = alone
 
-    def freed(self, choice: Choice, plan: Plan, noise: float) -> Choice:
-        alone, kept = self._alone, self._quantizer.work.shares_kept(plan)[1]
-        left = whole = sum(alone.values()) or 1.0
-        for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
-            now = noise * left / whole
-            if now <= GOAL or alone[tensor] <= least_gain(0) * left:
-                break
-            candidate = self._without(tensor, choice)
-            shares = self._shares_kept(candidate)
-            if shares is None or any(map(lt, shares, least_shares(now))):
-                continue
-            work = shares[1]
-            if alone[tensor] >= least_gain(kept - work) * left:
-                choice, kept, left = candidate, work, left - alone[tensor]
-        return choice
-
-    def _shares_kept(self, choice: Choice) -> tuple[float, float] | None:
-        """Return the shares of nodes and of work that a choice leaves in INT8; None for nothing."""
-        try:
-            _, plan = self._quantizer.placed(choice)
-        except ModelError:
-            return None
-        return self._quantizer.work.shares_kept(plan)
-
-    def _without(self, tensor: str, base: Choice) -> Choice:
-        """Return `base` with `tensor` left float."""
-        quantizer, alone = self._quantizer, decibels(self._alone[tensor])
-        reason = f"in INT8, tensor {tensor} alone would leave {alone:.0f} dB of output"
-        nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
-        factors = {name: by for name, by in base.factors.items() if name != tensor}
-        floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
-        return Choice(base.ranges, factors, floats)
+def _without(quantizer: Quantizer, tensor: str, alone: float, base: Choice) -> Choice:
+    """Return `base` with `tensor` left float."""
+    reason = f"in INT8, tensor {tensor} alone would leave {decibels(alone):.0f} dB of output"
+    nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
+    factors = {name: by for name, by in base.factors.items() if name != tensor}
+    floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
+    return Choice(base.ranges, factors, floats)

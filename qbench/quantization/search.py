@@ -19,7 +19,7 @@ from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
 from qbench.model.load import Model
-from qbench.placement.cut import Divider
+from qbench.placement.cut import Divider, Division
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.compensation import compensated_weights
 from qbench.quantization.freeing import best_division, cost, divided, freed
@@ -179,8 +179,9 @@ class _Search:
         """Return `best` with the nodes float whose tensors disturb the output too much."""
         alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
         divider = self._quantizer.divider(alone)
-        if divider is not None and divider.cheapest().integers:
-            best = self._divided(best, divider)
+        start = divider.cheapest() if divider else None
+        if divider is not None and start is not None and start.integers:
+            best = self._divided(best, divider, start)
         else:
             choice = freed(self._quantizer, best.choice, best.graph.plan, best.noise, alone)
             best = min(best, self._try(choice), key=lambda trial: trial.noise)
@@ -188,20 +189,26 @@ class _Search:
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
 
-    def _divided(self, best: _Trial, divider: Divider) -> _Trial:
+    def _divided(self, best: _Trial, divider: Divider, start: Division) -> _Trial:
         """Return the trial of least cost in time and noise.
 
         Noises that tensors cause alone do not quite add up to that of the model. So the ratio of
         the two is taken from what was judged last.
+
+        Args:
+            best: What was judged of `start`.
+            divider: Divides further.
+            start: The division of least time.
         """
-        choice, division = best.choice, divider.cheapest()
-        tried = [(cost(division.time, best.noise), best)]
+        tried = {start: best}
+        division = start
         for _ in range(_DIVISIONS):
-            last = tried[-1][1].noise
-            division = best_division(divider, last / division.noise if division.noise else 0.0)
-            trial = self._try(divided(choice, division))
-            tried.append((cost(division.time, trial.noise), trial))
-        return min(tried, key=lambda one: one[0])[1]
+            scale = tried[division].noise / division.noise if division.noise else 0.0
+            division = best_division(divider, scale)
+            if division in tried:
+                break
+            tried[division] = self._try(divided(best.choice, division))
+        return min(tried.items(), key=lambda pair: cost(pair[0].time, pair[1].noise))[1]
 
     def _compensated(self, best: _Trial) -> _Trial:
         """Return the better of `best` and the same with weights rounded by what they do."""
