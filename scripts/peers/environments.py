@@ -42,19 +42,21 @@ def interpreter(tool: str, cache: Path) -> Path:
         if uv is None:
             raise UnavailableError("uv is not installed")
         run([uv, "venv", "--quiet", "--clear", "--python", _PYTHON, str(folder)])
-        run([uv, "pip", "install", "--quiet", "--python", str(python), *PACKAGES[tool]])
+        # Not from here: the constraints of this project's pyproject.toml are not the tools'.
+        install = [uv, "pip", "install", "--quiet", "--python", str(python), *PACKAGES[tool]]
+        run(install, folder=folder)
         complete.write_text(wanted)
     return python
 
 
-def run(command: list[str]) -> None:
-    """Run `command` to its end.
+def run(command: list[str], folder: Path | None = None) -> None:
+    """Run `command` to its end, in `folder` if one is given.
 
     Raises:
         UnavailableError: It fails or hangs; with the last line that it wrote and that is no hint.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"took longer than {_SECONDS:.0f} s") from None
     if done.returncode < 0:

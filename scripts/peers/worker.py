@@ -52,14 +52,16 @@ class Samples:
             return {name: np.repeat(a, self._batches[name], axis=0) for name, a in arrays.items()}
 
 
-def qbench(model: Path, samples: Samples, output: Path, *, target: str) -> dict[str, float]:
-    """Quantize by qbench as it is without options; return the seconds of both steps."""
+def qbench(
+    model: Path, samples: Samples, output: Path, *, target: str, effort: str = "balanced"
+) -> dict[str, float]:
+    """Quantize by qbench without other options; return the seconds of both steps."""
     from qbench import calibrate, quantize
 
     started = time.perf_counter()
     table = calibrate(model, samples.folder)
     calibrated = time.perf_counter()
-    quantize(model, target=target, table=table, output=output)
+    quantize(model, target=target, table=table, effort=effort, output=output)
     return {"calibrate": calibrated - started, "quantize": time.perf_counter() - calibrated}
 
 
@@ -134,6 +136,8 @@ def modelopt(model: Path, samples: Samples, output: Path) -> None:
 WAYS: dict[str, Callable[[Path, Samples, Path], dict[str, float] | None]] = {
     "qbench tensorrt": partial(qbench, target="tensorrt"),
     "qbench cpu": partial(qbench, target="cpu"),
+    "qbench tensorrt, fast": partial(qbench, target="tensorrt", effort="fast"),
+    "qbench cpu, fast": partial(qbench, target="cpu", effort="fast"),
     "ort default": ort_default,
     "ort cpu": ort_cpu,
     "ort tensorrt": ort_tensorrt,
