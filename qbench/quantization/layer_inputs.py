@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +16,7 @@ from qbench.calibration.collect import with_outputs
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer, ints
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import OrtRunner, open_graph
+from qbench.runtimes.ort import open_graph
 
 MOST_INPUTS = 2304
 """Inputs of an output, 3 x 3 of 256 channels; with more, errors average out, and time would grow
@@ -28,31 +30,46 @@ _ROWS = 512
 """Positions of one sample's tensor that are looked at, evenly spaced."""
 
 
-class _Sums(NamedTuple):
+@dataclass
+class _Sums:
     """Sums over rows of a layer's inputs.
 
     Attributes:
-        rows: Their number.
+        node: The layer.
         first: [groups, inputs].
         second: Of their products, [groups, inputs, inputs].
+        rows: Their number.
     """
 
-    rows: int
+    node: ir.Node
     first: NDArray[Any]
     second: NDArray[Any]
+    rows: int = 0
 
-    def plus(self, other: "_Sums") -> "_Sums":
-        return _Sums(self.rows + other.rows, self.first + other.first, self.second + other.second)
+    @classmethod
+    def of(cls, node: ir.Node) -> "_Sums":
+        groups, inputs = integer(node, "group", 1), _inputs_of(node)
+        first = np.zeros((groups, inputs), np.float32)
+        return cls(node, first, np.zeros((groups, inputs, inputs), np.float32))
 
     @property
     def are_enough(self) -> bool:
         inputs: int = self.first.shape[1]
         return self.rows >= _LEAST_ROWS * inputs
 
+    def add(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Add a sample's, in place: the sums of a model are as large as its weights or larger."""
+        rows = _rows(self.node, tensors)
+        self.rows += rows.shape[1]
+        self.first += rows.sum(axis=1)
+        self.second += rows.transpose(0, 2, 1) @ rows
+
     def covariance(self) -> NDArray[Any]:
+        """Return [groups, inputs, inputs], made in the place of the sums."""
         mean = self.first / self.rows
-        covariance: NDArray[Any] = self.second / self.rows - mean[:, :, None] * mean[:, None, :]
-        return covariance
+        self.second /= self.rows
+        self.second -= mean[:, :, None] * mean[:, None, :]
+        return self.second
 
 
 @contextmanager
@@ -85,14 +102,12 @@ def covariances(
         return {}
     tensors = dict.fromkeys(node.inputs[0].name or "" for node in small if node.inputs[0])
     runner = open_graph(with_outputs(model, tensors), threads=1)
-    total: dict[str, _Sums] = {}
-    # A few samples at a time: the sums of each are as large as the covariances.
+    sums = [_Sums.of(node) for node in small]
     with layers_side_by_side() as pool:
-        for start in range(0, len(samples), cores := usable_cores()):
-            part = samples[start : start + cores]
-            for sums in pool.map(lambda sample: _sums(runner, small, sample), part):
-                total = {n: total[n].plus(one) if n in total else one for n, one in sums.items()}
-    return {name: sums.covariance() for name, sums in total.items() if sums.are_enough}
+        for sample in samples:
+            found = runner.run(sample.feeds)
+            list(pool.map(partial(_Sums.add, tensors=found), sums))
+    return {one.node.name or "": one.covariance() for one in sums if one.are_enough}
 
 
 def _inputs_of(node: ir.Node) -> int:
@@ -100,15 +115,6 @@ def _inputs_of(node: ir.Node) -> int:
     assert weight is not None  # a plan holds constant weights only
     is_row_first = node.op_type == "Conv" or integer(node, "transB", 0)
     return int(weight.size // weight.shape[0]) if is_row_first else int(weight.shape[0])
-
-
-def _sums(runner: OrtRunner, nodes: Sequence[ir.Node], sample: Sample) -> dict[str, _Sums]:
-    found = runner.run(sample.feeds)
-    return {node.name or "": _sum_of(_rows(node, found)) for node in nodes}
-
-
-def _sum_of(rows: NDArray[Any]) -> _Sums:
-    return _Sums(rows.shape[1], rows.sum(axis=1), rows.transpose(0, 2, 1) @ rows)
 
 
 def _rows(node: ir.Node, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
