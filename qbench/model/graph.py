@@ -1,6 +1,6 @@
 """Small questions to, and edits of, an `onnx_ir` graph that several stages share."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from itertools import chain, count
 from typing import Any
@@ -40,6 +40,15 @@ def drop_unused_initializers(graph: ir.Graph) -> None:
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]
+
+
+def place_after(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node]) -> None:
+    """Insert nodes that read `value` behind what writes it, or first of all."""
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], nodes)
+    else:
+        graph.insert_after(producer, nodes)
 
 
 def unused_name(name: str, taken: Collection[str | None]) -> str:

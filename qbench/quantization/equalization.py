@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qbench.calibration.ranges import Range
 from qbench.calibration.statistics import TensorStatistics
-from qbench.model.graph import add_initializer, constant, integer, only_user
+from qbench.model.graph import add_initializer, constant, integer, only_user, place_after
 from qbench.placement.analysis import channel_axis, weight_array_rank
 
 _SMALLEST = 0.05
@@ -152,11 +152,7 @@ def _divided(graph: ir.Graph, value: ir.Value, factors: NDArray[Any]) -> ir.Valu
     inverse = add_initializer(graph, f"{name}_by", (1 / factors).reshape(shape))
     output = ir.val(name, ir.DataType.FLOAT, value.shape)
     node = ir.node("Mul", [value, inverse], name=name, outputs=[output])
-    producer = value.producer()
-    if producer is None:
-        graph.insert_before(graph[0], node)
-    else:
-        graph.insert_after(producer, node)
+    place_after(graph, value, [node])
     return output
 
 

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
-from qbench.model.graph import constant
+from qbench.model.graph import constant, place_after
 from qbench.placement.analysis import channel_axis
 from qbench.placement.plan import Activation, Plan, Reader
 from qbench.quantization.numerics import QuantizationParameters
@@ -116,11 +116,7 @@ class _Builder:
             nodes = (self._switch(activation, source, nodes),)
         result = nodes[-1].outputs[0]
         result.type = ir.TensorType(ir.DataType.FLOAT)
-        producer = source.producer()
-        if producer is None:
-            self._graph.insert_before(self._graph[0], nodes)
-        else:
-            self._graph.insert_after(producer, nodes)
+        place_after(self._graph, source, nodes)
         for reader in activation.readers:
             self._nodes[reader.node].replace_input_with(reader.position, result)
         if activation.feeds_output:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import NameFixPass
 
 from qbench.errors import QuantizationError
-from qbench.model.graph import add_initializer, constant, drop_unused_initializers
+from qbench.model.graph import add_initializer, constant, drop_unused_initializers, place_after
 from qbench.placement.plan import FLOAT_REASON, Activation, Bias, Plan, Weight
 from qbench.quantization.float_weights import keep_weights_float
 from qbench.quantization.numerics import QuantizationParameters
@@ -134,7 +134,7 @@ class _Writer:
         node = ir.node(
             "Add", [value, by], name=name, outputs=[ir.val(name, ir.DataType.FLOAT, value.shape)]
         )
-        self._place_after(value, [node])
+        place_after(self._graph, value, [node])
         return node.outputs[0]
 
     def _insert_pair(self, source: ir.Value, parameters: QuantizationParameters) -> ir.Value:
@@ -154,15 +154,8 @@ class _Writer:
             name=f"{name}_DequantizeLinear",
             outputs=[ir.val(f"{name}_dequantized", ir.DataType.FLOAT, source.shape)],
         )
-        self._place_after(source, [quantized, dequantized])
+        place_after(self._graph, source, [quantized, dequantized])
         return dequantized.outputs[0]
-
-    def _place_after(self, source: ir.Value, nodes: list[ir.Node]) -> None:
-        producer = source.producer()
-        if producer is None:
-            self._graph.insert_before(self._graph[0], nodes)
-        else:
-            self._graph.insert_after(producer, nodes)
 
     def _hand_over_output(self, source: ir.Value, dequantized: ir.Value) -> None:
         """Let the graph output of `source` be `dequantized`, under the output's own name."""
