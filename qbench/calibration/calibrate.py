@@ -27,7 +27,7 @@ from qbench.data.sources import open_source
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
-from qbench.model.spec import TensorSpec
+from qbench.model.spec import TensorSpec, open_image_size
 from qbench.placement.targets import TARGETS, observed_tensors
 from qbench.runtimes.cpu import usable_cores
 
@@ -113,12 +113,23 @@ def calibrate(
         images=gathered.images,
         skipped=gathered.skipped,
     )
-    header = _header(model, chosen, shard, provenance)
+    size = check_recipe(chosen, model.inputs[0]) if chosen else _size_of_arrays(model, whole)
+    header = _header(model, chosen, size, shard, provenance)
     return CalibrationTable(header, gathered.statistics, gathered.inference_seconds)
 
 
+def _size_of_arrays(model: Model, source: Source) -> tuple[int, int] | None:
+    """Return height and width of the first sample where the model leaves them open."""
+    spec = model.inputs[0]
+    return open_image_size(spec.shape, source.load(0).feeds[spec.name].shape)
+
+
 def _header(
-    model: Model, recipe: Recipe | None, shard: Shard | None, data: DataProvenance
+    model: Model,
+    recipe: Recipe | None,
+    size: tuple[int, int] | None,
+    shard: Shard | None,
+    data: DataProvenance,
 ) -> TableHeader:
     """Return what a table says of its making."""
     return TableHeader(
@@ -126,7 +137,7 @@ def _header(
         model_sha256=model.sha256,
         data=data,
         recipe=recipe,
-        image_size=check_recipe(recipe, model.inputs[0]) if recipe else None,
+        image_size=size,
         versions=versions(),
         shard=shard,
     )

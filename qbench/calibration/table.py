@@ -110,7 +110,7 @@ class CalibrationTable:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Height and width of the images, None where the samples were no images."""
+        """Height and width of images; of arrays, where the model leaves them open. Else None."""
         return self.header.image_size
 
     @property

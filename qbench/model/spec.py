@@ -1,5 +1,6 @@
 """Names, shapes and element types of a model's inputs and outputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,18 +30,33 @@ def is_image(shape: Shape) -> bool:
 def with_image_size(shape: Shape, size: tuple[int, int] | None) -> Shape:
     """Return the `shape` of an input with `size`, height and width, where an image's are open.
 
-    The channels come last where the last dimension is fixed and the second is open or counts no
-    colours (1, 3 or 4), which the last one does; else second. A shape of another rank is returned
-    as it is.
+    A shape of another rank is returned as it is.
     """
     if size is None or not is_image(shape):
         return shape
+    sides = dict(zip(_side_axes(shape), size, strict=True))
+    return tuple(
+        dim if isinstance(dim, int) else sides.get(axis, dim) for axis, dim in enumerate(shape)
+    )
+
+
+def open_image_size(shape: Shape, sample: Sequence[int]) -> tuple[int, int] | None:
+    """Return height and width of a sample's shape where the input's `shape` leaves one open."""
+    if not is_image(shape) or len(sample) != len(shape):
+        return None
+    height, width = _side_axes(shape)
+    is_fixed = isinstance(shape[height], int) and isinstance(shape[width], int)
+    return None if is_fixed else (sample[height], sample[width])
+
+
+def _side_axes(shape: Shape) -> tuple[int, int]:
+    """Return the axes of height and width.
+
+    The channels come last where the last dimension is fixed and the second is open or counts no
+    colours (1, 3 or 4), which the last one does; else second.
+    """
     _, second, _, last = shape
     is_last = isinstance(last, int) and (
         not isinstance(second, int) or (last in _COLOURS and second not in _COLOURS)
     )
-    axes = (1, 2) if is_last else (2, 3)
-    sides = dict(zip(axes, size, strict=True))
-    return tuple(
-        dim if isinstance(dim, int) else sides.get(axis, dim) for axis, dim in enumerate(shape)
-    )
+    return (1, 2) if is_last else (2, 3)

@@ -60,6 +60,17 @@ def test_a_fixed_batch_changes_counts_and_nothing_else(
         assert four[name].mean == pytest.approx(single.mean)
 
 
+def test_arrays_tell_the_size_that_a_model_leaves_open(tmp_path: Path) -> None:
+    b = graphs.Builder(("N", 3, "H", "W"))
+    onnx.save(b.model(b.conv("head", b.conv("stem", b.x, cin=3))), tmp_path / "m.onnx")
+    for name in ("1", "2"):
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((1, 3, 12, 16), np.float32))
+    table = calibrate(tmp_path / "m.onnx", tmp_path)
+    assert table.image_size == (12, 16)
+    found = quantize(tmp_path / "m.onnx", target="tensorrt", table=table)
+    assert found.int8_mac_fraction == 1.0  # which nobody could know without a size
+
+
 def test_a_quantized_model_needs_no_table(images: Path, tmp_path: Path) -> None:
     path = model_with_batch(1, tmp_path)
     table = calibrate(path, images, recipe="raw")

@@ -16,6 +16,7 @@ from qbench.model.shapes import (
     macs_by_node,
     macs_of,
 )
+from qbench.model.spec import open_image_size
 
 
 def macs(proto: onnx.ModelProto) -> dict[str, int]:
@@ -119,6 +120,22 @@ def test_height_and_width_lie_beside_the_channels(
     b = graphs.Builder(shape)
     model = graphs.model_of(b.model(b.node("Relu", "relu", b.x)))
     assert example_shapes(model, (32, 48)) == {"x": expected}
+
+
+@pytest.mark.parametrize(
+    ("shape", "sample", "size"),
+    [
+        (("N", 3, "H", "W"), (1, 3, 32, 48), (32, 48)),
+        (("N", 3, 32, "W"), (1, 3, 32, 48), (32, 48)),
+        (("N", "H", "W", 3), (1, 32, 48, 3), (32, 48)),
+        ((1, 3, 32, 48), (1, 3, 32, 48), None),  # nothing is open
+        (("N", "T", 80), (1, 7, 80), None),  # no image
+    ],
+)
+def test_the_size_of_a_sample_is_what_the_model_leaves_open(
+    shape: tuple[int | str, ...], sample: tuple[int, ...], size: tuple[int, int] | None
+) -> None:
+    assert open_image_size(shape, sample) == size
 
 
 def test_channels_take_no_size() -> None:
