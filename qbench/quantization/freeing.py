@@ -11,6 +11,7 @@ from qbench.errors import ModelError
 from qbench.placement.cut import Divider, Division
 from qbench.placement.plan import Plan
 from qbench.quantization.choice import Choice
+from qbench.quantization.equalization import equalized_name
 from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
 from qbench.quantization.int8 import Quantizer
 from qbench.quantization.noise import decibels
@@ -68,8 +69,9 @@ def freed(
         alone: The noise that each tensor causes alone.
     """
     kept = quantizer.work.shares_kept(plan)[1]
-    left = whole = sum(alone.values()) or 1.0
-    for tensor in sorted(alone, key=lambda tensor: -alone[tensor]):
+    tensors = {tensor for tensor in alone if {tensor, equalized_name(tensor)} & set(plan.observed)}
+    left = whole = sum(alone[tensor] for tensor in tensors) or 1.0
+    for tensor in sorted(tensors, key=lambda tensor: -alone[tensor]):
         now = noise * left / whole
         if now <= GOAL or alone[tensor] <= least_gain(0) * left:
             break

@@ -9,7 +9,7 @@ looks at.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from types import MappingProxyType
@@ -43,6 +43,9 @@ _ROUNDED_ON = 32
 
 _HEARD_ON = 16
 """Samples that the noise of the worst tensors is measured on before any of them is left float."""
+
+_ROUNDS = 3
+"""Times that more nodes are left float, each of which is judged."""
 
 _DIVISIONS = 3
 """Divisions between float and integers that are judged."""
@@ -183,10 +186,24 @@ class _Search:
         if divider is not None and start is not None and start.integers:
             best = self._divided(best, divider, start)
         else:
-            choice = freed(self._quantizer, best.choice, best.graph.plan, best.noise, alone)
-            best = min(best, self._try(choice), key=lambda trial: trial.noise)
+            best = self._freed_by_work(best, alone)
         if best.choice.float_nodes:
             self._note("float nodes", len(best.choice.float_nodes), best)
+        return best
+
+    def _freed_by_work(self, best: _Trial, alone: Mapping[str, float]) -> _Trial:
+        """Return the trial with the least noise, as more nodes are left float.
+
+        Noise of the output is limited, so that of a ruined model says little of what will be left.
+        """
+        for _ in range(_ROUNDS):
+            choice = freed(self._quantizer, best.choice, best.graph.plan, best.noise, alone)
+            if choice.float_nodes == best.choice.float_nodes:
+                break
+            trial = self._try(choice)
+            if trial.noise >= best.noise:
+                break
+            best = trial
         return best
 
     def _divided(self, best: _Trial, divider: Divider, start: Division) -> _Trial:

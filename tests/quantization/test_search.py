@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from qbench.data.samples import Sample
 from qbench.errors import UsageError
 from qbench.model.load import Model
+from qbench.placement.plan import Plan
 from qbench.quantization import fallback, search
+from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.noise import decibels
@@ -68,6 +70,26 @@ def test_what_int8_ruins_stays_float_and_says_why(monkeypatch: pytest.MonkeyPatc
     reasons = {node.name: node.reason for node in found.graph.plan.floats}
     assert "tensor unlike alone would leave" in reasons["depthwise"]
     assert "float nodes" in [step.name for step in found.steps]
+
+
+@pytest.mark.usefixtures("samples")
+def test_more_nodes_are_freed_where_what_is_left_is_still_noisy(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a ruined output, a first round thinks that less is left than there is."""
+    monkeypatch.setattr("qbench.quantization.refine.factor_candidates", lambda _: [])
+    asked = []
+
+    def one_more(_: object, choice: Choice, plan: Plan, *__: object) -> Choice:
+        asked.append(len(plan.quantized))
+        floats = dict.fromkeys(["depthwise", *plan.quantized[:1]][: len(asked)], "noisy")
+        return replace(choice, float_nodes=floats)
+
+    monkeypatch.setattr(search, "freed", one_more)
+    found = searched(model)
+    assert asked == sorted(asked, reverse=True)
+    assert len(asked) > 1
+    assert "depthwise" in found.choice.float_nodes
 
 
 @pytest.mark.usefixtures("samples")
