@@ -52,6 +52,9 @@ _RUNG = 0.8
 _BETTER = 0.9
 """A step must leave at most this share of the noise: samples are few."""
 
+_PATIENCE = 8
+"""Tensors in a row that gain nothing of `_WORTH`, after which less noisy ones gain no more."""
+
 _WORST = 12
 """Tensors whose noise is measured again before any is left float."""
 
@@ -124,13 +127,14 @@ class Refiner:
         """
         self.alone = self.noise_of_each(ranges)
         worth = _WORTH * sum(min(noise, _MENDED) for noise in self.alone.values())
-        found = []
+        found, in_vain = [], 0
         for tensor in sorted(self.alone, key=lambda name: -self.alone[name]):
-            if self.probe.left <= 0 or self.alone[tensor] < self._least:
+            if self.probe.left <= 0 or self.alone[tensor] < self._least or in_vain == _PATIENCE:
                 break
             before = self.probe.of(tensor, ranges[tensor])
             by, best = self._settled(tensor, _Candidate(ranges[tensor], before), worth)
             self.alone[tensor] = best.noise
+            in_vain = 0 if before - best.noise > worth else in_vain + 1
             if by is not None or best.range != ranges[tensor]:
                 found.append(Settlement(tensor, best.range, by, before - best.noise))
         return sorted(found, key=lambda settlement: -settlement.gain)
