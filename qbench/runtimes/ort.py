@@ -111,12 +111,23 @@ class OrtRunner:
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
         """Return a call that runs once on `feeds` through ONNX Runtime's IO binding.
 
-        On a GPU the inputs are copied here, once, and the outputs stay there.
+        On a GPU the inputs are copied here, once, and the outputs stay there. Models whose outputs
+        have another rank than they declare, which binding refuses, run without it.
         """
         run, binding = self.bind_bare(feeds)
+        session, names = self._session, [spec.name for spec in self.outputs]
+        arrays, is_refused = dict(feeds), False
 
         def call() -> None:
-            run(binding)
+            nonlocal is_refused
+            if is_refused:
+                session.run(names, arrays)
+                return
+            try:
+                run(binding)
+            except ORT_ERRORS:
+                session.run(names, arrays)  # which tells what is wrong, if it is not that
+                is_refused = True
 
         return call
 

@@ -15,7 +15,7 @@ from qbench.errors import DataError, ModelError, UnfitError, UsageError
 from qbench.model import save
 from qbench.model.spec import TensorSpec
 from qbench.runtimes import ort as ort_module
-from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, open_graph, optimized_graph
 from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice, Ran
 from qbench.runtimes.providers import probe_providers
 
@@ -63,6 +63,35 @@ def test_a_bound_call_outlives_its_runner() -> None:
     call = runner.bind(FEEDS)
     runner.close()
     call()
+
+
+def test_a_wrongly_declared_rank_keeps_no_model_from_being_timed() -> None:
+    """ONNX Runtime's `run` only warns of such outputs, as some exports have; its binding fails."""
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        "g",
+        [info("x", onnx.TensorProto.FLOAT, [6]), info("shape", onnx.TensorProto.INT64, ["rank"])],
+        [info("y", onnx.TensorProto.FLOAT, [2, 3])],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    proto = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    feeds = {"x": np.zeros(6, np.float32), "shape": np.array([1, 2, 3])}
+    runner = OrtRunner(proto.SerializeToString(), threads=1)
+    run, binding = runner.bind_bare(feeds)
+    with pytest.raises(RuntimeError, match="Invalid rank for output"):
+        run(binding)
+    call = runner.bind(feeds)
+    call()
+    runner.close()
+    call()
+
+
+def test_a_call_that_fails_says_what_is_wrong_with_the_feeds() -> None:
+    call = OrtRunner(MODEL, threads=1).bind({"x": FEEDS["x"][:, :1]})
+    for _ in range(2):
+        with pytest.raises(ORT_ERRORS, match="invalid dimensions for input: x"):
+            call()
 
 
 def test_bound_calls_run_at_once_and_keep_their_data(monkeypatch: pytest.MonkeyPatch) -> None:
