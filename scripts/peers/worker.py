@@ -57,11 +57,13 @@ def qbench(
 ) -> dict[str, float]:
     """Quantize by qbench without other options; return the seconds of both steps."""
     from qbench import calibrate, quantize
+    from qbench.quantization.int8 import Int8Options
 
     started = time.perf_counter()
     table = calibrate(model, samples.folder)
     calibrated = time.perf_counter()
-    quantize(model, target=target, table=table, effort=effort, output=output)
+    options = Int8Options(effort=effort)
+    quantize(model, target=target, table=table, options=options, output=output)
     return {"calibrate": calibrated - started, "quantize": time.perf_counter() - calibrated}
 
 

@@ -67,6 +67,21 @@ def test_samples_are_read_again_after_a_rewind(tmp_path: Path) -> None:
     assert samples.get_next()["x"].max() == 0
 
 
+def test_each_way_of_qbench_writes_a_model(model: Model, tmp_path: Path) -> None:
+    worker = importlib.import_module("peers.worker")
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for seed in range(2):
+        np.savez(folder / f"{seed}.npz", **graphs.feeds_of(model, seed))
+    ways = [name for name in worker.WAYS if name.startswith("qbench")]
+    assert len(ways) == 4
+    for name in ways:
+        output = tmp_path / f"{name}.onnx"
+        seconds = worker.WAYS[name](model.path, worker.Samples(folder, {"x": 1}), output)
+        assert set(seconds) == {"calibrate", "quantize"}
+        assert load(output).inputs == model.inputs
+
+
 def test_the_share_in_int8_is_what_the_plan_says(model: Model, tmp_path: Path) -> None:
     int8_share = importlib.import_module("peers.judge").int8_share
     feeds = graphs.feeds_of(model)
