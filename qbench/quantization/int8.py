@@ -145,8 +145,8 @@ class Quantizer:
         self._faster_in_float: dict[str, str] = {}
         self.plan = self._place({})
         divider = self.divider({})
-        division = divider.cheapest() if divider else None
-        if division is not None and division.integers and division.floats:
+        division = divider.fastest() if divider else None
+        if division is not None and division.floats:
             self._faster_in_float = dict.fromkeys(division.floats, _FASTER)
             self.plan = self._place({})
         self.work = work_of(self.prepared.ir.graph, self.plan, self._macs.by_node)

@@ -17,9 +17,9 @@ from qbench.placement.targets import place
 LARGE = (1, 64, 56, 56)
 
 
-def chain(*kinds: str) -> ModelProto:
+def chain(*kinds: str, shape: tuple[int, ...] = LARGE) -> ModelProto:
     """Convolutions of these kinds, one after the other, and a head, which stays float."""
-    b = graphs.Builder(LARGE)
+    b = graphs.Builder(shape)
     of_kind = {"dense": {}, "depthwise": {"group": 64}, "pointwise": {"size": 1}}
     for index, kind in enumerate(kinds):
         b.x = b.conv(f"{kind}{index}", b.x, cin=64, cout=64, **of_kind[kind])
@@ -83,6 +83,16 @@ def test_depthwise_convolutions_at_the_edge_are_float() -> None:
     division = divider(chain("depthwise", "depthwise", "dense", "dense")).cheapest()
     assert division.floats == {"depthwise0", "depthwise1"}
     assert division.integers == 2
+
+
+def test_where_nothing_saves_time_integers_go_where_they_lose_least() -> None:
+    found = divider(chain(*["pointwise"] * 3, *["depthwise"] * 3, shape=(1, 64, 28, 28)))
+    assert not found.cheapest().integers
+    division, everything = found.fastest(), found.cheapest(favour=4.0)
+    assert division is not None
+    assert division.floats == {"depthwise3", "depthwise4", "depthwise5"}
+    assert not everything.floats
+    assert found.float_time < division.time < everything.time
 
 
 def test_the_first_convolution_of_few_channels_is_float() -> None:
