@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from qbench.model.prepare import prepare
 from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
+from qbench.placement import cut
 from qbench.placement.cpu_times import dequantize_time, is_silu, node_time, quantize_time
 from qbench.placement.cut import Divider, divider_of
 from qbench.placement.targets import place
@@ -85,9 +86,13 @@ def test_depthwise_convolutions_at_the_edge_are_float() -> None:
     assert division.integers == 2
 
 
-def test_where_nothing_saves_time_integers_go_where_they_lose_least() -> None:
+def test_where_nothing_saves_time_integers_go_where_they_lose_least(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = divider(chain(*["pointwise"] * 3, *["depthwise"] * 3, shape=(1, 64, 28, 28)))
     assert not found.cheapest().integers
+    assert found.fastest() is None  # so small that the times say nothing
+    monkeypatch.setattr(cut, "_SMALL", 0.0)
     division, everything = found.fastest(), found.cheapest(favour=4.0)
     assert division is not None
     assert division.floats == {"depthwise3", "depthwise4", "depthwise5"}
