@@ -44,6 +44,9 @@ _ROUNDED_ON = 32
 _HEARD_ON = 16
 """Samples that the noise of the worst tensors is measured on before any of them is left float."""
 
+_SPLIT = 4
+"""Settlements of a group that harms, of which each half is tried."""
+
 _ROUNDS = 3
 """Times that more nodes are left float, each of which is judged."""
 
@@ -163,17 +166,19 @@ class _Search:
         """Return `best` with those settlements that do the whole model good.
 
         What helps a tensor alone, on few samples, need not help the model. So settlements are taken
-        in ever larger groups, those that gain most first, and a group that harms is left out.
+        in ever larger groups, those that gain most first; of a group that harms, each half is.
         """
         for name, kind in (("ranges by output", False), ("equalization", True)):
             chosen = [one for one in settlements if (one.factors is not None) == kind]
-            taken, start = 0, 0
-            while start < len(chosen):
-                group = chosen[start : 2 * start + 1]
+            pending, taken = _growing(chosen), 0
+            while pending:
+                group = pending.pop(0)
                 candidate = self._try(reduce(lambda c, one: one.added_to(c), group, best.choice))
                 if candidate.noise < best.noise:
                     best, taken = candidate, taken + len(group)
-                start += len(group)
+                elif len(group) >= _SPLIT:
+                    middle = len(group) // 2
+                    pending[:0] = [group[:middle], group[middle:]]
             if chosen:
                 self._note(name, taken, best)
         return best
@@ -194,7 +199,8 @@ class _Search:
     def _freed_by_work(self, best: _Trial, alone: Mapping[str, float]) -> _Trial:
         """Return the trial with the least noise, as more nodes are left float.
 
-        Noise of the output is limited, so that of a ruined model says little of what will be left.
+        Noise of the output is limited, so that of a ruined model says little of what will be left;
+        so more are, where the output is still harmed.
         """
         for _ in range(_ROUNDS):
             choice = freed(self._quantizer, best.choice, best.graph.plan, best.noise, alone)
@@ -204,6 +210,8 @@ class _Search:
             if trial.noise >= best.noise:
                 break
             best = trial
+            if best.noise <= _HARM:
+                break
         return best
 
     def _divided(self, best: _Trial, divider: Divider, start: Division) -> _Trial:
@@ -256,6 +264,15 @@ class _Trial:
     graph: Int8Graph
     choice: Choice
     noise: float
+
+
+def _growing(settlements: Sequence[Settlement]) -> list[Sequence[Settlement]]:
+    """Return groups of 1, 2, 4, ... settlements."""
+    groups, start = [], 0
+    while start < len(settlements):
+        groups.append(settlements[start : 2 * start + 1])
+        start = 2 * start + 1
+    return groups
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -17,6 +17,7 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.noise import decibels
+from qbench.quantization.refine import Settlement
 from qbench.quantization.search import Budget, Found, to_int8
 
 
@@ -72,11 +73,29 @@ def test_what_int8_ruins_stays_float_and_says_why(monkeypatch: pytest.MonkeyPatc
     assert "float nodes" in [step.name for step in found.steps]
 
 
+def test_of_a_group_that_harms_each_half_is_tried() -> None:
+    """Of 15 settlements, the twelfth ruins the model; only those that share its half are lost."""
+    settlements = [Settlement(f"t{i}", (0.0, 1.0), None, 1.0 - i / 15) for i in range(15)]
+
+    class Halving(search._Search):
+        def __init__(self) -> None:
+            self._steps = []
+
+        def _try(self, choice: Choice) -> search._Trial:
+            noise = 1.0 if "t11" in choice.ranges else 0.5 - 0.01 * len(choice.ranges)
+            return search._Trial(None, choice, noise)  # type: ignore[arg-type]
+
+    first = search._Trial(None, Choice(), 0.6)  # type: ignore[arg-type]
+    taken = Halving()._settled(first, settlements).choice.ranges
+    assert set(taken) == {f"t{i}" for i in range(15)} - {"t11", "t12"}
+
+
 @pytest.mark.usefixtures("samples")
 def test_more_nodes_are_freed_where_what_is_left_is_still_noisy(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a ruined output, a first round thinks that less is left than there is."""
+    monkeypatch.setattr(search, "_HARM", 0.0)
     monkeypatch.setattr("qbench.quantization.refine.factor_candidates", lambda _: [])
     asked = []
 
