@@ -31,6 +31,7 @@ from qbench.quantization.numerics import (
     symmetric,
     with_offset,
 )
+from qbench.quantization.padding import pad_in_front
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.weights import int8_coding
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
@@ -144,6 +145,11 @@ class Quantizer:
         self._macs = macs_of(self.prepared, self._bound) or Macs({})
         self._faster_in_float: dict[str, str] = {}
         self.plan = self._place({})
+        self._images = frozenset[str]()
+        if self.plan.symmetric:
+            padded, self._images = pad_in_front(self.prepared.ir, self.plan, self._wants_offset)
+            self.prepared = replace(self.prepared, ir=padded)
+            self.plan = self._place({})
         divider = self.divider({})
         division = divider.fastest() if divider else None
         if division is not None and division.floats:
@@ -170,7 +176,7 @@ class Quantizer:
 
         def means(tensor: str) -> NDArray[np.float64] | None:
             origin = origins.get(tensor, tensor)
-            known = self.table.statistics.get(origin)
+            known = self.table.statistics.get(self.source_of(origin))
             found = None if known is None else known.channel_means
             return found if found is None or tensor == origin else found / choice.factors[origin]
 
@@ -206,11 +212,11 @@ class Quantizer:
         """Return the tensor whose statistics, or given range, hold for `tensor`.
 
         Itself, as a rule. Where data movement follows a node that stays float after all, only the
-        values before the movement were observed; they are the same.
+        values before the movement were observed; they are the same, but for the zeros of a Pad.
         """
         while tensor not in self.table and tensor in self._values:
             writer = self._values[tensor].producer()
-            if writer is None or writer.op_type not in DATA_MOVEMENT | {"Resize", "Split"}:
+            if writer is None or writer.op_type not in DATA_MOVEMENT | {"Pad", "Resize", "Split"}:
                 break
             source = writer.inputs[0]
             tensor = (source.name or "") if source is not None else ""
@@ -224,6 +230,12 @@ class Quantizer:
             for tensor, clip in chosen.items()
         }
 
+    def _wants_offset(self, tensor: str) -> bool:
+        if isinstance(self.table, GivenRanges) or tensor not in self.table:
+            return False
+        clip = self.table.range_of(tensor, "minmax", symmetric=False)
+        return bool(with_offset(*clip).zero_point)
+
     def _place(self, float_nodes: Mapping[str, str], graph: ir.Model | None = None) -> Plan:
         model = self.prepared if graph is None else replace(self.prepared, ir=graph)
         floats = {**self._faster_in_float, **float_nodes}
@@ -231,20 +243,22 @@ class Quantizer:
 
     def _range(self, tensor: str) -> Range:
         if tensor not in self._known:
-            self._known[tensor] = self._found_range(self.source_of(tensor))
+            self._known[tensor] = self._found_range(tensor)
         return self._known[tensor]
 
     def _found_range(self, tensor: str) -> Range:
-        value, method = self._values.get(tensor), self.options.method
+        source, symmetric = self.source_of(tensor), self.plan.is_symmetric(tensor)
+        value = self._values.get(source)
         if isinstance(self.table, GivenRanges):
-            low, high = self.table.ranges[tensor]
-            is_one_sided = not self.plan.is_symmetric(tensor) and _is_non_negative(value)
+            low, high = self.table.ranges[source]
+            is_one_sided = not symmetric and _is_non_negative(value)
             return (0.0 if is_one_sided else low, high)
+        # Of all of its range, so that each level of an image is a code.
+        method = "minmax" if tensor in self._images else self.options.method
         function = saturating_reader(value) if value is not None else None
         if function is None or method != DEFAULT_METHOD or self.plan.symmetric:
-            must_be = self.plan.is_symmetric(tensor)
-            return self.table.range_of(tensor, method, symmetric=must_be)
-        return mse_behind(self.table.statistics[tensor], function)
+            return self.table.range_of(source, method, symmetric=symmetric)
+        return mse_behind(self.table.statistics[source], function)
 
 
 def activation_parameters(plan: Plan, tensor: str, clip: Range) -> QuantizationParameters:
