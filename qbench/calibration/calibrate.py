@@ -119,9 +119,14 @@ def calibrate(
 
 
 def _size_of_arrays(model: Model, source: Source) -> tuple[int, int] | None:
-    """Return height and width of the first sample where the model leaves them open."""
-    spec = model.inputs[0]
-    return open_image_size(spec.shape, source.load(0).feeds[spec.name].shape)
+    """Return height and width of the first sample's images where the model leaves them open.
+
+    None where inputs have several sizes.
+    """
+    feeds = source.load(0).feeds
+    sizes = {open_image_size(spec.shape, feeds[spec.name].shape) for spec in model.inputs}
+    known = sizes - {None}
+    return known.pop() if len(known) == 1 else None
 
 
 def _header(

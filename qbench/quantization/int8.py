@@ -148,6 +148,7 @@ class Quantizer:
         self._images = frozenset[str]()
         if self.plan.symmetric:
             padded, self._images = pad_in_front(self.prepared.ir, self.plan, self._wants_offset)
+        if self._images:
             self.prepared = replace(self.prepared, ir=padded)
             self.plan = self._place({})
         divider = self.divider({})

@@ -71,6 +71,22 @@ def test_arrays_tell_the_size_that_a_model_leaves_open(tmp_path: Path) -> None:
     assert found.int8_mac_fraction == 1.0  # which nobody could know without a size
 
 
+@pytest.mark.parametrize(("other", "size"), [((12, 16), (12, 16)), ((6, 8), None)])
+def test_inputs_of_several_sizes_tell_none(
+    tmp_path: Path, other: tuple[int, int], size: tuple[int, int] | None
+) -> None:
+    b = graphs.Builder(("N", 3, "H", "W"))
+    proto = b.model(b.conv("head", b.conv("stem", b.x, cin=3)))
+    second = onnx.helper.make_tensor_value_info(
+        "y", onnx.TensorProto.FLOAT, ["N", 3, "height", "width"]
+    )
+    proto.graph.input.append(second)
+    onnx.save(proto, tmp_path / "m.onnx")
+    arrays = {"x": np.ones((1, 3, 12, 16), "f"), "y": np.ones((1, 3, *other), "f")}
+    np.savez(tmp_path / "0.npz", **arrays)
+    assert calibrate(tmp_path / "m.onnx", tmp_path).image_size == size
+
+
 def test_a_quantized_model_needs_no_table(images: Path, tmp_path: Path) -> None:
     path = model_with_batch(1, tmp_path)
     table = calibrate(path, images, recipe="raw")
