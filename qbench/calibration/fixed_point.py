@@ -8,15 +8,14 @@ to 2**-46 and held within +-2**62, so that 2**15 of the largest still fit.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 _HIGH_EXPONENT = 14
 _LOW_EXPONENT = -46
-_LOW_BITS = _HIGH_EXPONENT - _LOW_EXPONENT
-_LOW_HALF = 1 << (_LOW_BITS - 1)
-_HIGH_UNIT, _LOW_UNIT = 2.0**_HIGH_EXPONENT, 2.0**_LOW_EXPONENT
-_LIMIT = 2.0**62
+LOW_BITS = _HIGH_EXPONENT - _LOW_EXPONENT
+LOW_HALF = 1 << (LOW_BITS - 1)
+HIGH_UNIT, LOW_UNIT = 2.0**_HIGH_EXPONENT, 2.0**_LOW_EXPONENT
+LIMIT = 2.0**62
 
 
 def no_sums(size: int) -> NDArray[Any]:
@@ -24,25 +23,19 @@ def no_sums(size: int) -> NDArray[Any]:
     return np.zeros((2, size), np.int64)
 
 
-@njit(nogil=True, cache=True)
 def add_terms(sums: NDArray[Any], terms: NDArray[Any]) -> None:
     """Add float64 `terms` [n] to `sums` [2, n]."""
-    for i in range(terms.size):
-        term = min(max(terms[i], -_LIMIT), _LIMIT)
-        high = np.trunc(term / _HIGH_UNIT)
-        low = term - high * _HIGH_UNIT  # exact: the rest of the same mantissa
-        rest = sums[1, i] + np.int64(np.rint(low / _LOW_UNIT))
-        carry = (rest + _LOW_HALF) >> _LOW_BITS
-        sums[0, i] += np.int64(high) + carry
-        sums[1, i] = rest - (carry << _LOW_BITS)
+    from qbench.calibration.loops import add_in_fixed_point
+
+    add_in_fixed_point(sums, terms)
 
 
 def add_sums(sums: NDArray[Any], others: NDArray[Any]) -> None:
     """Add the sums `others` [2, n] to `sums` [2, n]."""
     sums += others
-    carries = (sums[1] + _LOW_HALF) >> _LOW_BITS
+    carries = (sums[1] + LOW_HALF) >> LOW_BITS
     sums[0] += carries
-    sums[1] -= carries << _LOW_BITS
+    sums[1] -= carries << LOW_BITS
 
 
 def to_float(sums: NDArray[Any]) -> NDArray[Any]:

@@ -1,15 +1,14 @@
-"""Compiled loops over activation values. They release the interpreter lock.
+"""What is taken of one image's tensor: its moments, and counts of its values.
 
 Sums and extremes are taken of all values, by loops that the compiler runs in vector lanes.
 Counting is scalar work, so large tensors are counted at evenly spaced places; which ones depends on
-the shape alone.
+the shape alone. The compiled loops are loaded by those functions alone that need them.
 """
 
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 BINS = 1 << 13
@@ -21,9 +20,8 @@ COUNTED_VALUES = 1 << 14
 _COUNTED_OF_ALL = 1 << 20
 _FEWEST_COUNTED = 1 << 12
 
-_ZERO_BIN = BINS // 2
-
-_LOWEST_KEY, _HIGHEST_KEY = np.int32(-0x80000000), np.int32(0x7FFFFFFF)
+ZERO_BIN = BINS // 2
+"""The bin that begins at 0."""
 
 
 class Moments(NamedTuple):
@@ -60,11 +58,13 @@ def moments(values: NDArray[Any], stride: int) -> Moments:
 
     Every `stride`-th value is sampled.
     """
+    from qbench.calibration.loops import take_moments
+
     channels = values.shape[1]
     keys, sums = np.empty((2, channels), np.int32), np.zeros((2, channels))
     sampled = np.empty(-(-values.size // stride), np.float32)
     bits, (lows, highs) = values.view(np.int32), keys.view(np.float32)
-    low, high, total, square = _moments(values, bits, keys, sums, sampled, stride)
+    low, high, total, square = take_moments(values, bits, keys, sums, sampled, stride)
     return Moments(lows, highs, sums[0], sums[1], low, high, total, square, sampled, values.size)
 
 
@@ -97,67 +97,6 @@ def count_into(counts: NDArray[Any], values: NDArray[Any], exponent: int) -> Non
         values: float32 [n], finite and below 2**exponent in magnitude.
         exponent: Of the histogram's range.
     """
-    _count(values, counts, math.ldexp(_ZERO_BIN, -exponent))
+    from qbench.calibration.loops import count
 
-
-# Row by row, so that all loops but the first over a row find it in the cache.
-@njit(nogil=True, cache=True)
-def _moments(
-    values: NDArray[Any],
-    bits: NDArray[Any],
-    keys: NDArray[Any],
-    sums: NDArray[Any],
-    sampled: NDArray[Any],
-    stride: int,
-) -> tuple[float, float, float, float]:
-    keys[0], keys[1] = _HIGHEST_KEY, _LOWEST_KEY
-    skip = taken = 0  # values of the next row before the next sampled one; values sampled
-    for outer in range(values.shape[0]):
-        for channel in range(values.shape[1]):
-            row = values[outer, channel]
-            total, square = _sums(row)
-            sums[0, channel] += total
-            sums[1, channel] += square
-            low, high = _extreme_keys(bits[outer, channel])
-            keys[0, channel] = min(keys[0, channel], low)
-            keys[1, channel] = max(keys[1, channel], high)
-            picked = row[skip::stride]
-            sampled[taken : taken + picked.size] = picked
-            taken += picked.size
-            skip += picked.size * stride - row.size
-    keys ^= (keys >> np.int32(31)) & _HIGHEST_KEY
-    extremes = keys.view(np.float32)
-    extremes += np.float32(0)  # -0 becomes 0: which of both is less would depend on the order
-    return extremes[0].min(), extremes[1].max(), sums[0].sum(), sums[1].sum()
-
-
-# `reassoc` and `nsz` let the sums run in vector lanes. The order of additions then depends on the
-# array's shape and on the CPU alone: one image gives the same bits in any batch, order or thread.
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
-def _sums(values: NDArray[Any]) -> tuple[float, float]:
-    total, squares = 0.0, 0.0
-    for i in range(values.size):
-        wide = np.float64(values[i])
-        total += wide
-        squares += wide * wide
-    return total, squares
-
-
-# The bits of a float32, negative ones flipped, order like integers; and the minimum of integers
-# runs in vector lanes, which that of floats does not because of NaN.
-@njit(nogil=True, cache=True)
-def _extreme_keys(bits: NDArray[Any]) -> tuple[Any, Any]:
-    low, high = _HIGHEST_KEY, _LOWEST_KEY
-    for i in range(bits.size):
-        key = np.int32(bits[i] ^ ((bits[i] >> np.int32(31)) & _HIGHEST_KEY))
-        low = min(low, key)
-        high = max(high, key)
-    return low, high
-
-
-@njit(nogil=True, cache=True)
-def _count(values: NDArray[Any], counts: NDArray[Any], inverse_width: float) -> None:
-    for i in range(values.size):
-        counts[
-            np.uint32(np.int32(np.floor(np.float64(values[i]) * inverse_width)) + _ZERO_BIN)
-        ] += 1
+    count(values, counts, math.ldexp(ZERO_BIN, -exponent))

@@ -4,19 +4,25 @@ Every node costs its time on the side where it ends up, and every tensor that ch
 pass over it. A tensor that an integer node reads or writes is rounded, which costs its noise, at a
 price. The cheapest division is the minimum cut of a network whose source is float and whose sink is
 integer (the project selection problem: Picard, "Maximal Closure of a Graph", 1976).
+
+NetworkX takes a fifth of a second to import, so only those functions load it that cut.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import networkx as nx
 import onnx_ir as ir
 
 from qbench.placement.cpu import MOVES, final_output
 from qbench.placement.cpu_times import NodeTime, dequantize_time, node_time, quantize_time
 from qbench.placement.plan import Plan
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class _Tensor(NamedTuple):
@@ -74,6 +80,8 @@ class Divider:
         times: Mapping[str, NodeTime],
         noise: Mapping[str, float],
     ) -> None:
+        import networkx as nx
+
         self._times = times
         self._network: nx.DiGraph[_End] = nx.DiGraph()
         for name, time in times.items():
@@ -104,6 +112,8 @@ class Divider:
             price: Of noise.
             favour: Times that a node may take on integers, relative to its time in float.
         """
+        import networkx as nx
+
         network = self._network
         for _, to, edge in network.edges(data=True):
             if "time" in edge:

@@ -104,8 +104,11 @@ def covariances(
     runner = open_graph(with_outputs(model, tensors), threads=1)
     sums = [_Sums.of(node) for node in small]
     with layers_side_by_side() as pool:
-        for sample in samples:
-            found = runner.run(sample.feeds)
+        pending = pool.submit(runner.run, samples[0].feeds)
+        for following in (*samples[1:], None):
+            found = pending.result()
+            if following is not None:
+                pending = pool.submit(runner.run, following.feeds)
             list(pool.map(partial(_Sums.add, tensors=found), sums))
     return {one.node.name or "": one.covariance() for one in sums if one.are_enough}
 

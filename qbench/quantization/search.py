@@ -146,10 +146,7 @@ class _Search:
         best = self._judged(first, Choice())
         self._note("ranges by histogram", 0, best)
         if best.noise > _FINE:
-            refiner = self._refiner()
-            settlements = refiner.settled(self._quantizer.ranges())
-            best = self._freed(self._settled(best, settlements), refiner)
-            best = self._compensated(best)
+            best = self._compensated(self._refined(best))
         if best.noise > _HARM:
             logger.warning(
                 "INT8 leaves only %.0f dB of signal to noise at this model's output; "
@@ -158,9 +155,13 @@ class _Search:
             )
         return Found(best.graph, best.choice, tuple(self._steps))
 
-    def _refiner(self) -> Refiner:
+    def _refined(self, best: _Trial) -> _Trial:
+        """Return `best` with better ranges, equalized tensors and float nodes."""
         samples = _spread(self._samples, self._budget.samples)
-        return Refiner(self._quantizer, Probe(self._quantizer, samples, self._budget.runs))
+        probe = Probe(self._quantizer, samples, self._budget.runs)
+        refiner = Refiner(self._quantizer, probe)
+        settlements = refiner.settled(self._quantizer.ranges())
+        return self._freed(self._settled(best, settlements), refiner)
 
     def _settled(self, best: _Trial, settlements: Sequence[Settlement]) -> _Trial:
         """Return `best` with those settlements that do the whole model good.

@@ -1,0 +1,100 @@
+"""Compiled loops over activation values. They release the interpreter lock.
+
+Numba takes half a second and 55 MiB to import, so this is imported only where values are counted.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from qbench.calibration.fixed_point import HIGH_UNIT, LIMIT, LOW_BITS, LOW_HALF, LOW_UNIT
+from qbench.calibration.kernels import ZERO_BIN
+
+_LOWEST_KEY, _HIGHEST_KEY = np.int32(-0x80000000), np.int32(0x7FFFFFFF)
+
+
+# Row by row, so that all loops but the first over a row find it in the cache.
+@njit(nogil=True, cache=True)
+def take_moments(
+    values: NDArray[Any],
+    bits: NDArray[Any],
+    keys: NDArray[Any],
+    sums: NDArray[Any],
+    sampled: NDArray[Any],
+    stride: int,
+) -> tuple[float, float, float, float]:
+    """Write what `kernels.moments` returns into arrays; return low, high, total and square.
+
+    Args:
+        values: float32 [outer, channels, inner], contiguous, not empty.
+        bits: The same memory as int32.
+        keys: int32 [2, channels], for the bits of lows and highs.
+        sums: float64 [2, channels] of zeros, for totals and squares.
+        sampled: float32, for every `stride`-th value.
+        stride: Distance between sampled values.
+    """
+    keys[0], keys[1] = _HIGHEST_KEY, _LOWEST_KEY
+    skip = taken = 0  # values of the next row before the next sampled one; values sampled
+    for outer in range(values.shape[0]):
+        for channel in range(values.shape[1]):
+            row = values[outer, channel]
+            total, square = _sums(row)
+            sums[0, channel] += total
+            sums[1, channel] += square
+            low, high = _extreme_keys(bits[outer, channel])
+            keys[0, channel] = min(keys[0, channel], low)
+            keys[1, channel] = max(keys[1, channel], high)
+            picked = row[skip::stride]
+            sampled[taken : taken + picked.size] = picked
+            taken += picked.size
+            skip += picked.size * stride - row.size
+    keys ^= (keys >> np.int32(31)) & _HIGHEST_KEY
+    extremes = keys.view(np.float32)
+    extremes += np.float32(0)  # -0 becomes 0: which of both is less would depend on the order
+    return extremes[0].min(), extremes[1].max(), sums[0].sum(), sums[1].sum()
+
+
+# `reassoc` and `nsz` let the sums run in vector lanes. The order of additions then depends on the
+# array's shape and on the CPU alone: one image gives the same bits in any batch, order or thread.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def _sums(values: NDArray[Any]) -> tuple[float, float]:
+    total, squares = 0.0, 0.0
+    for i in range(values.size):
+        wide = np.float64(values[i])
+        total += wide
+        squares += wide * wide
+    return total, squares
+
+
+# The bits of a float32, negative ones flipped, order like integers; and the minimum of integers
+# runs in vector lanes, which that of floats does not because of NaN.
+@njit(nogil=True, cache=True)
+def _extreme_keys(bits: NDArray[Any]) -> tuple[Any, Any]:
+    low, high = _HIGHEST_KEY, _LOWEST_KEY
+    for i in range(bits.size):
+        key = np.int32(bits[i] ^ ((bits[i] >> np.int32(31)) & _HIGHEST_KEY))
+        low = min(low, key)
+        high = max(high, key)
+    return low, high
+
+
+@njit(nogil=True, cache=True)
+def count(values: NDArray[Any], counts: NDArray[Any], inverse_width: float) -> None:
+    """Add float32 `values` [n] to the histogram `counts`; see `kernels.count_into`."""
+    for i in range(values.size):
+        counts[np.uint32(np.int32(np.floor(np.float64(values[i]) * inverse_width)) + ZERO_BIN)] += 1
+
+
+@njit(nogil=True, cache=True)
+def add_in_fixed_point(sums: NDArray[Any], terms: NDArray[Any]) -> None:
+    """Add float64 `terms` [n] to `sums`, int64 [2, n]; see `fixed_point`."""
+    for i in range(terms.size):
+        term = min(max(terms[i], -LIMIT), LIMIT)
+        high = np.trunc(term / HIGH_UNIT)
+        low = term - high * HIGH_UNIT  # exact: the rest of the same mantissa
+        rest = sums[1, i] + np.int64(np.rint(low / LOW_UNIT))
+        carry = (rest + LOW_HALF) >> LOW_BITS
+        sums[0, i] += np.int64(high) + carry
+        sums[1, i] = rest - (carry << LOW_BITS)
