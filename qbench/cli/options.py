@@ -219,7 +219,7 @@ def effort_option(command: Decorated) -> Decorated:
         type=click.Choice(EFFORTS),
         default="balanced",
         show_default=True,
-        help="How long to look for nodes that INT8 ruins; they stay float.",
+        help="How long to look for better scales and for nodes that INT8 ruins; fast only judges.",
     )(command)
 
 

@@ -23,6 +23,9 @@ _SMALLEST = 0.05
 """Channels that are smaller than this share of the largest get its factor: what is small on all
 calibration images may be larger on others, and would be clipped."""
 
+WORTH_A_MUL = 0.5
+"""Share of the errors of a tensor that equalization may leave at most, where it costs a Mul."""
+
 _READERS = {"Conv", "Gemm", "MatMul"}
 _NORMALIZING = {"Conv", "LayerNormalization"}
 """Operators whose constants scale each channel of their output."""

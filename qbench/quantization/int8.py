@@ -206,8 +206,11 @@ class Quantizer:
 
     def observed_statistics(self) -> dict[str, TensorStatistics]:
         """Return the statistics of each tensor that the plan observes."""
-        known = self.table.statistics
-        return {tensor: known[self.source_of(tensor)] for tensor in self.plan.observed}
+        return {tensor: self.statistics_of(tensor) for tensor in self.plan.observed}
+
+    def statistics_of(self, tensor: str) -> TensorStatistics:
+        """Return the statistics of a tensor that the plan observes."""
+        return self.table.statistics[self.source_of(tensor)]
 
     def source_of(self, tensor: str) -> str:
         """Return the tensor whose statistics, or given range, hold for `tensor`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -25,6 +25,19 @@ from qbench.runtimes.base import Tensors
 
 Factors = NDArray[Any] | None
 """What a tensor is divided by, float32 [channels]; None for a tensor that is not equalized."""
+
+
+class Scaling(NamedTuple):
+    """How a tensor is quantized.
+
+    Attributes:
+        range: Its clipping range; with factors, that of the equalized tensor.
+        factors: What it is divided by, or None.
+    """
+
+    range: Range
+    factors: Factors = None
+
 
 _LARGEST_WEIGHT = 1 << 20
 """Weights of more values stay float in a trial, unless they are equalized: rounded copies of all of
@@ -84,15 +97,13 @@ class Probe:
         setting = self._setting(tensor, clip, factors)
         return self._judge.noise(self._loaded[1].run(setting, self._samples))
 
-    def glance(self, ranges: Mapping[str, Range]) -> float:
-        """Return the noise that tensors cause together, in these ranges, on few samples.
+    def glance(self, scalings: Mapping[str, Scaling]) -> float:
+        """Return the noise that tensors cause together, scaled like this, on few samples.
 
         Weights are float here: what they lose is little, and of many tensors at once.
         """
         self._spend(GLANCE)
-        scales = {
-            tensor: activation_parameters(self._plan, tensor, r) for tensor, r in ranges.items()
-        }
+        scales = {tensor: self._parameters(tensor, *one) for tensor, one in scalings.items()}
         return self._glance.noise(self._switched.run(Setting(scales), self._samples[:GLANCE]))
 
     def _reference(self, samples: Sequence[Sample]) -> list[Tensors]:

@@ -19,6 +19,7 @@ from qbench.data.samples import Sample
 from qbench.model.graph import integer
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
+    WORTH_A_MUL,
     costs_a_mul,
     equalized_name,
     factor_candidates,
@@ -26,7 +27,7 @@ from qbench.quantization.equalization import (
     readers_to_equalize,
 )
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.probe import GLANCE, Factors, Probe
+from qbench.quantization.probe import GLANCE, Factors, Probe, Scaling
 
 _NEGLIGIBLE = 0.003
 """Share of the whole noise that a tensor may cause alone without being looked at ..."""
@@ -37,11 +38,8 @@ _AUDIBLE = (1e-5, 3e-5)
 _LARGE = 3e-3
 """A tensor that causes more alone, 25 dB, is worth a longer look."""
 
-_GAIN = 0.5
-"""Equalization may cost a Mul, so it must halve the noise of its tensor ..."""
-
 _WORTH = 0.01
-"""... and take away this share of the whole noise, as it will be once the worst is mended."""
+"""Share of the whole noise, as it will be once the worst is mended, that equalization must take."""
 
 _MENDED = 1e-3
 """No tensor is expected to cause more than this, 30 dB, in the end."""
@@ -116,26 +114,25 @@ class Refiner:
         self._values.update((v.name or "", v) for v in graph.inputs)
         self._weights = {weight.reader.node for weight in self._plan.weights}
 
-    def settled(self, ranges: Mapping[str, Range]) -> list[Settlement]:
-        """Return better choices for tensors, those that gain most first.
+    def settled(self, choice: Choice) -> list[Settlement]:
+        """Return better choices for tensors than `choice`, those that gain most first.
 
         Tensors are settled from the worst on, until the runs are spent or what is left is
         negligible.
-
-        Args:
-            ranges: Of all observed tensors, to begin with.
         """
-        self.alone = self.noise_of_each(ranges)
+        starts = self.scalings(choice)
+        self.alone = self.noise_of_each(starts)
         worth = _WORTH * sum(min(noise, _MENDED) for noise in self.alone.values())
         found, in_vain = [], 0
         for tensor in sorted(self.alone, key=lambda name: -self.alone[name]):
             if self.probe.left <= 0 or self.alone[tensor] < self._least or in_vain == _PATIENCE:
                 break
-            before = self.probe.of(tensor, ranges[tensor])
-            by, best = self._settled(tensor, _Candidate(ranges[tensor], before), worth)
+            start = starts[tensor]
+            before = self.probe.of(tensor, *start)
+            by, best = self._settled(tensor, start.factors, _Candidate(start.range, before), worth)
             self.alone[tensor] = best.noise
             in_vain = 0 if before - best.noise > worth else in_vain + 1
-            if by is not None or best.range != ranges[tensor]:
+            if by is not start.factors or best.range != start.range:
                 found.append(Settlement(tensor, best.range, by, before - best.noise))
         return sorted(found, key=lambda settlement: -settlement.gain)
 
@@ -145,31 +142,41 @@ class Refiner:
         What `settled` saw is too good: of several ranges, the one was taken that was lucky there.
         """
         worst = sorted(self.alone, key=lambda tensor: -self.alone[tensor])[:_WORST]
-        probe = self.probe.on(samples)
-        ranges = self.quantizer.ranges()
-        found = dict(self.alone)
-        for tensor in worst:
+        probe, scalings = self.probe.on(samples), self.scalings(choice)
+        return self.alone | {tensor: probe.of(tensor, *scalings[tensor]) for tensor in worst}
+
+    def scalings(self, choice: Choice) -> dict[str, Scaling]:
+        """Return how `choice` scales each tensor that the plan observes."""
+        found = {}
+        for tensor, clip in self.quantizer.ranges().items():
             by = choice.factors.get(tensor)
             name = tensor if by is None else equalized_name(tensor)
-            found[tensor] = probe.of(tensor, choice.ranges.get(name, ranges[tensor]), by)
+            found[tensor] = Scaling(choice.ranges.get(name, clip), by)
         return found
 
-    def _settled(self, tensor: str, first: _Candidate, worth: float) -> tuple[Factors, _Candidate]:
+    def _settled(
+        self, tensor: str, by: Factors, first: _Candidate, worth: float
+    ) -> tuple[Factors, _Candidate]:
         """Return what is best for one tensor: a range, or factors and the range behind them.
+
+        A tensor that is equalized already, `by` these factors, keeps them.
 
         Depthwise weights have a scale per channel, so they take any factors, and these come first.
         Other weights lose something; they are equalized only where a tensor does much harm.
         """
+        if by is not None:
+            behind = range_behind(self._statistics[tensor], by)
+            return by, self._climbed(tensor, first, behind, by)
         readers = self._equalizable(tensor)
         is_depthwise = all(integer(node, "group", 1) > 1 for node in readers)
         if readers and is_depthwise:
             by, equalized = self._best_equalized(tensor, first.noise)
-            if first.noise - equalized.noise > max(worth, (1 - _GAIN) * first.noise):
+            if first.noise - equalized.noise > max(worth, (1 - WORTH_A_MUL) * first.noise):
                 return by, equalized
         plain = self._best_range(tensor, first)
         if readers and not is_depthwise and plain.noise >= _LARGE:
             by, equalized = self._best_equalized(tensor, plain.noise)
-            if plain.noise - equalized.noise > max(worth, (1 - _GAIN) * plain.noise):
+            if plain.noise - equalized.noise > max(worth, (1 - WORTH_A_MUL) * plain.noise):
                 return by, equalized
         return None, plain
 
@@ -220,27 +227,27 @@ class Refiner:
     def _tried(self, tensor: str, clip: Range, factors: Factors) -> _Candidate:
         return _Candidate(clip, self.probe.of(tensor, clip, factors))
 
-    def noise_of_each(self, ranges: Mapping[str, Range]) -> dict[str, float]:
+    def noise_of_each(self, scalings: Mapping[str, Scaling]) -> dict[str, float]:
         """Return the noise that each tensor causes alone.
 
         It may spend a part of the runs only. Where they do not suffice for every tensor, halves of
         them all are tried, then halves of what harms, the most harmful first. Tensors that cause
         a negligible noise together get equal shares of it.
         """
-        whole = self.probe.glance(ranges)
+        whole = self.probe.glance(scalings)
         self._least = float(np.clip(_NEGLIGIBLE * whole, *_AUDIBLE))
         until = round(self.probe.left * (1 - _SCOUTING))
-        if self.probe.left - until >= GLANCE * len(ranges):
-            return {tensor: self.probe.glance({tensor: clip}) for tensor, clip in ranges.items()}
+        if self.probe.left - until >= GLANCE * len(scalings):
+            return {tensor: self.probe.glance({tensor: one}) for tensor, one in scalings.items()}
         found: dict[str, float] = {}
-        pending = [(-whole, 0, list(ranges))]
+        pending = [(-whole, 0, list(scalings))]
         while pending:
             noise, _, names = heappop(pending)
             if -noise < self._least or len(names) == 1 or self.probe.left <= until:
                 found.update(dict.fromkeys(names, -noise / len(names)))
                 continue
             for half in _halves(names):
-                noise = self.probe.glance({name: ranges[name] for name in half})
+                noise = self.probe.glance({name: scalings[name] for name in half})
                 heappush(pending, (-noise, len(pending) + len(found), half))
         return found
 

@@ -1,7 +1,7 @@
 """Search for the choice that costs the least accuracy, step by step, within a budget.
 
-First better ranges, then equalization (both in `refine`), then the few nodes that must stay float,
-last the rounding of weights.
+First equalization where it costs nothing, then better ranges and more equalization (both in
+`refine`), then the few nodes that must stay float, last the rounding of weights.
 Each step is judged on the model as it would be written, on more calibration samples than the search
 looks at.
 """
@@ -22,6 +22,7 @@ from qbench.model.load import Model
 from qbench.placement.cut import Divider, Division
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.compensation import compensated_weights
+from qbench.quantization.depthwise_equalization import equalized_for_depthwise
 from qbench.quantization.freeing import best_division, cost, divided, freed
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.judge import Judge, run_samples
@@ -62,7 +63,8 @@ class Budget:
         samples: Calibration samples that a tensor's ranges are compared on.
         judged: Calibration samples that each step is judged on.
         runs: Number of runs of one sample that ranges and factors are tried in. With everything
-            else, 900 of them take 30 to 50 times as long as plain inference of 64 samples.
+            else, 900 of them take 30 to 50 times as long as plain inference of 64 samples. Without
+            any, what is known from the table alone is judged.
     """
 
     samples: int
@@ -70,8 +72,14 @@ class Budget:
     runs: int
 
 
-BUDGETS = MappingProxyType({"balanced": Budget(6, 32, 900), "thorough": Budget(16, 64, 19200)})
-"""By effort; `fast` does not search."""
+BUDGETS = MappingProxyType(
+    {
+        "fast": Budget(6, 8, 0),
+        "balanced": Budget(6, 32, 900),
+        "thorough": Budget(16, 64, 19200),
+    }
+)
+"""By effort."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +115,9 @@ def to_int8(
         UsageError: Target or method is unknown, or a pattern matches no node.
     """
     quantizer = Quantizer(model, target, table, options)
-    budget = BUDGETS.get(options.effort)
-    if budget is None or isinstance(table, GivenRanges):
-        return Found(quantizer.graph(Choice()), Choice())
+    budget = BUDGETS[options.effort]
+    if isinstance(table, GivenRanges):
+        return _unsearched(quantizer)
     kept_at = choice_path(table.path, target) if table.path else None
     kept = load_choice(kept_at, key_of(quantizer)) if kept_at else None
     if kept is not None:
@@ -117,11 +125,16 @@ def to_int8(
         return Found(quantizer.graph(choice), choice, steps)
     samples = samples_of(model, table, budget.judged)
     if not samples:
-        return Found(quantizer.graph(Choice()), Choice())
+        return _unsearched(quantizer)
     found = _Search(quantizer, samples, budget).run()
     if kept_at is not None:
         save_choice(kept_at, key_of(quantizer), found.choice, found.steps)
     return found
+
+
+def _unsearched(quantizer: Quantizer) -> Found:
+    choice = equalized_for_depthwise(quantizer)
+    return Found(quantizer.graph(choice), choice)
 
 
 def key_of(quantizer: Quantizer) -> str:
@@ -142,25 +155,43 @@ class _Search:
     def run(self) -> Found:
         first = self._quantizer.graph(Choice())
         if not self._judge.can_judge:
-            return Found(first, Choice())
+            return _unsearched(self._quantizer)
         best = self._judged(first, Choice())
         self._note("ranges by histogram", 0, best)
         if best.noise > _FINE:
+            best = self._equalized(best)
+        if best.noise > _FINE and self._budget.runs:
             best = self._compensated(self._refined(best))
         if best.noise > _HARM:
             logger.warning(
                 "INT8 leaves only %.0f dB of signal to noise at this model's output; "
-                "judge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
+                "%sjudge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
                 decibels(best.noise),
+                "" if self._budget.runs else "search for better scales (--effort balanced), ",
             )
         return Found(best.graph, best.choice, tuple(self._steps))
+
+    def _equalized(self, best: _Trial) -> _Trial:
+        """Return the best of `best` and equalization for depthwise convolutions.
+
+        Divisions may cost a Mul where the output is harmed without them.
+        """
+        for with_muls in (False, True):
+            if with_muls and best.noise <= _HARM:
+                break
+            choice = equalized_for_depthwise(self._quantizer, with_muls=with_muls)
+            if len(choice.factors) > len(best.choice.factors):
+                best = min(best, self._try(choice), key=lambda trial: trial.noise)
+        if best.choice.factors:
+            self._note("equalization for depthwise", len(best.choice.factors), best)
+        return best
 
     def _refined(self, best: _Trial) -> _Trial:
         """Return `best` with better ranges, equalized tensors and float nodes."""
         samples = _spread(self._samples, self._budget.samples)
         probe = Probe(self._quantizer, samples, self._budget.runs)
         refiner = Refiner(self._quantizer, probe)
-        settlements = refiner.settled(self._quantizer.ranges())
+        settlements = refiner.settled(best.choice)
         return self._freed(self._settled(best, settlements), refiner)
 
     def _settled(self, best: _Trial, settlements: Sequence[Settlement]) -> _Trial:

@@ -152,7 +152,7 @@ def test_quantize_asks_the_target_nothing_if_told_so(target: str, qbench: Qbench
     document = qbench(*command, "--json").json
     assert (document["audit"], document["speedup"]) == (None, None)
     lines = qbench(*command).out.splitlines()
-    assert [line.split()[0] for line in lines] == ["100.0", "wrote"]
+    assert [line.split()[0] for line in lines] == ["100.0", "output", "wrote"]
 
 
 @pytest.mark.usefixtures("calibrated")

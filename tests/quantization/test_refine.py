@@ -22,15 +22,15 @@ def refiner_for(target: str, runs: int = 400) -> tuple[Refiner, dict[str, Range]
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 @pytest.mark.parametrize("runs", [400, 40], ids=["each", "halves"])
 def test_the_tensor_with_unlike_channels_is_found_worst(target: str, runs: int) -> None:
-    refiner, ranges = refiner_for(target, runs)
-    noise = refiner.noise_of_each(ranges)
+    refiner, _ = refiner_for(target, runs)
+    noise = refiner.noise_of_each(refiner.scalings(Choice()))
     assert max(noise, key=lambda tensor: noise[tensor]) == "unlike"
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_every_settlement_gains_what_it_says(target: str) -> None:
     refiner, ranges = refiner_for(target)
-    settlements = refiner.settled(ranges)
+    settlements = refiner.settled(Choice())
     assert settlements
     for one in settlements:
         before = refiner.probe.of(one.tensor, ranges[one.tensor])
@@ -43,7 +43,7 @@ def test_every_settlement_gains_what_it_says(target: str) -> None:
 
 def test_a_tensor_with_unlike_channels_is_equalized_for_its_depthwise_reader() -> None:
     refiner, ranges = refiner_for("tensorrt")
-    (unlike,) = [one for one in refiner.settled(ranges) if one.factors is not None]
+    (unlike,) = [one for one in refiner.settled(Choice()) if one.factors is not None]
     assert unlike.tensor == "unlike"
     assert unlike.factors is not None
     assert np.isfinite(unlike.factors).all()
@@ -51,14 +51,14 @@ def test_a_tensor_with_unlike_channels_is_equalized_for_its_depthwise_reader() -
 
 
 def test_without_runs_nothing_is_settled() -> None:
-    refiner, ranges = refiner_for("tensorrt", runs=0)
-    assert refiner.settled(ranges) == []
+    refiner, _ = refiner_for("tensorrt", runs=0)
+    assert refiner.settled(Choice()) == []
 
 
 def test_the_worst_are_heard_again_on_other_samples_as_the_choice_has_them() -> None:
-    refiner, ranges = refiner_for("tensorrt")
+    refiner, _ = refiner_for("tensorrt")
     choice = Choice()
-    for one in refiner.settled(ranges):
+    for one in refiner.settled(Choice()):
         choice = one.added_to(choice)
     model = graphs.model_of(graphs.fragile())
     others = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in (7, 8)]

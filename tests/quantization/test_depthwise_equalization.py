@@ -1,0 +1,95 @@
+"""What depthwise convolutions read is equalized at once, where that costs nothing."""
+
+from collections import Counter
+from pathlib import Path
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+
+from qbench.calibration.given import GivenRanges
+from qbench.quantization.choice import Choice
+from qbench.quantization.depthwise_equalization import equalized_for_depthwise
+from qbench.quantization.int8 import Int8Options, Quantizer
+
+SCALES = np.logspace(0, -2, graphs.CHANNELS).astype(np.float32).reshape(-1, 1, 1, 1)
+
+
+def separable(
+    *functions: str, group: int = graphs.CHANNELS, alike: bool = False
+) -> onnx.ModelProto:
+    """Channels of unlike size, behind some functions, are read by a depthwise convolution."""
+    b = graphs.Builder()
+    x = b.conv("stem", b.node("Relu", "positive", b.x))
+    weight, bias = (one for one in b.constants if one.name.startswith("stem"))
+    for one, scales in ((weight, SCALES), (bias, SCALES.reshape(-1))):
+        array = onnx.numpy_helper.to_array(one)
+        array = np.repeat(array[:1], len(array), axis=0) if alike else array * scales
+        one.CopyFrom(onnx.numpy_helper.from_array(array, one.name))
+    for function in functions:
+        x = b.node(function, function.lower(), x)
+    return b.model(b.conv("last", b.conv("depthwise", x, group=group)))
+
+
+def quantizer_of(proto: onnx.ModelProto, target: str = "tensorrt") -> Quantizer:
+    model = graphs.model_of(proto)
+    return Quantizer(model, target, graphs.table_of(model), Int8Options())
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_a_convolution_in_front_takes_the_division(target: str) -> None:
+    quantizer = quantizer_of(separable("Relu"), target)
+    choice = equalized_for_depthwise(quantizer)
+    assert list(choice.factors) == ["relu"]
+    floats, _ = quantizer.placed(choice)
+    plain = quantizer.prepared.ir
+    operators = (Counter(node.op_type for node in graph.graph) for graph in (floats, plain))
+    assert next(operators) == next(operators)
+    feeds = graphs.feeds_of(quantizer.model)
+    before, after = (graphs.run(graph, feeds)["last"] for graph in (plain, floats))
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-5)
+
+
+def test_all_channels_then_use_all_of_the_range() -> None:
+    quantizer = quantizer_of(separable("Relu"))
+    choice = equalized_for_depthwise(quantizer)
+    _, high = choice.ranges["relu_equalized"]
+    peaks = quantizer.statistics_of("relu").channel_highs
+    assert peaks is not None
+    large = peaks > 0.05 * peaks.max()
+    np.testing.assert_allclose((peaks / choice.factors["relu"])[large], high, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("target", "expected"), [("cpu", []), ("tensorrt", ["hardswish"])])
+def test_a_division_behind_other_functions_is_a_mul_which_must_be_asked_for(
+    target: str, expected: list[str]
+) -> None:
+    """On a CPU, a Mul costs too much in any case."""
+    quantizer = quantizer_of(separable("Relu", "HardSwish"), target)
+    assert not equalized_for_depthwise(quantizer).factors
+    found = equalized_for_depthwise(quantizer, with_muls=True).factors
+    assert list(found) == expected
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        separable("Relu", group=2),
+        separable("Relu", alike=True),
+        graphs.residual(),
+    ],
+    ids=["weights lose", "channels alike", "no depthwise reader"],
+)
+def test_nothing_is_chosen_that_loses(proto: onnx.ModelProto) -> None:
+    assert equalized_for_depthwise(quantizer_of(proto)) == Choice()
+
+
+def test_given_ranges_tell_nothing_of_channels() -> None:
+    model = graphs.model_of(separable("Relu"))
+    known = graphs.table_of(model).statistics
+    ranges = {name: (one.low, one.high) for name, one in known.items()}
+    quantizer = Quantizer(
+        model, "tensorrt", GivenRanges(Path("ranges.json"), ranges), Int8Options()
+    )
+    assert equalized_for_depthwise(quantizer) == Choice()
