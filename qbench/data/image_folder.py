@@ -45,11 +45,7 @@ class ImageFolder:
         return Sample(self._names[index], feeds, image_size=image.shape[:2])
 
     def digest(self, index: int) -> str:
-        """Return the SHA-256 of an image file.
-
-        Raises:
-            DataError: The file cannot be read.
-        """
+        """Return the SHA-256 of an image file; see `file_digest`."""
         return file_digest(self._folder / self._names[index])
 
     def fingerprint(self) -> str:

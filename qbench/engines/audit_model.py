@@ -9,7 +9,6 @@ import msgspec
 import onnx_ir as ir
 import onnxruntime as ort
 from msgspec.structs import replace
-from onnx_ir.passes.common import ShapeInferencePass
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.engines.audit import EngineAudit, NodeFinding, audit
@@ -20,6 +19,7 @@ from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
 from qbench.model.load import Model
+from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.placement.plan import FLOAT_REASON, Plan
 from qbench.placement.tensorrt import place
 from qbench.quantization.audit import audit_cpu, is_compute
@@ -196,7 +196,9 @@ def _noted(model: ir.Model) -> dict[str, str]:
 
 def _placement_reasons(model: ir.Model) -> dict[str, str]:
     """Return why placement would leave nodes float that read float32."""
-    graph = ShapeInferencePass()(tidied(model)).model.graph
+    inferred = tidied(model)
+    infer_shapes(inferred)
+    graph = inferred.graph
     wide = {node.name for node in graph if node.inputs and _is_float32(node.inputs[0])}
     return {n.name: n.reason for n in place(graph, set()).floats if n.name in wide}
 

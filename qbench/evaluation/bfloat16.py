@@ -4,6 +4,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from qbench.model.graph import constant
+from qbench.model.passes.infer_shapes import infer_shapes
 
 _FLOAT, _BFLOAT16 = ir.DataType.FLOAT, ir.DataType.BFLOAT16
 
@@ -14,7 +15,8 @@ def rounded_in_float(model: ir.Model) -> ir.Model:
     That is what hardware does, which adds up in FP32. Nodes in subgraphs are left as they are. A
     model without BF16 is returned itself.
     """
-    copy = common.ShapeInferencePass()(model.clone()).model
+    copy = model.clone()
+    infer_shapes(copy)
     values = [*copy.graph.inputs, *(value for node in copy.graph for value in node.outputs)]
     if all(value.dtype != _BFLOAT16 for value in values):
         return model

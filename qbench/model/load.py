@@ -24,6 +24,8 @@ _INTEGER_OPS = (
 )
 """How the names of operators begin that only a quantized model holds."""
 
+_LONG_DOMAIN = "ai.onnx"
+
 
 @dataclass(frozen=True)
 class Model:
@@ -84,6 +86,7 @@ def load(path: Path | str) -> Model:
         raise ModelError(f"{path} holds no graph; is it really an ONNX model?")
     data_files = _external_files(model, path)
     _check_graph(model, path)
+    _shorten_domain(model)
     _open_negative_dimensions(model.graph)
     return Model(model, path, sha256_files([path, *data_files]))
 
@@ -147,6 +150,17 @@ def _problems(graph: ir.Graph) -> Iterator[str]:
     for output in graph.outputs:
         if not _is_made(output):
             yield f"nothing makes its output {output.name!r}"
+
+
+def _shorten_domain(model: ir.Model) -> None:
+    """Let ONNX's own domain be empty where a file calls it by its long name, as runtimes do."""
+    graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
+        version = graph.opset_imports.pop(_LONG_DOMAIN, None)
+        if version is not None:
+            graph.opset_imports.setdefault("", version)
+        for node in graph.all_nodes():
+            node.domain = "" if node.domain == _LONG_DOMAIN else node.domain
 
 
 def _open_negative_dimensions(graph: ir.Graph) -> None:

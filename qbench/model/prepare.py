@@ -14,6 +14,7 @@ from qbench.model.load import Model
 from qbench.model.passes.fold_constants import fold_constants
 from qbench.model.passes.fuse_batchnorm import fuse_batchnorm
 from qbench.model.passes.fuse_pad import fuse_pad
+from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.passes.opset import MINIMUM_OPSET, raise_opset
 from qbench.model.passes.remove_identities import remove_identities
 
@@ -30,23 +31,21 @@ def prepare(model: Model) -> Model:
     Raises:
         ModelError: The opset cannot be raised.
     """
-    graph_model = raise_opset(common.InlinePass()(model.ir.clone()).model, MINIMUM_OPSET)
+    lift = common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
+    flat = ir.passes.Sequential(common.InlinePass(), lift)(model.ir.clone()).model
     tidy = ir.passes.Sequential(
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        lift,  # what raising the opset adds
         common.RemoveInitializersFromInputsPass(),
         common.NameFixPass(),
-        common.ShapeInferencePass(),
     )
-    graph_model = tidy(graph_model).model
+    graph_model = tidy(raise_opset(flat, MINIMUM_OPSET)).model
+    infer_shapes(graph_model)
     for change in (fold_constants, fuse_batchnorm, fuse_pad, remove_identities):
         count = change(graph_model)
         logger.debug("%s: %d nodes", change.__name__, count)
-    finish = ir.passes.Sequential(
-        common.RemoveUnusedNodesPass(),
-        common.ShapeInferencePass(),
-        common.NameFixPass(),
-    )
-    finished = finish(graph_model).model
+    finished = common.RemoveUnusedNodesPass()(graph_model).model
+    infer_shapes(finished)
+    common.NameFixPass()(finished)
     _tell_nodes_apart(finished)
     return replace(model, ir=finished)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from qbench.errors import ModelError
 from qbench.model.graph import RECURRENT, constant, static_shape, subgraph_nodes
 from qbench.model.load import Model
 from qbench.model.passes.fold_constants import fold_constants
+from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.spec import TensorSpec, is_image, with_image_size
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -58,10 +58,9 @@ def bind_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
     for node in bound.graph:
         for output in node.outputs:
             output.shape = None
-    infer = common.ShapeInferencePass()
-    infer(bound)
+    infer_shapes(bound)
     while fold_constants(bound):
-        infer(bound)
+        infer_shapes(bound)
     return bound
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import NameFixPass
 
 from qbench.model.graph import add_initializer, constant, drop_unused_initializers
 from qbench.placement.plan import Plan
@@ -42,6 +43,7 @@ def write_matmul_nbits(model: ir.Model, plan: Plan, block: int) -> ir.Model:
             stored[key] = _store(graph, weight.tensor, pack(matrix, block))
         _turn(node, stored[key], matrix.shape, block)
     drop_unused_initializers(graph)
+    NameFixPass()(copy)  # a tensor of the model may be called like new codes or scales
     return copy
 
 

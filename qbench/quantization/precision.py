@@ -1,6 +1,6 @@
 """Change the float type of a whole graph to FP16 or BF16."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import defs
 
-from qbench.model.graph import add_initializer, constant
+from qbench.model.graph import add_initializer, constant, unused_name
 from qbench.model.passes.opset import raise_opset
 from qbench.placement.plan import FloatNode
 
@@ -29,7 +29,20 @@ _LARGEST = {
 
 _INNER = "nodes inside it stay FP32"
 _DOMAIN = "it belongs to no ONNX domain that says which types it takes"
-_OWN_TYPE = "it names its own element type"
+_OWN_TYPE = "it has an element type of its own"
+_TYPED = {
+    "BitCast",
+    "BlackmanWindow",
+    "Constant",
+    "HammingWindow",
+    "HannWindow",
+    "MeanVarianceNormalization",
+    "MelWeightMatrix",
+    "RandomNormal",
+    "RandomUniform",
+}
+"""Operators whose output has a type of its own, also where no attribute names it."""
+_NO_TENSOR = "it reads or writes a sequence or an optional"
 
 
 class _Reader(Protocol):
@@ -106,14 +119,14 @@ class _HalfWriter:
         self._wide = wide
         self._keep_io = keep_io
         self._opset = model.graph.opset_imports.get("", 1)
+        self._taken = {name for graph in model.graphs() for name in _names(graph)}
 
     def write(self) -> ir.Model:
         nodes = list(self._graph)
-        for value in [v for v in self._graph.initializers.values() if v.dtype == _FLOAT]:
+        for value in filter(_is_float, list(self._graph.initializers.values())):
             self._convert_initializer(value)
-        for value in list(self._graph.inputs):
-            if value.dtype == _FLOAT:
-                self._convert_input(value)
+        for value in filter(_is_float, list(self._graph.inputs)):
+            self._convert_input(value)
         for node in nodes:
             self._convert_node(node)
         return self._model
@@ -134,7 +147,7 @@ class _HalfWriter:
 
     def _convert_node(self, node: ir.Node) -> None:
         for position, output in enumerate(node.outputs):
-            if output.dtype != _FLOAT:
+            if not _is_float(output):
                 continue
             if not self._writes_half(node, position):
                 readers = [usage for usage in output.uses() if self._reads_half(usage)]
@@ -151,16 +164,17 @@ class _HalfWriter:
                 self._cast_graph_output(output, _FLOAT)
 
     def _convert_initializer(self, value: ir.Value) -> None:
+        if value.is_graph_output() and not self._keep_io:
+            self._cast_graph_output(value, self._dtype)
         readers = [usage for usage in value.uses() if self._reads_half(usage)]
         array = constant(value)
         if not readers or array is None:
             return
-        half = add_initializer(
-            self._graph, f"{value.name}_{self._dtype.name.lower()}", _saturated(array, self._dtype)
-        )
+        name = self._new_name(f"{value.name}_{self._dtype.name.lower()}")
+        half = add_initializer(self._graph, name, _saturated(array, self._dtype))
         for usage in readers:
             usage.node.replace_input_with(usage.idx, half)
-        if not value.uses():
+        if not value.uses() and not value.is_graph_output():
             del self._graph.initializers[value.name or ""]
 
     def _cast_readers(
@@ -168,25 +182,31 @@ class _HalfWriter:
     ) -> None:
         if not readers:
             return
-        cast = self._cast(value, dtype, f"{value.name}_as_{dtype.name.lower()}")
+        cast = self._cast(value, dtype, self._new_name(f"{value.name}_as_{dtype.name.lower()}"))
         for usage in readers:
             usage.node.replace_input_with(usage.idx, cast)
 
     def _cast_graph_output(self, value: ir.Value, dtype: ir.DataType) -> None:
         """Let the graph output be a cast of `value`, under the output's own name."""
         position = list(self._graph.outputs).index(value)
-        name, value.name = value.name, f"{value.name}_uncast"
+        name, value.name = value.name, self._new_name(f"{value.name}_uncast")
         self._graph.outputs[position] = self._cast(value, dtype, name or "")
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
         output = ir.val(name, dtype, value.shape)
-        node = ir.node("Cast", [value], {"to": dtype}, name=f"{name}_Cast", outputs=[output])
+        node_name = self._new_name(f"{name}_Cast")
+        node = ir.node("Cast", [value], {"to": dtype}, name=node_name, outputs=[output])
         producer = value.producer()
         if producer is None:
             self._graph.insert_before(self._graph[0], node)
         else:
             self._graph.insert_after(producer, node)
         return output
+
+    def _new_name(self, name: str) -> str:
+        new = unused_name(name, self._taken)
+        self._taken.add(new)
+        return new
 
     def _reads_half(self, usage: _Reader) -> bool:
         """Return whether a node input takes the new type."""
@@ -200,6 +220,8 @@ class _HalfWriter:
         """Return whether a node output gets the new type."""
         if self._float_reason(node):
             return False
+        if node.op_type == "LayerNormalization" and position:
+            return False  # `stash_type` names the type of mean and deviation
         formal = self._schema(node).outputs
         return self._formal in formal[min(position, len(formal) - 1)].types
 
@@ -211,7 +233,9 @@ class _HalfWriter:
             return _INNER
         if node.domain:
             return _DOMAIN
-        return _OWN_TYPE if "dtype" in node.attributes else ""
+        if not all(map(_is_tensor, (*node.inputs, *node.outputs))):
+            return _NO_TENSOR
+        return _OWN_TYPE if node.op_type in _TYPED or "dtype" in node.attributes else ""
 
     def _schema(self, node: ir.Node) -> defs.OpSchema:
         return defs.get_schema(node.op_type, self._opset, node.domain)
@@ -225,6 +249,21 @@ class _HalfWriter:
             fill = np.zeros(1) if old is None else old.as_tensor().numpy()
             tensor = ir.tensor(_saturated(fill, self._dtype))
             node.attributes["value"] = ir.AttrTensor("value", tensor)
+
+
+def _names(graph: ir.Graph) -> Iterator[str | None]:
+    yield from graph.initializers
+    yield from (value.name for value in graph.inputs)
+    for node in graph:
+        yield from (node.name, *(value.name for value in node.outputs))
+
+
+def _is_tensor(value: ir.Value | None) -> bool:
+    return value is None or value.type is None or isinstance(value.type, ir.TensorType)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return _is_tensor(value) and value.dtype == _FLOAT
 
 
 def _saturated(array: NDArray[Any], dtype: ir.DataType) -> NDArray[Any]:

@@ -282,7 +282,7 @@ def _narrowed(spec: TensorSpec, index: int, profiles: Sequence[Profile]) -> Tens
 
 
 def _logger(module: ModuleType) -> Any:
-    """Return a logger that passes warnings on and keeps the last error."""
+    """Return a logger that reports warnings at level INFO and keeps the last error."""
     severities = module.ILogger.Severity
     errors = (severities.ERROR, severities.INTERNAL_ERROR)
 

@@ -108,3 +108,15 @@ def test_a_dimension_of_minus_one_is_open(tmp_path: Path) -> None:
     onnx.save(b.model(b.conv("head", b.x)), tmp_path / "m.onnx")
     (spec,) = load(tmp_path / "m.onnx").inputs
     assert spec.shape == (None, graphs.CHANNELS, 16, 16)
+
+
+def test_the_long_name_of_the_default_domain(tmp_path: Path) -> None:
+    proto = graphs.with_if()
+    proto.opset_import[0].domain = "ai.onnx"
+    branch = proto.graph.node[-2].attribute[0].g
+    for node in (*proto.graph.node, *branch.node):
+        node.domain = "ai.onnx"
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx").ir
+    assert model.graph.opset_imports == {"": 17}
+    assert {node.domain for node in model.graph.all_nodes()} == {""}

@@ -112,6 +112,31 @@ def test_external_weights_are_prepared_like_others(tmp_path: Path) -> None:
     assert np.allclose(graphs.run(prepare(model).ir, feeds)["head"], wanted, atol=1e-4)
 
 
+def test_weights_of_an_old_model_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = graphs.Builder(opset=11)
+    weight = np.ones((graphs.CHANNELS, graphs.CHANNELS, 3, 3), np.float32)
+    b.node("Constant", "w", value=onnx.numpy_helper.from_array(weight))
+    proto = b.model(b.conv("head", b.node("Conv", "stem", b.x, "w")))
+    wanted = graphs.model_of(onnx.ModelProto.FromString(proto.SerializeToString()))
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    onnx.save(
+        proto,
+        folder / "m.onnx",
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    monkeypatch.chdir(tmp_path)
+    prepared = prepare(load(folder / "m.onnx")).ir
+    feeds = graphs.feeds_of(wanted)
+    found = graphs.run(prepared, feeds)["head"]
+    assert np.allclose(found, graphs.run(wanted.ir, feeds)["head"], atol=1e-4)
+
+
 def test_nodes_in_branches_are_told_apart_from_all_others() -> None:
     proto = graphs.with_if()
     for branch in proto.graph.node[-2].attribute:

@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import graphs
 import numpy as np
 import onnx
@@ -160,3 +162,76 @@ def test_nodes_that_cannot_change_are_listed_with_the_reason() -> None:
     prepared = prepare(graphs.model_of(graphs.with_if())).ir
     (node,) = to_half(prepared).floats
     assert (node.op_type, node.reason) == ("If", "nodes inside it stay FP32")
+
+
+def dtypes_of(ends: Iterable[ir.Value]) -> list[str]:
+    return [value.dtype.name for value in ends if value.dtype is not None]
+
+
+@pytest.mark.parametrize(("keep_io", "dtype"), [(True, "FLOAT"), (False, "FLOAT16")])
+def test_a_constant_that_is_an_output(keep_io: bool, dtype: str) -> None:
+    b = graphs.Builder()
+    scale = b.constant("scale", np.float32([2, 3]))
+    prepared = prepare(
+        graphs.model_of(b.model(b.node("Mul", "y", b.x, b.constant("w", np.ones(1, "f"))), scale))
+    ).ir
+    half = to_half(prepared, keep_io=keep_io).ir
+    assert [value.name for value in half.graph.outputs] == ["y", "scale"]
+    assert dtypes_of(half.graph.outputs) == [dtype, dtype]
+    onnx.checker.check_model(ir.to_proto(half), full_check=True)
+    if keep_io:
+        assert_close(prepared, half)
+
+
+def test_a_constant_that_is_read_and_an_output() -> None:
+    b = graphs.Builder()
+    scale = b.constant("scale", np.float32([2]))
+    assert_close(*halved(b.model(b.node("Mul", "y", b.x, scale), scale)))
+
+
+@pytest.mark.parametrize("dtype", TYPES.values())
+def test_sequences_stay_float(dtype: ir.DataType) -> None:
+    b = graphs.Builder()
+    b.node("SplitToSequence", "parts", b.conv("stem", b.x), axis=1)
+    part = b.node("SequenceAt", "part", "parts", b.constant("index", np.int64(1)))
+    prepared = prepare(graphs.model_of(b.model(b.node("Relu", "y", part)))).ir
+    half = to_half(prepared, dtype)
+    assert {node.name: node.reason for node in half.floats} == dict.fromkeys(
+        ("parts", "part"), "it reads or writes a sequence or an optional"
+    )
+    onnx.checker.check_model(ir.to_proto(half.ir), full_check=True)
+    if dtype == TYPES["fp16"]:
+        assert_close(prepared, half.ir)
+
+
+def test_names_that_the_model_has_already() -> None:
+    b = graphs.Builder()
+    weight = b.constant("w", np.ones(1, np.float32))
+    first = b.node("Mul", "x_as_float16", b.x, weight)
+    second = b.node("Relu", "w_float16", first)
+    third = b.node("Relu", "y_uncast", second)
+    b.nodes[-1].name = "x_as_float16_1_Cast"
+    prepared, half = halved(b.model(b.node("Sigmoid", "y", third)))
+    assert_close(prepared, half)
+    before = [node.name for node in prepared.graph]
+    after = [node.name for node in half.graph]
+    assert [name for name in after if name in before] == before
+    assert len(set(after)) == len(after)
+
+
+@pytest.mark.parametrize("dtype", TYPES.values())
+@pytest.mark.parametrize("keep_io", [True, False])
+def test_outputs_with_a_type_of_their_own(dtype: ir.DataType, keep_io: bool) -> None:
+    b = graphs.Builder()
+    last = b.node("Gather", "last", b.node("Shape", "shape", b.x), b.constant("at", np.int64(3)))
+    window = b.node("HannWindow", "window", last)
+    noise = b.node("RandomNormal", "noise", shape=[1])
+    scale = b.constant("scale", np.ones(16, np.float32))
+    b.nodes.append(
+        onnx.helper.make_node("LayerNormalization", [b.x, scale], ["norm", "mean"], name="norm")
+    )
+    parts = [b.node("Add", "a", "norm", "mean"), b.node("Add", "b", window, noise)]
+    prepared = prepare(graphs.model_of(b.model(b.node("Mul", "y", *parts)))).ir
+    half = to_half(prepared, dtype, keep_io=keep_io)
+    assert all("type of its own" in node.reason for node in half.floats)
+    onnx.checker.check_model(ir.to_proto(half.ir), full_check=True)

@@ -163,3 +163,12 @@ def test_options() -> None:
         quantize(model, target="cpu", precision="dynamic", options=Int8Options(exclude=["a"]))
     with pytest.raises(UsageError, match="unknown target 'gpu'; choose one of cpu, tensorrt"):
         quantize(model, target="gpu", precision="int4")
+
+
+@every_target
+@pytest.mark.parametrize("taken", ["w_int4", "w_scales", "w_quantized", "w_scale"])
+def test_a_tensor_that_is_called_like_codes_or_scales(target: str, taken: str) -> None:
+    b = graphs.Builder((3, 64))
+    relu = b.node("Relu", taken, b.node("MatMul", "first", b.x, b.weight("w", 64, 64)))
+    proto = b.model(b.node("MatMul", "second", relu, b.weight("v", 64, 64)))
+    assert quality(made(proto, target, "int4")) > 10

@@ -12,6 +12,7 @@ from qbench.engines.preflight.shapes import shape_findings
 from qbench.engines.profiles import ShapeRange
 from qbench.errors import EngineError, UnfitError
 from qbench.model.load import Model
+from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.prepare import prepare
 from qbench.quantization.linting.finding import ERROR, WARNING, Finding, Rule
 from qbench.quantization.linting.lint import lint, tidied
@@ -98,7 +99,6 @@ def _graph_findings(model: Model, flavour: str) -> list[Finding]:
 def _as_built(model: Model) -> ir.Model:
     """Return the graph that TensorRT reads, with types and shapes, and its functions inlined."""
     graph_model = tidied(model.ir) if model.is_quantized else prepare(model).ir
-    finish = ir.passes.Sequential(
-        common.InlinePass(), common.ShapeInferencePass(), common.NameFixPass()
-    )
-    return finish(graph_model).model
+    inlined = common.InlinePass()(graph_model).model
+    infer_shapes(inlined)
+    return common.NameFixPass()(inlined).model

@@ -31,22 +31,25 @@ def fuse_batchnorm(model: ir.Model) -> int:
 
 
 def _foldable_conv(norm: ir.Node) -> ir.Node | None:
-    if norm.op_type != "BatchNormalization" or norm.inputs[0] is None:
+    if norm.domain or norm.op_type != "BatchNormalization" or norm.inputs[0] is None:
         return None
     if integer(norm, "training_mode", 0):
         return None  # it normalizes by the batch
     conv = norm.inputs[0].producer()
-    if conv is None or conv.op_type != "Conv" or only_user(conv.outputs[0]) is not norm:
+    if conv is None or conv.domain or conv.op_type != "Conv":
         return None
-    known = all(constant(value) is not None for value in (*conv.inputs[1:], *norm.inputs[1:]))
-    return conv if known else None
+    if only_user(conv.outputs[0]) is not norm:
+        return None
+    parameters = filter(None, (*conv.inputs[1:], *norm.inputs[1:]))  # a bias may be left out
+    return conv if all(constant(value) is not None for value in parameters) else None
 
 
 def _fuse(graph: ir.Graph, conv: ir.Node, norm: ir.Node) -> None:
     gamma, beta, mean, variance = (_float64(value) for value in norm.inputs[1:5])
     scale = gamma / np.sqrt(variance + floating(norm, "epsilon", _DEFAULT_EPSILON))
     weight = _float64(conv.inputs[1])
-    bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros_like(mean)
+    has_bias = len(conv.inputs) > 2 and conv.inputs[2] is not None
+    bias = _float64(conv.inputs[2]) if has_bias else np.zeros_like(mean)
     per_channel = scale.reshape(-1, *[1] * (weight.ndim - 1))
     dtype = _array(conv.inputs[1]).dtype
     fused_weight = add_initializer(

@@ -13,8 +13,8 @@ _SPATIAL_START = 2
 def fuse_pad(model: ir.Model) -> int:
     """Fuse constant zero pads of spatial axes into the Conv readers; return how many Pads vanished.
 
-    Postcondition: no constant-mode zero Pad of spatial axes feeds only Conv nodes with explicit
-    pads.
+    Postcondition: no constant-mode zero Pad of spatial axes feeds nothing but the data of Conv
+    nodes with explicit pads.
     """
     removed = 0
     for pad in list(model.graph):
@@ -27,7 +27,9 @@ def fuse_pad(model: ir.Model) -> int:
 
 def _zero_pad(node: ir.Node) -> list[int] | None:
     """Return begins and ends per axis (2 x rank) of a known Pad with zeros, else None."""
-    if node.op_type != "Pad" or len(node.inputs) > 3 or node.outputs[0].is_graph_output():
+    if node.domain or node.op_type != "Pad" or len(node.inputs) > 3:
+        return None
+    if node.outputs[0].is_graph_output():
         return None
     mode = node.attributes.get("mode")
     if mode is not None and mode.as_string() != "constant":
@@ -45,10 +47,11 @@ def _absorb(pad: ir.Node, amounts: list[int]) -> bool:
     rank = len(amounts) // 2
     begins, ends = amounts[:rank], amounts[rank:]
     if any(amounts):
-        convs = [usage.node for usage in pad.outputs[0].uses()]
+        readers = pad.outputs[0].uses()
+        convs = [usage.node for usage in readers if usage.idx == 0 and _takes_pads(usage.node)]
         if min(amounts) < 0 or any(begins[:_SPATIAL_START] + ends[:_SPATIAL_START]):
             return False
-        if not convs or not all(_takes_pads(conv) for conv in convs):
+        if not convs or len(convs) < len(readers):
             return False
         spatial = begins[_SPATIAL_START:] + ends[_SPATIAL_START:]
         for conv in convs:
@@ -63,4 +66,4 @@ def _absorb(pad: ir.Node, amounts: list[int]) -> bool:
 def _takes_pads(node: ir.Node) -> bool:
     auto_pad = node.attributes.get("auto_pad")
     explicit = auto_pad is None or auto_pad.as_string() == "NOTSET"
-    return node.op_type == "Conv" and explicit
+    return node.op_type == "Conv" and not node.domain and explicit

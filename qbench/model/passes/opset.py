@@ -1,11 +1,14 @@
 """Raise the opset to what a precision needs."""
 
 import re
+from functools import partial
 
 import onnx
 import onnx_ir as ir
 
 from qbench.errors import ModelError
+from qbench.model.passes.infer_shapes import infer_shapes
+from qbench.model.through_onnx import through_onnx
 
 MINIMUM_OPSET = 13
 """First opset whose DequantizeLinear takes one scale per channel."""
@@ -26,13 +29,25 @@ _SOURCE = re.compile(r"^\S+:\d+: .*? failed: ")
 def raise_opset(model: ir.Model, minimum: int) -> ir.Model:
     """Return `model` with its default-domain opset at `minimum` or above.
 
+    Weights stay where they are, in memory or in external data.
+
     Raises:
         ModelError: ONNX's version converter refuses the graph.
     """
-    version = model.graph.opset_imports.get("", 0)
+    version = model.graph.opset_imports.get("")
+    if version is None:  # all nodes are of other domains
+        model = model.clone()
+        model.graph.opset_imports[""] = version = minimum
     if version >= minimum:
         return model
-    original = ir.to_proto(model)
+    raised = through_onnx(model, partial(_raised, version=version, minimum=minimum))
+    infer_shapes(raised)  # the converter forgets sequences, and says nothing of the nodes it adds
+    return raised
+
+
+def _raised(original: onnx.ModelProto, version: int, minimum: int) -> onnx.ModelProto:
+    # Below 4, the converter knows no constants but those that are inputs, too.
+    original.ir_version = max(original.ir_version, _MINIMUM_IR_VERSION)
     try:
         proto = onnx.version_converter.convert_version(original, minimum)
     except _REFUSALS as error:
@@ -43,8 +58,8 @@ def raise_opset(model: ir.Model, minimum: int) -> ir.Model:
             f"export the model again with opset {minimum} or later"
         ) from error
     needed = onnx.helper.find_min_ir_version_for(list(proto.opset_import), ignore_unknown=True)
-    proto.ir_version = max(proto.ir_version, needed, _MINIMUM_IR_VERSION)
-    return ir.from_proto(proto)
+    proto.ir_version = max(original.ir_version, needed)
+    return proto
 
 
 def _reason(error: Exception) -> str:

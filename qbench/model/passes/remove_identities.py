@@ -26,7 +26,7 @@ def _bypass(node: ir.Node) -> bool:
     becomes_output = output.is_graph_output()
     if becomes_output and (source.producer() is None or source.is_graph_output()):
         return False
-    source.shape = source.shape or output.shape
+    source.shape = output.shape if source.shape is None else source.shape
     source.type = source.type or output.type
     output.replace_all_uses_with(source, replace_graph_outputs=True)
     if becomes_output:

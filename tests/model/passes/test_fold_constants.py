@@ -1,19 +1,21 @@
 from collections import Counter
+from typing import Any
 
 import graphs
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx_ir.passes.common import ShapeInferencePass
 
+from qbench.model.passes import fold_constants as fold_constants_module
 from qbench.model.passes.fold_constants import fold_constants
+from qbench.model.passes.infer_shapes import infer_shapes
 
 
 def folded(b: graphs.Builder, *outputs: str, count: int) -> ir.Graph:
     """Run the pass, check the count and that the model computes the same; return the graph."""
     model = graphs.model_of(b.model(*outputs))
-    ShapeInferencePass()(model.ir)
+    infer_shapes(model.ir)
     feeds = graphs.feeds_of(model)
     wanted = graphs.run(model.ir, feeds)
     assert fold_constants(model.ir) == count
@@ -106,3 +108,59 @@ def test_sequences_stay() -> None:
     first = b.node("SequenceAt", "first", items, b.constant("index", np.int64(0)))
     model = graphs.model_of(b.model(b.node("Add", "y", b.x, first)))
     assert fold_constants(model.ir) == 0
+
+
+@pytest.mark.parametrize(
+    ("op_type", "dtype", "attributes"),
+    [
+        ("Transpose", np.float32, {"perm": [1, 0]}),
+        ("Cast", np.int8, {"to": onnx.TensorProto.FLOAT}),
+    ],
+)
+def test_large_weights_that_are_computed_from_such(
+    op_type: str, dtype: type, attributes: dict[str, Any]
+) -> None:
+    b = graphs.Builder((1, 520))
+    stored = b.constant("stored", np.ones((520, 520), dtype))
+    weight = b.node(op_type, "weight", stored, **attributes)
+    scaled = b.node("Mul", "scaled", weight, b.constant("scale", np.float32(0.1)))
+    assert ops(folded(b, b.node("MatMul", "y", b.x, scaled), count=2)) == {"MatMul": 1}
+
+
+def test_what_would_be_too_large_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(fold_constants_module, "ReferenceEvaluator", lambda *a, **_: ran.append(a))
+    b = graphs.Builder((1,))
+    shape = b.constant("shape", np.array([1 << 20, 1 << 20]))
+    wide = b.node("Expand", "wide", b.constant("one", np.float32(1)), shape)
+    model = graphs.model_of(b.model(b.node("Add", "y", wide, b.x))).ir
+    infer_shapes(model)
+    assert fold_constants(model) == 0
+    assert not ran
+
+
+@pytest.mark.parametrize("op_type", ["Gelu", "GlobalLpPool"])
+def test_what_has_no_reference_implementation_stays(op_type: str) -> None:
+    b = graphs.Builder(opset=20)
+    image = b.constant("image", np.ones(graphs.IMAGE, np.float32))
+    curve = b.node(op_type, "curve", image)
+    assert ops(folded(b, b.node("Add", "y", b.x, curve), count=0))[op_type] == 1
+
+
+def test_optional_inputs_that_the_reference_implementation_needs() -> None:
+    b = graphs.Builder((1, 4, 4))
+    boxes = b.constant("boxes", np.random.default_rng(0).random((1, 4, 4), np.float32))
+    scores = b.constant("scores", np.ones((1, 1, 4), np.float32))
+    chosen = b.node("NonMaxSuppression", "chosen", boxes, scores)
+    count = b.node("Cast", "count", chosen, to=onnx.TensorProto.FLOAT)
+    total = b.node("ReduceSum", "total", count, keepdims=0)
+    assert ops(folded(b, b.node("Add", "y", b.x, total), count=0))["NonMaxSuppression"] == 1
+
+
+@pytest.mark.parametrize(("training", "count"), [(True, 0), (False, 1)])
+def test_a_dropout_that_trains_draws_anew_each_time(training: bool, count: int) -> None:
+    b = graphs.Builder()
+    one, ratio = b.constant("one", np.float32([1])), b.constant("ratio", np.float32(0.5))
+    dropped = b.node("Dropout", "dropped", one, ratio, b.constant("training", np.array(training)))
+    model = graphs.model_of(b.model(b.node("Add", "y", b.x, dropped)))
+    assert fold_constants(model.ir) == count

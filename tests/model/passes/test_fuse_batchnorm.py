@@ -101,3 +101,17 @@ def test_batchnorm_in_training_mode_is_left_alone() -> None:
     b.nodes[-1].attribute.append(onnx.helper.make_attribute("training_mode", 1))
     b.nodes[-1].output.extend(["running_mean", "running_variance"])
     assert fuse_batchnorm(graphs.model_of(b.model(output)).ir) == 0
+
+
+def test_a_bias_that_is_left_out() -> None:
+    b = graphs.Builder()
+    conv = b.node("Conv", "conv", b.x, b.weight("w", 4, graphs.CHANNELS, 1, 1), "")
+    assert ops_after(b.model(b.batchnorm("bn", conv, channels=4)), fused=1) == {"Conv": 1}
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_operators_of_other_domains_are_others(position: int) -> None:
+    b = graphs.Builder()
+    b.batchnorm("bn", b.conv("conv", b.x))
+    b.nodes[position].domain = "local"
+    assert fuse_batchnorm(graphs.model_of(b.model("bn")).ir) == 0

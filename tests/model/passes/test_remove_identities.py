@@ -73,3 +73,10 @@ def with_identity_branch() -> onnx.ModelProto:
 
 def test_a_branch_that_hands_on_a_tensor_from_outside_stays() -> None:
     assert identities_left(with_identity_branch()) == 0
+
+
+def test_a_scalar_stays_one() -> None:
+    b = graphs.Builder(())
+    model = graphs.model_of(b.model(b.node("Relu", "y", b.node("Identity", "same", b.x)))).ir
+    assert remove_identities(model) == 1
+    assert model.graph.inputs[0].shape == ()
