@@ -204,6 +204,10 @@ class Quantizer:
         """Return what the range method chooses for each tensor that the plan observes."""
         return {tensor: self._range(tensor) for tensor in self.plan.observed}
 
+    def ranges_by(self, method: str) -> dict[str, Range]:
+        """Return what another range method chooses for each tensor that the plan observes."""
+        return {tensor: self._found_range(tensor, method) for tensor in self.plan.observed}
+
     def observed_statistics(self) -> dict[str, TensorStatistics]:
         """Return the statistics of each tensor that the plan observes."""
         return {tensor: self.statistics_of(tensor) for tensor in self.plan.observed}
@@ -247,10 +251,10 @@ class Quantizer:
 
     def _range(self, tensor: str) -> Range:
         if tensor not in self._known:
-            self._known[tensor] = self._found_range(tensor)
+            self._known[tensor] = self._found_range(tensor, self.options.method)
         return self._known[tensor]
 
-    def _found_range(self, tensor: str) -> Range:
+    def _found_range(self, tensor: str, method: str) -> Range:
         source, symmetric = self.source_of(tensor), self.plan.is_symmetric(tensor)
         value = self._values.get(source)
         if isinstance(self.table, GivenRanges):
@@ -258,7 +262,7 @@ class Quantizer:
             is_one_sided = not symmetric and _is_non_negative(value)
             return (0.0 if is_one_sided else low, high)
         # Of all of its range, so that each level of an image is a code.
-        method = "minmax" if tensor in self._images else self.options.method
+        method = "minmax" if tensor in self._images else method
         function = saturating_reader(value) if value is not None else None
         if function is None or method != DEFAULT_METHOD or self.plan.symmetric:
             return self.table.range_of(source, method, symmetric=symmetric)

@@ -153,6 +153,22 @@ def test_effort_fast_only_judges(samples: list[Sample], caplog: pytest.LogCaptur
 
 
 @pytest.mark.usefixtures("samples", "without_equalization")
+def test_without_a_search_the_best_range_method_is_taken(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_POOR", 0.0)
+    best = searched(model, effort="fast").output_sqnr_db
+    monkeypatch.setattr(search, "_POOR", 1.0)
+    table = graphs.table_of(model)
+    of_each = {}
+    for method in ("mse", "percentile", "minmax"):
+        options = Int8Options(effort="fast", method=method)
+        of_each[method] = to_int8(model, "tensorrt", table, options).output_sqnr_db
+    assert len(set(of_each.values())) == len(of_each)
+    assert best == max(of_each.values())
+
+
+@pytest.mark.usefixtures("samples", "without_equalization")
 def test_a_search_tells_how_far_it_is(model: Model) -> None:
     told: list[tuple[int, int]] = []
     options = Int8Options(on_progress=lambda done, most: told.append((done, most)))
