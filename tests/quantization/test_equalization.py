@@ -150,6 +150,17 @@ def test_two_activations_multiplied_cannot_take_factors() -> None:
     assert readers_to_equalize(value, ["second"]) == []
 
 
+def test_a_convolution_and_a_matmul_share_no_factors() -> None:
+    """Here C = W, so that factors along C would have fitted what the MatMul weighs along W."""
+    b = Builder((1, CHANNELS, 4, CHANNELS))
+    gated = b.node("Tanh", "gated", b.x)
+    b.conv("first", gated)
+    b.node("MatMul", "second", gated, b.weight("w", CHANNELS, 4))
+    model = prepare(model_of(b.model("first", "second")))
+    (value,) = (v for node in model.ir.graph for v in node.outputs if v.name == "gated")
+    assert readers_to_equalize(value, ["first", "second"]) == []
+
+
 def test_a_plan_of_the_equalized_graph_quantizes_the_divided_tensor() -> None:
     builder = silu(CHANNELS)
     builder.conv("third", "second")
