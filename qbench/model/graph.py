@@ -57,6 +57,14 @@ def unused_name(name: str, taken: Collection[str | None]) -> str:
     return next(candidate for candidate in chain([name], numbered) if candidate not in taken)
 
 
+def names_in(graph: ir.Graph) -> set[str | None]:
+    """Return the names of all nodes and values of a graph, and of those in its subgraphs."""
+    graphs, nodes = (graph, *graph.subgraphs()), list(graph.all_nodes())
+    given = (value for one in graphs for value in (*one.inputs, *one.initializers.values()))
+    written = (value for node in nodes for value in node.outputs)
+    return {value.name for value in (*given, *written)} | {node.name for node in nodes}
+
+
 def replace_by_constant(graph: ir.Graph, output: ir.Value, array: NDArray[Any]) -> None:
     """Let all users of `output` read a new initializer that holds `array`."""
     name = output.name or "constant"

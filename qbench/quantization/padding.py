@@ -12,7 +12,14 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from qbench.model.graph import RECURRENT, add_initializer, ints, place_after
+from qbench.model.graph import (
+    RECURRENT,
+    add_initializer,
+    ints,
+    names_in,
+    place_after,
+    unused_name,
+)
 from qbench.placement.analysis import COMPUTE
 from qbench.placement.plan import Plan
 
@@ -70,10 +77,11 @@ def _first_convolutions(value: ir.Value, quantized: set[str]) -> list[ir.Node]:
 def _pad(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> str:
     """Move the padding of `nodes` into a Pad; return the name of what they read now."""
     pads = ints(nodes[0], "pads", [])
-    axes, name = len(pads) // 2, f"{value.name}_padded"
+    axes, taken = len(pads) // 2, names_in(graph)
+    name = unused_name(f"{value.name}_padded", taken)
     amounts = np.array([0, 0, *pads[:axes], 0, 0, *pads[axes:]], np.int64)
     output = ir.val(name, ir.DataType.FLOAT)
-    inputs = [value, add_initializer(graph, f"{name}_by", amounts)]
+    inputs = [value, add_initializer(graph, unused_name(f"{name}_by", taken), amounts)]
     place_after(graph, value, [ir.node("Pad", inputs, name=name, outputs=[output])])
     for node in nodes:
         node.replace_input_with(0, output)
