@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 RECURRENT = {"LSTM", "GRU", "RNN"}
 
+INTEGER_PREFIXES = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "QAttention")
+"""How the names of operators begin that compute with integers."""
+
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:
     """Return the array of a constant value, or None where the value is absent or computed."""
