@@ -74,6 +74,15 @@ def test_covariance_explains_the_outputs_variance(proto: onnx.ModelProto) -> Non
     np.testing.assert_allclose(explained, channels.var(axis=1), rtol=1e-3)
 
 
+@pytest.mark.parametrize("width", [40, 56, 80, 112, 160, 208, 320])
+def test_no_column_of_an_image_is_looked_at_far_more_often_than_others(width: int) -> None:
+    """The first and the last lie beside the padding, and are unlike the others."""
+    positions = layer_inputs._spread(width * width)
+    seen = np.bincount(positions % width, minlength=width)
+    assert seen.max() <= 3 * len(positions) / width + 1
+    assert len(positions) == len(set(positions.tolist()))
+
+
 def test_layers_with_many_inputs_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer_inputs, "MOST_INPUTS", 9 * graphs.CHANNELS - 1)
     model = graphs.model_of(convolution())
