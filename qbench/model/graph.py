@@ -60,6 +60,12 @@ def unused_name(name: str, taken: Collection[str | None]) -> str:
     return next(candidate for candidate in chain([name], numbered) if candidate not in taken)
 
 
+def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    """Return the inputs of a graph and what its nodes write; constants are not among them."""
+    values = chain(graph.inputs, (value for node in graph for value in node.outputs))
+    return {value.name or "": value for value in values}
+
+
 def names_in(graph: ir.Graph) -> set[str | None]:
     """Return the names of all nodes and values of a graph, and of those in its subgraphs."""
     graphs, nodes = (graph, *graph.subgraphs()), list(graph.all_nodes())

@@ -24,6 +24,7 @@ from qbench.model.graph import (
     only_user,
     place_after,
     unused_name,
+    values_by_name,
 )
 from qbench.placement.analysis import channel_axis, weight_array_rank
 
@@ -131,8 +132,7 @@ def equalize(
         planned: Names of the nodes that shall be quantized; the others keep the tensor as it is.
     """
     copy = model.clone()
-    values = {v.name or "": v for node in copy.graph for v in node.outputs}
-    values.update((v.name or "", v) for v in copy.graph.inputs)
+    values = values_by_name(copy.graph)
     names = set(planned)
     for tensor, by in factors.items():
         _equalize(copy.graph, values[tensor], by, names)

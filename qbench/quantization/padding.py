@@ -19,6 +19,7 @@ from qbench.model.graph import (
     names_in,
     place_after,
     unused_name,
+    values_by_name,
 )
 from qbench.placement.analysis import COMPUTE
 from qbench.placement.plan import Plan
@@ -35,8 +36,7 @@ def pad_in_front(
         wants_offset: Whether an offset would make the steps of a tensor, by its name, smaller.
     """
     copy = model.clone()
-    values = {v.name or "": v for node in copy.graph for v in node.outputs}
-    values.update((v.name or "", v) for v in copy.graph.inputs)
+    values = values_by_name(copy.graph)
     quantized = {weight.reader.node for weight in plan.weights}
     padded = set()
     for activation in plan.activations:

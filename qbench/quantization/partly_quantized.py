@@ -21,7 +21,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
-from qbench.model.graph import constant, names_in, place_after, unused_name
+from qbench.model.graph import constant, names_in, place_after, unused_name, values_by_name
 from qbench.placement.analysis import channel_axis
 from qbench.placement.plan import Activation, Plan, Reader
 from qbench.quantization.numerics import QuantizationParameters
@@ -98,8 +98,7 @@ class _Builder:
         chosen = plan.observed if tensors is None else tensors
         self._activations = [one for one in plan.activations if one.scale_from in chosen]
         self._graph = model.graph
-        self._values = {v.name: v for node in self._graph for v in node.outputs}
-        self._values.update((value.name, value) for value in self._graph.inputs)
+        self._values = values_by_name(self._graph)
         self._nodes = {node.name: node for node in self._graph.all_nodes()}
         self._taken = names_in(self._graph)
         self.feeds: Feeds = {}
