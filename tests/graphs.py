@@ -423,6 +423,17 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
 }
 
 
+def renamed(proto: onnx.ModelProto, old: str, new: str) -> onnx.ModelProto:
+    """A copy in which a tensor, and the node that writes it, have another name."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for node in copy.graph.node:
+        node.name = new if node.name == old else node.name
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+    return copy
+
+
 def model_of(proto: onnx.ModelProto, path: Path | None = None) -> Model:
     """The model as `load` would return it, without a file."""
     return Model(ir.from_proto(proto), path, sha256_bytes(proto.SerializeToString()))

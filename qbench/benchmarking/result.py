@@ -3,13 +3,11 @@
 from typing import Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.stats import Interval, Summary, Verdict, proportion_interval
+from qbench.benchmarking.stats import Interval, Summary, Verdict
 from qbench.runtimes.base import OperatorTime as OperatorTime
 
 Metric = Literal["top1", "map", "miou", "agreement", "top1_agreement", "cosine"]
@@ -182,13 +180,3 @@ def latency_from_summary(summary: Summary) -> Latency:
 def ratio_from_interval(interval: Interval, verdict: Verdict) -> Ratio:
     """Return a speed-up beside its verdict."""
     return Ratio(interval.value, interval.low, interval.high, verdict)
-
-
-def accuracy_from_correct(metric: Metric, correct: NDArray[np.bool_]) -> Accuracy:
-    """Return the share of images judged right, [images], with its interval.
-
-    Raises:
-        DataError: There are no images.
-    """
-    interval = proportion_interval(int(correct.sum()), correct.size)
-    return Accuracy(metric, interval.value, correct.size, interval.low, interval.high)

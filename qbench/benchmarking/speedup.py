@@ -12,7 +12,7 @@ from qbench.benchmarking.schedule import measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
 from qbench.figures import percent
-from qbench.quantization.encodings import INTEGER_PREFIXES
+from qbench.model.graph import INTEGER_PREFIXES
 from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 from qbench.runtimes.ort import OrtRunner, profile_file

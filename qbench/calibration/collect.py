@@ -16,6 +16,7 @@ from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
 from qbench.calibration.statistics import NonFiniteError, TensorStatistics, observe
 from qbench.data.samples import Skips, Source
 from qbench.errors import CalibrationError, DataError
+from qbench.model.graph import values_by_name
 from qbench.model.load import Model
 from qbench.runtimes.base import Runner
 from qbench.runtimes.ort import open_graph
@@ -91,8 +92,7 @@ def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
         CalibrationError: A tensor is not in the graph.
     """
     copy = model.clone()
-    values = {v.name: v for node in copy.graph for v in node.outputs}
-    values.update((v.name, v) for v in copy.graph.inputs)
+    values = values_by_name(copy.graph)
     missing = [name for name in tensors if name not in values]
     if missing:
         raise CalibrationError(

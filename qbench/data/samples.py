@@ -159,6 +159,14 @@ def subset(source: Source, limit: int | None, seed: int) -> Source:
     return _Subset(source, tuple(int(index) for index in indices))
 
 
+def without(source: Source, names: Iterable[str]) -> Source:
+    """Return the samples of `source` but for those with these names."""
+    lost = set(names)
+    if not lost:
+        return source
+    return _Subset(source, tuple(i for i in range(len(source)) if source.name(i) not in lost))
+
+
 def every(source: Source, step: int, start: int) -> Source:
     """Return every `step`-th sample of `source`, from `start` on."""
     return _Subset(source, tuple(range(start, len(source), step)))

@@ -23,11 +23,6 @@ class Machine(msgspec.Struct, frozen=True):
     compute_capability: str | None = None
     driver: str | None = None
 
-    @property
-    def operating_system(self) -> str:
-        """The first word of `system`."""
-        return self.system.partition(" ")[0]
-
     def without_gpu(self) -> "Machine":
         """Return the same machine as if it had no GPU."""
         return replace(self, gpu=None, compute_capability=None, driver=None)

@@ -100,14 +100,10 @@ def reduce_model(
     model = load(path)
     whole = _with_static_shapes(model, image_size)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
-        file = Path(folder) / "whole.onnx"
-        save(whole, file)
-        failure = failure_of(file, flavour)
-        if failure is None:
+        found = _failing_part(whole, Path(folder), flavour, on_step)
+        if found is None:
             raise EngineError(f"{flavour} builds {path}; there is nothing to reduce")
-        failing = (flavour, failure)
-        part = _named_node(whole, file, failing) or _bisected(file, failing, on_step)
-        found = failure_of(part, flavour)
+        part, failure = found
         nodes = tuple(Part(node.name or "", node.op_type) for node in ir.load(part).graph)
         with staged(output) as place:
             shutil.copyfile(part, place)
@@ -115,10 +111,24 @@ def reduce_model(
         model=str(path),
         output=str(output),
         backend=str(flavour),
-        failure=found or failure,
+        failure=failure,
         nodes=nodes,
         whole=len(whole.graph),
     )
+
+
+def _failing_part(
+    whole: ir.Model, folder: Path, flavour: Flavour, on_step: OnStep | None
+) -> tuple[Path, str] | None:
+    """Return the file of the smallest part that fails, and how; None where the whole builds."""
+    file = folder / "whole.onnx"
+    save(whole, file)
+    failure = failure_of(file, flavour)
+    if failure is None:
+        return None
+    failing = (flavour, failure)
+    part = _named_node(whole, file, failing) or _bisected(file, failing, on_step)
+    return part, failure_of(part, flavour) or failure
 
 
 def _named_node(whole: ir.Model, file: Path, failing: tuple[Flavour, str]) -> Path | None:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 RECURRENT = {"LSTM", "GRU", "RNN"}
 
+INTEGER_PREFIXES = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "QAttention")
+"""How the names of operators begin that compute with integers."""
+
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:
     """Return the array of a constant value, or None where the value is absent or computed."""
@@ -55,6 +58,20 @@ def unused_name(name: str, taken: Collection[str | None]) -> str:
     """Return `name`, with the first number that makes it differ from those in `taken`."""
     numbered = (f"{name}_{number}" for number in count(1))
     return next(candidate for candidate in chain([name], numbered) if candidate not in taken)
+
+
+def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    """Return the inputs of a graph and what its nodes write; constants are not among them."""
+    values = chain(graph.inputs, (value for node in graph for value in node.outputs))
+    return {value.name or "": value for value in values}
+
+
+def names_in(graph: ir.Graph) -> set[str | None]:
+    """Return the names of all nodes and values of a graph, and of those in its subgraphs."""
+    graphs, nodes = (graph, *graph.subgraphs()), list(graph.all_nodes())
+    given = (value for one in graphs for value in (*one.inputs, *one.initializers.values()))
+    written = (value for node in nodes for value in node.outputs)
+    return {value.name for value in (*given, *written)} | {node.name for node in nodes}
 
 
 def replace_by_constant(graph: ir.Graph, output: ir.Value, array: NDArray[Any]) -> None:

@@ -10,15 +10,13 @@ from google.protobuf.message import DecodeError
 
 from qbench.artifacts import sha256_files
 from qbench.errors import ModelError
+from qbench.model.graph import INTEGER_PREFIXES
 from qbench.model.spec import TensorSpec
 
-_INTEGER_OPS = (
+_QUANTIZED_PREFIXES = (
+    *INTEGER_PREFIXES,
     "QuantizeLinear",
     "DynamicQuantizeLinear",
-    "QLinear",
-    "QGemm",
-    "MatMulInteger",
-    "ConvInteger",
     "DequantizeLinear",
     "MatMulNBits",
 )
@@ -55,7 +53,7 @@ class Model:
     @property
     def is_quantized(self) -> bool:
         """Whether it computes with integers already, statically or dynamically."""
-        return any(node.op_type.startswith(_INTEGER_OPS) for node in self.ir.graph)
+        return any(node.op_type.startswith(_QUANTIZED_PREFIXES) for node in self.ir.graph)
 
     def check_float(self) -> None:
         """Make sure that the model is not quantized yet.

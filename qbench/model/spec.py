@@ -49,6 +49,14 @@ def open_image_size(shape: Shape, sample: Sequence[int]) -> tuple[int, int] | No
     return None if is_fixed else (sample[height], sample[width])
 
 
+def image_size(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return height and width of a batch of images, [N, C, H, W] or [N, H, W, C]; else None."""
+    if not is_image(shape):
+        return None
+    height, width = _side_axes(shape)
+    return shape[height], shape[width]
+
+
 def _side_axes(shape: Shape) -> tuple[int, int]:
     """Return the axes of height and width.
 

@@ -148,16 +148,16 @@ def tail_nodes(graph: ir.Graph, compute: Iterable[ir.Node]) -> set[ir.Node]:
 
 
 def channel_axis(value: ir.Value) -> int | None:
-    """Return the channel axis of a tensor as those who weigh it see it, None if none do.
+    """Return the channel axis of a tensor as those who weigh it see it.
 
-    1 for a convolution, the last for Gemm and MatMul. The product of two activations has no weights
-    for its channels, and their number may follow the number of tokens.
+    1 for a convolution, the last for Gemm and MatMul; None where none do, or where they disagree.
+    The product of two activations has no weights for its channels, and their number may follow the
+    number of tokens.
     """
     uses = [usage for usage in value.uses() if usage.idx == 0]
     readers = {use.node.op_type for use in uses if weight_array_rank(use.node) is not None}
-    if readers & {"Conv", "ConvTranspose"}:
-        return 1
-    return -1 if readers & {"Gemm", "MatMul"} else None
+    axes = {1 if reader in {"Conv", "ConvTranspose"} else -1 for reader in readers}
+    return axes.pop() if len(axes) == 1 else None
 
 
 def saturating_reader(value: ir.Value) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import onnx_ir as ir
 
+from qbench.model.graph import values_by_name
 from qbench.placement.cpu import MOVES, final_output
 from qbench.placement.cpu_times import NodeTime, dequantize_time, node_time, quantize_time
 from qbench.placement.plan import Plan
@@ -181,12 +182,7 @@ def divider_of(
     nodes = {node.name or "": node for node in graph}
     known = ((n, node_time(nodes[n], macs.get(n, 0))) for n in plan.quantized if n in nodes)
     times = {name: time for name, time in known if time is not None}
-    values = _values(graph)
+    values = values_by_name(graph)
     if len(times) < len(plan.quantized) or any(a.tensor not in values for a in plan.activations):
         return None
     return Divider(graph, values, plan, times, noise)
-
-
-def _values(graph: ir.Graph) -> dict[str, ir.Value]:
-    values = (value for node in graph for value in (*node.inputs, *node.outputs))
-    return {value.name or "": value for value in values if value is not None}

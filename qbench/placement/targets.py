@@ -7,6 +7,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from qbench.errors import ModelError, UsageError
+from qbench.model.graph import values_by_name
 from qbench.model.load import Model
 from qbench.placement import cpu, tensorrt
 from qbench.placement.analysis import COMPUTE, channel_axis, excluded_nodes
@@ -52,8 +53,7 @@ def observed_tensors(model: Model, targets: Sequence[str]) -> dict[str, int | No
         UsageError: A target is unknown.
         ModelError: The model is quantized already, or has nothing that any target could quantize.
     """
-    values = {v.name: v for node in model.ir.graph for v in node.outputs}
-    values.update((v.name, v) for v in model.ir.graph.inputs)
+    values = values_by_name(model.ir.graph)
     names = [name for target in targets for name in _plan(model, target).observed]
     if not names:
         raise _nothing_to_quantize(model, "could be quantized")

@@ -20,9 +20,6 @@ from qbench.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-_KEY = ""
-"""Name of the key among the codes; no node has an empty name."""
-
 
 class Step(NamedTuple):
     """What one step of a search gained.
@@ -57,13 +54,18 @@ class Choice:
 
 
 class _ChoiceFile(msgspec.Struct, frozen=True, kw_only=True):
-    """`key` says what the choice was made for; see `search.key_of`."""
+    """`key` says what the choice was made for; see `search.key_of`.
+
+    The arrays beside it are the key again, then the codes of each node in `coded`. They have no
+    names, since a node's may be one of `numpy.savez`'s own parameters, such as `file`.
+    """
 
     key: str
     steps: tuple[Step, ...]
     ranges: dict[str, tuple[float, float]]
     factors: dict[str, list[float]]
     float_nodes: dict[str, str]
+    coded: tuple[str, ...]
     schema_version: int = SCHEMA_VERSION
 
 
@@ -84,10 +86,11 @@ def save_choice(path: Path, key: str, choice: Choice, steps: tuple[Step, ...]) -
         ranges=dict(choice.ranges),
         factors=factors,
         float_nodes=dict(choice.float_nodes),
+        coded=tuple(choice.codes),
     )
     try:
         with staged(path.with_suffix(".npz")) as file:
-            np.savez(file, allow_pickle=False, **{_KEY: np.array(key)}, **choice.codes)
+            np.savez(file, np.array(key), *choice.codes.values(), allow_pickle=False)
         write_json(path, document)
     except StorageError as error:
         logger.warning("what the search found is not kept: %s", error)
@@ -98,11 +101,12 @@ def load_choice(path: Path, key: str) -> tuple[Choice, tuple[Step, ...]] | None:
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=_ChoiceFile)
         with np.load(path.with_suffix(".npz")) as arrays:
-            codes = {name: arrays[name] for name in arrays.files}
+            key_of_codes, *codes = arrays.values()
+        coded = dict(zip(kept.coded, codes, strict=True))
     except (OSError, ValueError, BadZipFile, msgspec.MsgspecError):
         return None  # none was made yet, or by another version
-    if kept.key != key or codes.pop(_KEY, None) != key:
+    if kept.key != key or key_of_codes != key:
         return None
     logger.info("ranges and float nodes: %s", path)
     factors = {tensor: np.array(by, np.float32) for tensor, by in kept.factors.items()}
-    return Choice(kept.ranges, factors, kept.float_nodes, codes), kept.steps
+    return Choice(kept.ranges, factors, kept.float_nodes, coded), kept.steps

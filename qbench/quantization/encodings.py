@@ -8,10 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.model.graph import constant, integer
-
-INTEGER_PREFIXES = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "QAttention")
-"""How the names of operators begin that compute with integers."""
+from qbench.model.graph import INTEGER_PREFIXES, constant, integer
 
 
 class Encoding(msgspec.Struct, frozen=True):

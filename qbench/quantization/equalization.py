@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from qbench.calibration.ranges import Range
 from qbench.calibration.statistics import TensorStatistics
-from qbench.model.graph import add_initializer, constant, integer, only_user, place_after
+from qbench.model.graph import (
+    add_initializer,
+    constant,
+    integer,
+    names_in,
+    only_user,
+    place_after,
+    unused_name,
+    values_by_name,
+)
 from qbench.placement.analysis import channel_axis, weight_array_rank
 
 _SMALLEST = 0.05
@@ -62,14 +71,19 @@ def range_behind(statistics: TensorStatistics, factors: NDArray[Any]) -> Range:
 
 
 def readers_to_equalize(value: ir.Value, planned: Iterable[str]) -> list[ir.Node]:
-    """Return the planned nodes whose weights can take factors; none unless all of them can."""
+    """Return the planned nodes whose weights can take factors; none unless all of them can.
+
+    Nor are there any where the model has something that is called like the equalized tensor.
+    """
     names = set(planned)
     readers = [u.node for u in value.uses() if u.node.name in names and u.node.op_type in _READERS]
     axis = channel_axis(value)
     known = axis is not None and value.shape is not None and isinstance(value.shape[axis], int)
     if not known or not all(_can_take_factors(node, value) for node in readers):
         return []
-    return readers
+    assert value.graph is not None  # of the graph that the plan was made for
+    is_taken = readers and equalized_name(value.name or "") in names_in(value.graph)
+    return [] if is_taken else readers
 
 
 def costs_a_mul(model: ir.Model, value: ir.Value, planned: Iterable[str]) -> bool:
@@ -118,8 +132,7 @@ def equalize(
         planned: Names of the nodes that shall be quantized; the others keep the tensor as it is.
     """
     copy = model.clone()
-    values = {v.name or "": v for node in copy.graph for v in node.outputs}
-    values.update((v.name or "", v) for v in copy.graph.inputs)
+    values = values_by_name(copy.graph)
     names = set(planned)
     for tensor, by in factors.items():
         _equalize(copy.graph, values[tensor], by, names)
@@ -186,7 +199,7 @@ def _fold_input(graph: ir.Graph, node: ir.Node, position: int, inverse: NDArray[
     value = node.inputs[position]
     if value is None or only_user(value) is not node or not _fold(graph, value, inverse):
         return False
-    value.name = equalized_name(value.name or "")
+    value.name = unused_name(equalized_name(value.name or ""), names_in(graph))
     return True
 
 

@@ -15,7 +15,7 @@ from qbench.placement.plan import Plan
 from qbench.placement.targets import place
 from qbench.quantization.corrections import bias_shifts
 from qbench.quantization.judge import Judge, run_samples
-from qbench.quantization.noise import decibels
+from qbench.quantization.noise import sqnr_from_noise
 from qbench.quantization.numerics import float8, per_channel_float8
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.samples import samples_of
@@ -81,7 +81,7 @@ def _output_sqnr_db(prepared: Model, graph: ir.Model, table: CalibrationTable) -
     if not samples:
         return None
     judge = Judge(samples, run_samples(prepared.ir, samples, simulate=False))
-    return decibels(judge.noise(run_samples(graph, samples))) if judge.can_judge else None
+    return sqnr_from_noise(judge.noise(run_samples(graph, samples))) if judge.can_judge else None
 
 
 def _narrow_convolutions(graph: ir.Graph) -> dict[str, str]:

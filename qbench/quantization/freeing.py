@@ -14,7 +14,7 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.noise import decibels
+from qbench.quantization.noise import sqnr_from_noise
 
 _TOLERABLE = 0.025
 """A relative noise power of the output, 16 dB, that is as bad as taking twice the time."""
@@ -96,7 +96,8 @@ def _shares_kept(quantizer: Quantizer, choice: Choice) -> tuple[float, float] | 
 
 def _without(quantizer: Quantizer, tensor: str, alone: float, base: Choice) -> Choice:
     """Return `base` with `tensor` left float."""
-    reason = f"in INT8, tensor {tensor} alone would leave {decibels(alone):.0f} dB of output"
+    left = f"{sqnr_from_noise(alone):.0f} dB"
+    reason = f"in INT8, tensor {tensor} alone would leave {left} of output"
     nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
     factors = {name: by for name, by in base.factors.items() if name != tensor}
     floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)

@@ -13,7 +13,7 @@ from qbench.calibration.ranges import Range, mse_behind
 from qbench.calibration.statistics import TensorStatistics
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import UsageError
-from qbench.model.graph import constant
+from qbench.model.graph import constant, values_by_name
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.model.shapes import Macs, bound_to_one, macs_of
@@ -157,8 +157,7 @@ class Quantizer:
             self._faster_in_float = dict.fromkeys(division.floats, _FASTER)
             self.plan = self._place({})
         self.work = work_of(self.prepared.ir.graph, self.plan, self._macs.by_node)
-        graph = self.prepared.ir.graph
-        self._values = {v.name or "": v for node in graph for v in node.outputs}
+        self._values = values_by_name(self.prepared.ir.graph)
         self._known: dict[str, Range] = {}
         if isinstance(self.table, GivenRanges):
             observed = self.plan.observed

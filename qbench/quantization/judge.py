@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
 from qbench.errors import UsageError
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
+from qbench.model.spec import image_size
 from qbench.quantization.noise import detection_noise, relative_noise
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort import open_graph
-
-_IMAGE_RANK = 4
 
 
 class Judge:
@@ -56,7 +57,7 @@ class Judge:
         if self._detections:
             return detection_noise(self._detections, self._decoded(results))
         ratios = [
-            relative_noise(reference, np.stack([outputs[name] for outputs in results]))
+            _noise(reference, [outputs[name] for outputs in results])
             for name, reference in self._outputs.items()
         ]
         return float(np.mean(ratios))
@@ -81,10 +82,25 @@ def run_samples(
         return list(pool.map(lambda sample: runner.run(sample.feeds), samples))
 
 
+def _noise(reference: NDArray[Any], results: Sequence[NDArray[Any]]) -> float:
+    """Return the relative noise of one output; samples whose shape is another are ruined.
+
+    Args:
+        reference: [samples, ...].
+        results: Of each sample.
+    """
+    alike = [index for index, one in enumerate(results) if one.shape == reference.shape[1:]]
+    if not alike:
+        return 1.0
+    kept = reference if len(alike) == len(results) else reference[alike]
+    noise = relative_noise(kept, np.stack([results[index] for index in alike]))
+    return 1 - (1 - noise) * len(alike) / len(results)
+
+
 def _image_size(sample: Sample) -> tuple[int, int]:
     """Return height and width of the first input that is a batch of images, else zeros."""
-    images = [array for array in sample.feeds.values() if array.ndim == _IMAGE_RANK]
-    return (int(images[0].shape[2]), int(images[0].shape[3])) if images else (0, 0)
+    sizes = (image_size(array.shape) for array in sample.feeds.values())
+    return next(filter(None, sizes), (0, 0))
 
 
 def _decoder(outputs: Tensors, size: tuple[int, int]) -> str | None:

@@ -14,7 +14,7 @@ _FAINTEST = 1e-3
 """An image's scores are not compared more sternly than with this share of the mean energy."""
 
 
-def decibels(noise: float) -> float:
+def sqnr_from_noise(noise: float) -> float:
     """Return a relative noise power as a signal-to-noise ratio in dB."""
     return 10 * log10(1 / max(noise, 1e-12))
 

@@ -12,7 +12,15 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from qbench.model.graph import RECURRENT, add_initializer, ints, place_after
+from qbench.model.graph import (
+    RECURRENT,
+    add_initializer,
+    ints,
+    names_in,
+    place_after,
+    unused_name,
+    values_by_name,
+)
 from qbench.placement.analysis import COMPUTE
 from qbench.placement.plan import Plan
 
@@ -28,8 +36,7 @@ def pad_in_front(
         wants_offset: Whether an offset would make the steps of a tensor, by its name, smaller.
     """
     copy = model.clone()
-    values = {v.name or "": v for node in copy.graph for v in node.outputs}
-    values.update((v.name or "", v) for v in copy.graph.inputs)
+    values = values_by_name(copy.graph)
     quantized = {weight.reader.node for weight in plan.weights}
     padded = set()
     for activation in plan.activations:
@@ -70,10 +77,11 @@ def _first_convolutions(value: ir.Value, quantized: set[str]) -> list[ir.Node]:
 def _pad(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> str:
     """Move the padding of `nodes` into a Pad; return the name of what they read now."""
     pads = ints(nodes[0], "pads", [])
-    axes, name = len(pads) // 2, f"{value.name}_padded"
+    axes, taken = len(pads) // 2, names_in(graph)
+    name = unused_name(f"{value.name}_padded", taken)
     amounts = np.array([0, 0, *pads[:axes], 0, 0, *pads[axes:]], np.int64)
     output = ir.val(name, ir.DataType.FLOAT)
-    inputs = [value, add_initializer(graph, f"{name}_by", amounts)]
+    inputs = [value, add_initializer(graph, unused_name(f"{name}_by", taken), amounts)]
     place_after(graph, value, [ir.node("Pad", inputs, name=name, outputs=[output])])
     for node in nodes:
         node.replace_input_with(0, output)

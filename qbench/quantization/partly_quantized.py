@@ -21,7 +21,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
-from qbench.model.graph import constant, place_after
+from qbench.model.graph import constant, names_in, place_after, unused_name, values_by_name
 from qbench.placement.analysis import channel_axis
 from qbench.placement.plan import Activation, Plan, Reader
 from qbench.quantization.numerics import QuantizationParameters
@@ -63,11 +63,12 @@ class PartlyQuantized:
     def __init__(self, graph: ir.Model, plan: Plan, tensors: Collection[str] | None = None) -> None:
         builder = _Builder(graph.clone(), plan, tensors)
         self._runner = open_graph(builder.build(), threads=1, simulate=True)
-        self._defaults = builder.feeds
+        self._defaults, self._names = builder.feeds, builder.names
 
     def run(self, setting: Setting, samples: Sequence[Sample]) -> list[Tensors]:
         """Return the outputs of every sample."""
-        feeds = self._defaults | self._feeds(setting)
+        chosen = self._defaults | self._feeds(setting)
+        feeds = {self._names[key]: array for key, array in chosen.items()}
         with ThreadPoolExecutor(usable_cores()) as pool:
             return list(pool.map(lambda s: self._runner.run(feeds | dict(s.feeds)), samples))
 
@@ -84,7 +85,12 @@ class PartlyQuantized:
 
 
 class _Builder:
-    """Inserts Q/DQ, and turns scales, switches, weights and biases into inputs."""
+    """Inserts Q/DQ, and turns scales, switches, weights and biases into inputs.
+
+    Attributes:
+        feeds: What the inputs are unless they are given, by key: `x/scale` for tensor x.
+        names: Of the inputs, by key; the model may have a tensor that is called like one.
+    """
 
     def __init__(self, model: ir.Model, plan: Plan, tensors: Collection[str] | None) -> None:
         self._model, self._plan = model, plan
@@ -92,11 +98,12 @@ class _Builder:
         chosen = plan.observed if tensors is None else tensors
         self._activations = [one for one in plan.activations if one.scale_from in chosen]
         self._graph = model.graph
-        self._values = {v.name: v for node in self._graph for v in node.outputs}
-        self._values.update((value.name, value) for value in self._graph.inputs)
+        self._values = values_by_name(self._graph)
         self._nodes = {node.name: node for node in self._graph.all_nodes()}
-        self._inputs: dict[str, ir.Value] = {}
+        self._taken = names_in(self._graph)
         self.feeds: Feeds = {}
+        self.names: dict[str, str] = {}
+        self._inputs: dict[str, ir.Value] = {}
 
     def build(self) -> ir.Model:
         for activation in self._activations:
@@ -120,15 +127,16 @@ class _Builder:
         for reader in activation.readers:
             self._nodes[reader.node].replace_input_with(reader.position, result)
         if activation.feeds_output:
-            name, source.name = source.name, f"{source.name}_float"
+            name, source.name = source.name, self._new_name(f"{source.name}_float")
             self._graph.outputs[list(self._graph.outputs).index(source)] = result
             result.name = name
 
     def _pair(self, source: ir.Value, tensor: str) -> tuple[ir.Node, ...]:
         scale, zero_point, axis = self._pair_inputs(tensor)
         attributes = {} if axis is None else {"axis": axis}
-        codes = ir.node("QuantizeLinear", [source, scale, zero_point], attributes)
-        rounded = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero_point], attributes)
+        inputs = [scale, zero_point]
+        codes = self._node("QuantizeLinear", tensor, [source, *inputs], attributes)
+        rounded = self._node("DequantizeLinear", tensor, [codes.outputs[0], *inputs], attributes)
         return codes, rounded
 
     def _switch(
@@ -136,11 +144,11 @@ class _Builder:
     ) -> ir.Node:
         tensor = activation.tensor
         branches = {
-            "then_branch": _branch(tensor, *pair),
-            "else_branch": _branch(tensor, ir.node("Identity", [source])),
+            "then_branch": _branch(*pair),
+            "else_branch": _branch(self._node("Identity", tensor, [source])),
         }
         is_on = self._input(f"{activation.scale_from}/is_on", np.array(False))
-        return ir.node("If", [is_on], branches)
+        return self._node("If", tensor, [is_on], branches)
 
     def _pair_inputs(self, tensor: str) -> tuple[ir.Value, ir.Value, int | None]:
         value = self._values[tensor]
@@ -171,18 +179,33 @@ class _Builder:
         value = self._input(_constant_name(reader), array)
         self._nodes[reader.node].replace_input_with(reader.position, value)
 
-    def _input(self, name: str, default: NDArray[Any]) -> ir.Value:
-        if name not in self._inputs:
+    def _input(self, key: str, default: NDArray[Any]) -> ir.Value:
+        if key not in self._inputs:
+            self.feeds[key], self.names[key] = default, self._new_name(key)
             dtype = ir.DataType.from_numpy(default.dtype)
-            self._inputs[name] = ir.val(name, dtype, default.shape)
-            self._graph.inputs.append(self._inputs[name])
-            self.feeds[name] = default
-        return self._inputs[name]
+            self._inputs[key] = ir.val(self.names[key], dtype, default.shape)
+            self._graph.inputs.append(self._inputs[key])
+        return self._inputs[key]
+
+    def _node(
+        self,
+        op_type: str,
+        tensor: str,
+        inputs: Sequence[ir.Value],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ir.Node:
+        """Return a node whose output is named for the tensor that it quantizes."""
+        output = ir.val(self._new_name(f"{tensor}/{op_type}"))
+        return ir.node(op_type, inputs, attributes, outputs=[output])
+
+    def _new_name(self, name: str) -> str:
+        """Return `name`, or one like it that the model has not."""
+        name = unused_name(name, self._taken)
+        self._taken.add(name)
+        return name
 
 
-def _branch(tensor: str, *nodes: ir.Node) -> ir.Graph:
-    for node in nodes:
-        node.outputs[0].name = f"{tensor}/{node.op_type}"
+def _branch(*nodes: ir.Node) -> ir.Graph:
     output = nodes[-1].outputs[0]
     output.type = ir.TensorType(ir.DataType.FLOAT)
     return ir.Graph([], [output], nodes=nodes, name=output.name)

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import NameFixPass
 
 from qbench.errors import QuantizationError
-from qbench.model.graph import add_initializer, constant, drop_unused_initializers, place_after
+from qbench.model.graph import (
+    add_initializer,
+    constant,
+    drop_unused_initializers,
+    place_after,
+    values_by_name,
+)
 from qbench.placement.plan import FLOAT_REASON, Activation, Bias, Plan, Weight
 from qbench.quantization.float_weights import keep_weights_float
 from qbench.quantization.numerics import QuantizationParameters
@@ -65,8 +71,7 @@ class _Writer:
         self._plan = plan
         # Nodes inside If or Loop stay float, yet may read a tensor from outside.
         self._nodes = {node.name: node for node in self._graph.all_nodes()}
-        self._values = {v.name: v for node in self._graph for v in node.outputs}
-        self._values.update((value.name, value) for value in self._graph.inputs)
+        self._values = values_by_name(self._graph)
         self._computing = {weight.reader.node for weight in plan.weights}
         self._offsets: dict[str, float] = {}
         self._weights: dict[tuple[str, int | None], _QuantizedWeight] = {}

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from qbench.calibration.ranges import Range
 from qbench.data.samples import Sample
-from qbench.model.graph import integer
+from qbench.model.graph import integer, values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
     WORTH_A_MUL,
@@ -110,8 +110,7 @@ class Refiner:
     def __post_init__(self) -> None:
         graph, self._plan = self.quantizer.prepared.ir.graph, self.quantizer.plan
         self._statistics = self.quantizer.observed_statistics()
-        self._values = {v.name or "": v for node in graph for v in node.outputs}
-        self._values.update((v.name or "", v) for v in graph.inputs)
+        self._values = values_by_name(graph)
         self._weights = {weight.reader.node for weight in self._plan.weights}
 
     def settled(self, choice: Choice) -> list[Settlement]:

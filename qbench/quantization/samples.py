@@ -5,7 +5,7 @@ from pathlib import Path
 
 from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
-from qbench.data.samples import Sample
+from qbench.data.samples import Sample, Source, subset, without
 from qbench.errors import DataError
 from qbench.model.load import Model
 
@@ -13,12 +13,27 @@ logger = logging.getLogger(__name__)
 
 
 def samples_of(model: Model, table: CalibrationTable, count: int) -> list[Sample]:
-    """Return `count` of the samples of a table, evenly spaced; none where they are gone."""
+    """Return `count` of the samples of a table, evenly spaced; none where they are gone.
+
+    Others stand in for those that calibration skipped. What cannot be read any more is left out.
+    """
     header = table.header
-    choice = DataChoice(Path(header.data.source), header.recipe, header.image_size, count)
+    choice = DataChoice(Path(header.data.source), header.recipe, header.image_size)
     try:
         _, source = open_choice(model, choice)
-        return [source.load(index) for index in range(len(source))]
     except DataError as error:
         logger.warning("the samples of the calibration table cannot be looked at: %s", error)
         return []
+    return _readable(subset(without(source, header.data.skipped), count, seed=0))
+
+
+def _readable(source: Source) -> list[Sample]:
+    found, errors = [], []
+    for index in range(len(source)):
+        try:
+            found.append(source.load(index))
+        except DataError as error:
+            errors.append(error)
+    if errors:
+        logger.warning("some samples of the calibration table cannot be read: %s", errors[0])
+    return found

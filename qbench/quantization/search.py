@@ -26,7 +26,7 @@ from qbench.quantization.depthwise_equalization import equalized_for_depthwise
 from qbench.quantization.freeing import best_division, cost, divided, freed
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.judge import Judge, run_samples
-from qbench.quantization.noise import decibels
+from qbench.quantization.noise import sqnr_from_noise
 from qbench.quantization.probe import Probe
 from qbench.quantization.refine import Refiner, Settlement
 from qbench.quantization.samples import samples_of
@@ -172,7 +172,7 @@ class _Search:
             logger.warning(
                 "INT8 leaves only %.0f dB of signal to noise at this model's output; "
                 "%sjudge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
-                decibels(best.noise),
+                sqnr_from_noise(best.noise),
                 "" if self._budget.runs else "search for better scales (--effort balanced), ",
             )
         return Found(best.graph, best.choice, tuple(self._steps))
@@ -310,8 +310,8 @@ class _Search:
         return _Trial(graph, choice, self._judge.noise(run_samples(graph.ir, self._samples)))
 
     def _note(self, name: str, changed: int, trial: _Trial) -> None:
-        self._steps.append(Step(name, changed, decibels(trial.noise)))
-        logger.info("%s (%d): %.1f dB", name, changed, decibels(trial.noise))
+        self._steps.append(Step(name, changed, sqnr_from_noise(trial.noise)))
+        logger.info("%s (%d): %.1f dB", name, changed, sqnr_from_noise(trial.noise))
 
 
 @dataclass(frozen=True)

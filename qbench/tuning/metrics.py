@@ -23,10 +23,10 @@ from qbench.evaluation.agreement import Measure, by_measure, output_cosine, scor
 from qbench.evaluation.detect import DetectOptions, with_decoder
 from qbench.evaluation.stream import SampleStream
 from qbench.model.load import Model
+from qbench.model.spec import is_image
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort import open_graph
 
-_IMAGE_RANK = 4
 _LABEL_FILES = (".txt", ".png", ".csv", ".json")
 
 
@@ -116,7 +116,7 @@ def _closeness(material: Material) -> Measure:
     """Return the cosine of a detector's scores, which its coordinates would hide, or of outputs."""
     options = DetectOptions(material.recipe, material.decoder)
     first = spread_samples(material.source, 1)[0]
-    if any(array.ndim != _IMAGE_RANK for array in first.feeds.values()):
+    if any(not is_image(array.shape) for array in first.feeds.values()):
         return output_cosine
     outputs = open_graph(material.float_model().ir).run(first.feeds)
     try:

@@ -1,6 +1,4 @@
 import msgspec
-import numpy as np
-import pytest
 
 from qbench.benchmarking import environment
 from qbench.benchmarking.result import (
@@ -9,13 +7,11 @@ from qbench.benchmarking.result import (
     Ratio,
     Row,
     RunResult,
-    accuracy_from_correct,
     latency_from_summary,
     ratio_from_interval,
 )
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Summary
-from qbench.errors import DataError
 
 
 def run_result() -> RunResult:
@@ -23,7 +19,7 @@ def run_result() -> RunResult:
         model="a.onnx",
         precision="int8",
         provider="cpu",
-        accuracy=accuracy_from_correct("top1", np.array([True, True, False, True])),
+        accuracy=Accuracy("top1", 0.75, 4, 0.3, 0.95),
         latency_ms=latency_from_summary(Summary(median=0.002, mad=1e-4, min=0.001, p90=None)),
         ratio=ratio_from_interval(Interval(1.5, 1.4, 1.6), "faster"),
         throughput_per_s=500.0,
@@ -66,15 +62,3 @@ def test_seconds_become_milliseconds() -> None:
 
 def test_ratio_stands_beside_its_verdict() -> None:
     assert ratio_from_interval(Interval(1.0, 0.9, 1.2), "same") == Ratio(1.0, 0.9, 1.2, "same")
-
-
-def test_accuracy_has_its_interval() -> None:
-    found = accuracy_from_correct("top1", np.arange(10) < 8)
-    assert found == Accuracy(
-        "top1", 0.8, 10, pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4)
-    )
-
-
-def test_accuracy_over_nothing() -> None:
-    with pytest.raises(DataError, match="0 correct of 0 is no proportion"):
-        accuracy_from_correct("top1", np.array([], np.bool_))

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbench.data.samples import Sample, Skips, files_below, fingerprint, first_names, subset
+from qbench.data.samples import (
+    Sample,
+    Skips,
+    files_below,
+    fingerprint,
+    first_names,
+    subset,
+    without,
+)
 from qbench.errors import DataError, UsageError
 
 
@@ -99,6 +107,13 @@ def test_subset_is_seeded_and_passes_everything_on() -> None:
 def test_subset_of_nothing() -> None:
     with pytest.raises(UsageError, match="cannot take 0 samples; give a limit of at least 1"):
         subset(Numbers(3), 0, seed=0)
+
+
+def test_without_some_the_others_keep_their_order_and_names() -> None:
+    source = Numbers(5)
+    some = without(source, ["0003", "0000", "unknown"])
+    assert [some.name(index) for index in range(len(some))] == ["0001", "0002", "0004"]
+    assert without(source, []) is source
 
 
 def test_fingerprint_ignores_order_and_sees_names_and_contents() -> None:

@@ -4,7 +4,14 @@ import graphs
 import onnx
 import onnx_ir as ir
 
-from qbench.model.graph import constant, only_user, static_shape, subgraph_nodes
+from qbench.model.graph import (
+    constant,
+    names_in,
+    only_user,
+    static_shape,
+    subgraph_nodes,
+    values_by_name,
+)
 from qbench.model.load import load
 from qbench.model.save import save
 
@@ -36,6 +43,20 @@ def test_a_reader_inside_a_subgraph_is_not_the_only_user() -> None:
 def test_subgraph_nodes() -> None:
     _, model = values(graphs.with_if())
     assert sorted(node.op_type for node in subgraph_nodes(model)) == ["Abs", "Neg"]
+
+
+def test_values_by_name_are_inputs_and_what_nodes_write() -> None:
+    _, model = values(graphs.with_if())
+    known = values_by_name(model.graph)
+    written = {value.name for node in model.graph for value in node.outputs}
+    assert known.keys() == {"x"} | written
+    assert known["x"] is model.graph.inputs[0]
+
+
+def test_names_of_inputs_constants_nodes_and_subgraphs() -> None:
+    _, model = values(graphs.with_if())
+    names = {"x", "stem.w", "stem", "stem_relu", "then_y", "then_node", "else_y", "else_node"}
+    assert names <= names_in(model.graph)
 
 
 def test_constants_are_initializers_only() -> None:

@@ -49,6 +49,15 @@ def test_initializers_that_older_files_list_as_inputs_are_none(tmp_path: Path) -
     assert [spec.name for spec in load(tmp_path / "m.onnx").inputs] == ["x"]
 
 
+@pytest.mark.parametrize("op_type", ["QLinearConv", "QAttention", "MatMulNBits"])
+def test_a_model_with_integer_kernels_is_quantized(op_type: str) -> None:
+    b = graphs.Builder()
+    model = graphs.model_of(b.model(b.node(op_type, "kernel", b.x)))
+    assert model.is_quantized
+    with pytest.raises(ModelError, match="is quantized already"):
+        model.check_float()
+
+
 def test_the_hash_follows_the_weights_outside_the_file(external: Path) -> None:
     before = load(external).sha256
     weights = external.with_name("w.bin")

@@ -51,6 +51,15 @@ def test_the_axis_of_input_channels() -> None:
     assert channel_axis(nodes["features_relu"].outputs[0]) is None
 
 
+def test_readers_that_disagree_about_the_channels_leave_none() -> None:
+    """Of [N, C, H, W], a convolution weighs C and a MatMul weighs W."""
+    b = graphs.Builder()
+    relu = b.node("Relu", "relu", b.x)
+    b.conv("conv", relu)
+    nodes = nodes_of(b.model("conv", b.node("MatMul", "mixed", relu, b.weight("w", 16, 4))))
+    assert channel_axis(nodes["relu"].outputs[0]) is None
+
+
 def test_products_of_two_activations_have_no_channels() -> None:
     """The number of tokens may change from image to image."""
     nodes = nodes_of(graphs.encoder())

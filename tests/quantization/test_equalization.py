@@ -130,6 +130,24 @@ def test_what_the_division_is_folded_through_is_renamed_too(builder: Builder, be
     assert before not in names
 
 
+def test_what_the_division_is_folded_through_gets_a_name_of_its_own() -> None:
+    proto = graphs.renamed(behind_relu().model("second"), "second", equalized_name("first"))
+    proto.graph.output[0].name = equalized_name("first")
+    model = prepare(model_of(proto))
+    changed = equalize(model.ir, {"gated": FACTORS}, [equalized_name("first")])
+    feeds = feeds_of(model)
+    (expected,), (found,) = (graphs.run(one, feeds).values() for one in (model.ir, changed))
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_no_tensor_is_equalized_whose_name_would_be_that_of_another() -> None:
+    """A plan and a search know tensors by their names alone."""
+    for name, readers in (("free", ["second"]), (equalized_name("gated"), [])):
+        model = prepare(model_of(graphs.renamed(behind_relu().model("second"), "first", name)))
+        (value,) = (v for node in model.ir.graph for v in node.outputs if v.name == "gated")
+        assert [node.name for node in readers_to_equalize(value, ["second"])] == readers
+
+
 def test_other_readers_keep_the_tensor_as_it_is() -> None:
     b = Builder()
     gated = b.node("Relu", "gated", b.conv("first", b.x))
@@ -148,6 +166,17 @@ def test_two_activations_multiplied_cannot_take_factors() -> None:
     model = prepare(model_of(b.model("second")))
     (value,) = (v for node in model.ir.graph for v in node.outputs if v.name == "gated")
     assert readers_to_equalize(value, ["second"]) == []
+
+
+def test_a_convolution_and_a_matmul_share_no_factors() -> None:
+    """Here C = W, so that factors along C would have fitted what the MatMul weighs along W."""
+    b = Builder((1, CHANNELS, 4, CHANNELS))
+    gated = b.node("Tanh", "gated", b.x)
+    b.conv("first", gated)
+    b.node("MatMul", "second", gated, b.weight("w", CHANNELS, 4))
+    model = prepare(model_of(b.model("first", "second")))
+    (value,) = (v for node in model.ir.graph for v in node.outputs if v.name == "gated")
+    assert readers_to_equalize(value, ["first", "second"]) == []
 
 
 def test_a_plan_of_the_equalized_graph_quantizes_the_divided_tensor() -> None:

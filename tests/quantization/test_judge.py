@@ -51,6 +51,33 @@ def test_a_sequence_of_tensors_is_not_judged() -> None:
     assert not Judge(samples, run_samples(model.ir, samples)).can_judge
 
 
+def test_a_sample_whose_output_has_another_shape_is_ruined() -> None:
+    """As behind a NonZero, of which the quantized model finds other values."""
+    random = np.random.default_rng(0)
+    reference = [{"y": random.normal(size=(1, 3)).astype(np.float32)} for _ in range(4)]
+    other = {"y": np.zeros((0, 3), np.float32)}
+    samples = [Sample(str(index), {"x": np.zeros((1, 3), np.float32)}) for index in range(4)]
+    judge = Judge(samples, reference)
+    assert judge.noise([*reference[:3], other]) == 0.25
+    assert judge.noise([other] * 4) == 1
+    # Nor is an array that could be broadcast compared.
+    assert judge.noise([{"y": one["y"].repeat(2, axis=0)} for one in reference]) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 64), (1, 32, 64, 3)])
+def test_a_detector_is_known_by_the_size_of_its_images_wherever_their_channels_are(
+    shape: tuple[int, ...],
+) -> None:
+    """Of 42 cells at 32 x 64, only what is detected counts: a box without an object may move."""
+    output = np.full((1, 6, 42), 1e-4, np.float32)
+    output[0, :4] = np.arange(42)
+    output[0, 4, 0] = 0.9
+    moved = output.copy()
+    moved[0, 0, 7] = 45
+    judge = Judge([Sample("a", {"images": np.zeros(shape, np.float32)})], [{"out": output}])
+    assert judge.noise([{"out": moved}]) < 1e-6
+
+
 def test_a_detector_is_judged_by_what_it_detects() -> None:
     """At 32 pixels there are 21 cells; a coordinate of a cell without an object may be anything."""
     feeds = {"images": np.zeros((1, 3, 32, 32), np.float32)}

@@ -18,6 +18,12 @@ def convolution(**attributes: Any) -> onnx.ModelProto:
     return builder.model(builder.conv("layer", builder.x, **attributes))
 
 
+def without_pads(size: int, **attributes: Any) -> onnx.ModelProto:
+    builder = graphs.Builder((1, graphs.CHANNELS, 15, 16))
+    weight = builder.weight("w", 4, graphs.CHANNELS, size, size)
+    return builder.model(builder.node("Conv", "layer", builder.x, weight, **attributes))
+
+
 def gemm(transposed: int) -> onnx.ModelProto:
     builder = graphs.Builder((20, 12))
     weight = builder.weight("w", *((5, 12) if transposed else (12, 5)))
@@ -35,6 +41,11 @@ LAYERS = {
     "dilated": convolution(dilations=[2, 2], pads=[2, 2, 2, 2]),
     "uneven pads": convolution(pads=[0, 1, 2, 1]),
     "pointwise": convolution(size=1),
+    "no pads": without_pads(3),
+    "valid": without_pads(3, auto_pad="VALID"),
+    "same upper": without_pads(4, auto_pad="SAME_UPPER"),
+    "same lower": without_pads(4, auto_pad="SAME_LOWER"),
+    "same strided": without_pads(3, auto_pad="SAME_UPPER", strides=[2, 1]),
     "depthwise": convolution(group=graphs.CHANNELS),
     "grouped": convolution(group=2),
     "gemm": gemm(transposed=0),
@@ -63,14 +74,13 @@ def test_covariance_explains_the_outputs_variance(proto: onnx.ModelProto) -> Non
     np.testing.assert_allclose(explained, channels.var(axis=1), rtol=1e-3)
 
 
-def test_padding_that_is_left_to_the_runtime_is_about_that_of_the_kernel() -> None:
-    builder = graphs.Builder((1, graphs.CHANNELS, 2, 2))
-    weight = builder.weight("w", 4, graphs.CHANNELS, 3, 3)
-    proto = builder.model(builder.node("Conv", "layer", builder.x, weight, auto_pad="SAME_UPPER"))
-    model = graphs.model_of(proto)
-    samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(36)]
-    found = covariances(model.ir, list(model.ir.graph), samples)
-    assert found["layer"].shape == (1, 9 * graphs.CHANNELS, 9 * graphs.CHANNELS)
+@pytest.mark.parametrize("width", [40, 56, 80, 112, 160, 208, 320])
+def test_no_column_of_an_image_is_looked_at_far_more_often_than_others(width: int) -> None:
+    """The first and the last lie beside the padding, and are unlike the others."""
+    positions = layer_inputs._spread(width * width)
+    seen = np.bincount(positions % width, minlength=width)
+    assert seen.max() <= 3 * len(positions) / width + 1
+    assert len(positions) == len(set(positions.tolist()))
 
 
 def test_layers_with_many_inputs_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbench.model.decoders import Candidates
-from qbench.quantization.noise import decibels, detection_noise, relative_noise
+from qbench.quantization.noise import detection_noise, relative_noise, sqnr_from_noise
 
 
 def test_noise_of_scores_counts_beside_that_of_coordinates() -> None:
@@ -48,8 +48,8 @@ def test_where_the_reference_is_infinite_nothing_is_compared() -> None:
 
 
 @pytest.mark.parametrize(("noise", "expected"), [(1.0, 0), (0.01, 20), (0.0, 120)])
-def test_decibels(noise: float, expected: float) -> None:
-    assert decibels(noise) == pytest.approx(expected)
+def test_noise_as_a_ratio_in_decibels(noise: float, expected: float) -> None:
+    assert sqnr_from_noise(noise) == pytest.approx(expected)
 
 
 def proposals(move: float = 0, share: float = 1, where: int = 0) -> list[Candidates]:

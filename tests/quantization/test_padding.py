@@ -47,6 +47,14 @@ def test_the_first_convolution_is_padded_in_front_and_the_model_computes_the_sam
         np.testing.assert_allclose(graphs.run(found, feeds)[name], array, atol=1e-5)
 
 
+def test_a_tensor_of_the_model_may_be_called_like_the_padded_one() -> None:
+    model, found, names = padded(graphs.renamed(two_convolutions(), "relu", "x_padded"))
+    assert names == {"x_padded_1"}
+    feeds = graphs.feeds_of(model)
+    expected = graphs.run(model.ir, feeds)["second"]
+    np.testing.assert_allclose(graphs.run(found, feeds)["second"], expected, atol=1e-5)
+
+
 def test_a_range_around_zero_needs_no_padding() -> None:
     model, found, names = padded(two_convolutions(), lopsided=False)
     assert (len(names), pads(found)) == (0, pads(model.ir))

@@ -17,6 +17,7 @@ from qbench.quantization.numerics import asymmetric, symmetric
 from qbench.quantization.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.weights import WeightCoding
+from qbench.runtimes.base import Tensors
 
 PATTERNS = [
     graphs.fragile,
@@ -82,6 +83,28 @@ def test_a_tensor_that_is_switched_on_is_rounded_as_it_is_alone(
         assert any(np.abs(found[name] - array).max() > 0 for name, array in plain.items())
         for name, array in alone.items():
             assert found[name] == pytest.approx(array, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", ["x/scale", "x/zero_point", "x/is_on", "x/If", "x/Identity", "stem/1", "head_float"]
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_tensor_of_the_model_may_be_called_like_what_is_inserted(name: str, alone: bool) -> None:
+    samples = [Sample("0", graphs.feeds_of(model_of(graphs.residual())))]
+
+    def outputs(proto: onnx.ModelProto) -> Tensors:
+        model = prepare(model_of(proto))
+        plan = place(model, "cpu")
+        scales = Setting({"x": asymmetric(-2.0, 2.0)})
+        tensors = {"x"} if alone else None
+        (found,) = PartlyQuantized(model.ir, plan, tensors).run(scales, samples)
+        return found
+
+    expected = outputs(graphs.residual())
+    found = outputs(graphs.renamed(graphs.residual(), "stem_relu", name))
+    assert found.keys() == expected.keys()
+    for output, array in expected.items():
+        np.testing.assert_array_equal(found[output], array)
 
 
 def test_only_the_tensors_named_are_quantized() -> None:

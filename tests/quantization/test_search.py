@@ -16,7 +16,7 @@ from qbench.quantization import fallback, search
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.judge import Judge, run_samples
-from qbench.quantization.noise import decibels
+from qbench.quantization.noise import sqnr_from_noise
 from qbench.quantization.refine import Settlement
 from qbench.quantization.search import Budget, Found, to_int8
 
@@ -60,7 +60,7 @@ def test_each_step_gains_and_the_figure_is_that_of_the_graph(
     assert gains[-1] > gains[0] + gain
     judge = Judge(samples, run_samples(model.ir, samples, simulate=False))
     assert found.output_sqnr_db == pytest.approx(
-        decibels(judge.noise(run_samples(found.graph.ir, samples))), abs=0.1
+        sqnr_from_noise(judge.noise(run_samples(found.graph.ir, samples))), abs=0.1
     )
 
 

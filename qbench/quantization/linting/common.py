@@ -34,7 +34,7 @@ def _repeats(dequantize: ir.Node) -> bool:
     return producer is not None and is_quantize(producer) and same_encoding(producer, dequantize)
 
 
-def compute_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+def multiplying_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Yield the nodes that multiply and accumulate."""
     return (node for node in graph if node.op_type in COMPUTE)
 

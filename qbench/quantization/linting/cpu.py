@@ -43,7 +43,7 @@ _WIDE = {"INT16", "UINT16"}
 def _float_inputs(graph: ir.Graph) -> Iterator[Place]:
     if not common.quantizes_activations(graph):
         return
-    for node in common.compute_nodes(graph):
+    for node in common.multiplying_nodes(graph):
         if common.weight_dequantizer(node.inputs[1]) and not is_quantized(node.inputs[0]):
             yield Place(node, node.inputs[0], "its weights are quantized, but its input is not")
     for node in quantized_nodes(graph):

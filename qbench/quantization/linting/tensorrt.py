@@ -99,13 +99,13 @@ def _integer_operators(graph: ir.Graph) -> Iterator[Place]:
 
 
 def _inputs_only(graph: ir.Graph) -> Iterator[Place]:
-    for node in common.compute_nodes(graph):
+    for node in common.multiplying_nodes(graph):
         if common.activation_dequantizer(node.inputs[0]) and not dequantizer(node.inputs[1]):
             yield Place(node, node.inputs[1], "its input is quantized, but its weights are not")
 
 
 def _weight_axes(graph: ir.Graph) -> Iterator[Place]:
-    for node in common.compute_nodes(graph):
+    for node in common.multiplying_nodes(graph):
         source, wanted = common.weight_dequantizer(node.inputs[1]), _WEIGHT_AXES.get(node.op_type)
         axis = axis_of(source) if source is not None else None
         if axis is not None and wanted is not None and axis != wanted:
@@ -117,7 +117,7 @@ def _weight_axes(graph: ir.Graph) -> Iterator[Place]:
 def _weights_only(graph: ir.Graph) -> Iterator[Place]:
     if not common.quantizes_activations(graph):
         return
-    for node in common.compute_nodes(graph):
+    for node in common.multiplying_nodes(graph):
         if common.weight_dequantizer(node.inputs[1]) and not _is_quantized(node.inputs[0]):
             yield Place(node, node.inputs[0], "its weights are quantized, but its input is not")
 
@@ -132,7 +132,7 @@ def _is_quantized(value: ir.Value | None) -> bool:
 
 def _unequal_concats(graph: ir.Graph) -> Iterator[Place]:
     """Yield compute nodes that read a concatenation of unequal scales with no Q/DQ behind it."""
-    for node in common.compute_nodes(graph):
+    for node in common.multiplying_nodes(graph):
         concat = common.source_before(node.inputs[0], DATA_MOVEMENT)
         if concat is None or concat.op_type != "Concat":
             continue
@@ -144,7 +144,7 @@ def _unequal_concats(graph: ir.Graph) -> Iterator[Place]:
 
 def _split_activations(graph: ir.Graph) -> Iterator[Place]:
     """Yield compute nodes with a Q/DQ pair between them and their activation function."""
-    for node in common.compute_nodes(graph):
+    for node in common.multiplying_nodes(graph):
         pairs = [use.node for q in quantizers(node.outputs[0]) for use in q.outputs[0].uses()]
         readers = [use.node for dq in pairs for use in dq.outputs[0].uses()]
         activation = next((reader for reader in readers if reader.op_type in _ACTIVATIONS), None)

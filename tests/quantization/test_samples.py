@@ -1,0 +1,71 @@
+"""A search looks at the samples that calibration used, where they still are."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import graphs
+import numpy as np
+import onnx
+import pytest
+
+from qbench.calibration.calibrate import calibrate
+from qbench.calibration.table import CalibrationTable
+from qbench.model.load import Model, load
+from qbench.quantization.samples import samples_of
+
+IMAGES = 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images, of which one is damaged."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(IMAGES):
+        cv2.imwrite(str(folder / f"{i:02}.png"), random.integers(0, 256, (8, 8, 3), np.uint8))
+    (folder / "07.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    b = graphs.Builder((1, 3, 8, 8))
+    onnx.save(b.model(b.conv("stem", b.x, cin=3)), tmp_path / "m.onnx")
+    return load(tmp_path / "m.onnx")
+
+
+@pytest.fixture
+def table(model: Model, folder: Path) -> CalibrationTable:
+    return calibrate(model, folder, recipe="raw")
+
+
+def test_others_stand_in_for_what_calibration_skipped(
+    model: Model, table: CalibrationTable, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert table.header.data.skipped == ("07.png",)
+    caplog.clear()
+    for count in (4, IMAGES - 1):
+        assert len(samples_of(model, table, count)) == count
+    names = {sample.name for sample in samples_of(model, table, 2 * IMAGES)}
+    assert len(names) == IMAGES - 1
+    assert not caplog.messages
+
+
+def test_what_was_damaged_since_is_left_out(
+    model: Model, table: CalibrationTable, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "11.png").write_bytes(b"no image")
+    names = [sample.name for sample in samples_of(model, table, IMAGES)]
+    assert names == [f"{i:02}.png" for i in range(IMAGES) if i not in (7, 11)]
+    assert "some samples of the calibration table cannot be read" in caplog.text
+    assert "11.png" in caplog.text
+
+
+def test_there_are_none_where_the_folder_is_gone(
+    model: Model, table: CalibrationTable, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(folder)
+    assert samples_of(model, table, 4) == []
+    assert "samples of the calibration table cannot be looked at" in caplog.text
