@@ -16,6 +16,7 @@ from qbench.model.passes.fuse_batchnorm import fuse_batchnorm
 from qbench.model.passes.fuse_pad import fuse_pad
 from qbench.model.passes.opset import MINIMUM_OPSET, raise_opset
 from qbench.model.passes.remove_identities import remove_identities
+from qbench.model.passes.simplify_gemm import simplify_gemm
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ def prepare(model: Model) -> Model:
     """Return a prepared copy of `model`, which computes the same within float rounding.
 
     Local functions are inlined, constants are folded, BatchNormalization and Pad are fused into
-    their convolution, identities are removed, every node has a unique name, shapes are inferred and
-    the opset is at least `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
+    their convolution, Gemm is simplified, identities are removed, every node has a unique name,
+    shapes are inferred and the opset is at least `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
 
     Raises:
         ModelError: The opset cannot be raised.
@@ -38,7 +39,7 @@ def prepare(model: Model) -> Model:
         common.ShapeInferencePass(),
     )
     graph_model = tidy(graph_model).model
-    for change in (fold_constants, fuse_batchnorm, fuse_pad, remove_identities):
+    for change in (fold_constants, fuse_batchnorm, fuse_pad, simplify_gemm, remove_identities):
         count = change(graph_model)
         logger.debug("%s: %d nodes", change.__name__, count)
     finish = ir.passes.Sequential(
