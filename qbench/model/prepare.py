@@ -17,6 +17,7 @@ from qbench.model.passes.fuse_pad import fuse_pad
 from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.passes.opset import MINIMUM_OPSET, raise_opset
 from qbench.model.passes.remove_identities import remove_identities
+from qbench.model.passes.simplify_gemm import simplify_gemm
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ def prepare(model: Model) -> Model:
     """Return a prepared copy of `model`, which computes the same within float rounding.
 
     Local functions are inlined, constants are folded, BatchNormalization and Pad are fused into
-    their convolution, identities are removed, every node has a unique name, shapes are inferred and
-    the opset is at least `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
+    their convolution, Gemm is simplified, identities are removed, every node has a unique name,
+    shapes are inferred and the opset is at least `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
 
     Raises:
         ModelError: The opset cannot be raised.
@@ -40,7 +41,7 @@ def prepare(model: Model) -> Model:
     )
     graph_model = tidy(raise_opset(flat, MINIMUM_OPSET)).model
     infer_shapes(graph_model)
-    for change in (fold_constants, fuse_batchnorm, fuse_pad, remove_identities):
+    for change in (fold_constants, fuse_batchnorm, fuse_pad, simplify_gemm, remove_identities):
         count = change(graph_model)
         logger.debug("%s: %d nodes", change.__name__, count)
     finished = common.RemoveUnusedNodesPass()(graph_model).model

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qbench.errors import UsageError
 from qbench.model.graph import constant, only_user
@@ -67,23 +69,41 @@ def weight_axis(node: ir.Node) -> int | None:
             return rank - 1
 
 
-def bias_place(node: ir.Node) -> tuple[ir.Node, int] | None:
-    """Return the node, and the position among its inputs, that hold the bias of a compute node.
+class BiasPlace(NamedTuple):
+    """Where the bias of a compute node stands.
 
-    A Conv or Gemm may have none there yet. A MatMul's is the vector that an Add behind it adds.
-    None where nothing of the kind follows, or where the bias is computed.
+    Attributes:
+        node: What adds it: the node itself, or the Add behind a MatMul.
+        position: Among the inputs of `node`.
+        array: A value for each output channel; None where there is no bias yet.
     """
+
+    node: ir.Node
+    position: int
+    array: NDArray[Any] | None
+
+
+def bias_place(node: ir.Node) -> BiasPlace | None:
+    """Return the bias of a compute node with constant weights in a prepared graph.
+
+    A Conv or Gemm may have none yet. A MatMul's is the vector that an Add behind it adds. None
+    where nothing of the kind follows, or where the bias is computed.
+    """
+    weight = constant(node.inputs[1])
+    if weight is None:
+        return None
     if node.op_type != "MatMul":
-        bias = node.inputs[2] if len(node.inputs) > 2 else None
-        return (node, 2) if bias is None or constant(bias) is not None else None
+        value = node.inputs[2] if len(node.inputs) > 2 else None
+        bias = constant(value)
+        return BiasPlace(node, 2, bias) if value is None or bias is not None else None
     product, adder = node.outputs[0], only_user(node.outputs[0])
     if adder is None or adder.op_type != "Add":
         return None
     position = 1 - adder.inputs.index(product)
-    vector, weight = constant(adder.inputs[position]), constant(node.inputs[1])
-    if vector is None or weight is None or vector.shape[-1:] != weight.shape[-1:]:
+    bias = constant(adder.inputs[position])
+    if bias is None or bias.shape[-1:] != weight.shape[-1:] or bias.size != weight.shape[-1]:
         return None
-    return (adder, position) if vector.size == weight.shape[-1] else None
+    return BiasPlace(adder, position, bias)
 
 
 def is_expectation(node: ir.Node) -> bool:

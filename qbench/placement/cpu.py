@@ -19,15 +19,17 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant, only_user, static_shape
+from qbench.model.graph import only_user
 from qbench.placement.analysis import (
     COMPUTE,
     DATA_MOVEMENT,
+    bias_place,
     compute_nodes,
     is_expectation,
     is_float,
     is_gelu_gate,
     tail_nodes,
+    weight_array_rank,
     weight_axis,
 )
 from qbench.placement.plan import Activation, Bias, FloatNode, Plan, Reader, Weight
@@ -179,39 +181,25 @@ def _all_readers(value: ir.Value, scale_from: str) -> _Mark:
 
 
 def _weight(node: ir.Node) -> list[Weight]:
-    value = node.inputs[1]
-    if value is None or constant(value) is None:
+    """Return the weight of a node: QLinearMatMul takes one scale for a stack of matrices."""
+    value, rank = node.inputs[1], weight_array_rank(node)
+    if value is None or rank is None:
         return []
-    return [Weight(value.name or "", Reader(node.name or "", 1), weight_axis(node))]
+    axis = None if node.op_type == "MatMul" and rank > 2 else weight_axis(node)
+    return [Weight(value.name or "", Reader(node.name or "", 1), axis)]
 
 
 def _bias(node: ir.Node, marks: dict[ir.Value, _Mark]) -> list[Bias]:
-    """Return the bias of a Gemm or MatMul: unlike QLinearConv, QGemm takes no float bias."""
-    reader = _bias_reader(node)
-    if reader is None:
-        return []
-    adder, position = reader
-    data, weight = node.inputs[:2]
-    bias = adder.inputs[position]
-    if constant(bias) is None or constant(weight) is None or data is None:
-        return []
-    assert weight is not None
-    assert bias is not None
-    place = Reader(adder.name or "", position)
-    return [Bias(bias.name or "", place, marks[data].scale_from, weight.name or "")]
+    """Return the bias of a Gemm or MatMul: unlike QLinearConv, QGemm takes no float bias.
 
-
-def _bias_reader(node: ir.Node) -> tuple[ir.Node, int] | None:
-    """Return which input of which node adds the bias of a Gemm or MatMul.
-
-    ONNX Runtime makes one Gemm of a MatMul and an Add behind it before it looks for Q/DQ.
+    ONNX Runtime makes one Gemm of a MatMul and an Add of [N] behind it before it looks for Q/DQ.
     """
-    if node.op_type == "Gemm" and len(node.inputs) > 2:
-        return node, 2
-    user = only_user(node.outputs[0])
-    if node.op_type != "MatMul" or user is None or user.op_type != "Add":
-        return None
-    position = 1 - user.inputs.index(node.outputs[0])
-    shape = static_shape(user.inputs[position])
-    weight = static_shape(node.inputs[1])
-    return (user, position) if shape is not None and shape == (weight or (None,))[-1:] else None
+    place = bias_place(node) if node.op_type in {"Gemm", "MatMul"} else None
+    if place is None or place.array is None or place.array.ndim != 1:
+        return []
+    data, bias = node.inputs[0], place.node.inputs[place.position]
+    weights = _weight(node)
+    if data is None or bias is None or weights[0].axis is None:
+        return []
+    reader = Reader(place.node.name or "", place.position)
+    return [Bias(bias.name or "", reader, marks[data].scale_from, weights[0])]

@@ -59,13 +59,13 @@ class Bias:
         tensor: Name of the initializer, [channels].
         reader: The input that reads it.
         data: Tensor whose scale the node's activations have (an `Activation.scale_from`).
-        weight: Name of the node's weight initializer.
+        weight: What the node multiplies with.
     """
 
     tensor: str
     reader: Reader
     data: str
-    weight: str
+    weight: Weight
 
 
 @dataclass(frozen=True)

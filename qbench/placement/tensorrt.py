@@ -16,7 +16,7 @@ this, and the additions become part of the kernel that writes the tensor.
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant, floating, integer, ints
+from qbench.model.graph import constant, ints
 from qbench.placement.analysis import (
     COMPUTE,
     bias_place,
@@ -74,9 +74,6 @@ def _makes_up_for_offset(node: ir.Node) -> bool:
     if node.op_type == "Conv":
         auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
         return auto_pad in {"NOTSET", "VALID"} and not any(ints(node, "pads", []))
-    if node.op_type == "Gemm":
-        is_plain = floating(node, "alpha", 1.0) == floating(node, "beta", 1.0) == 1.0
-        return is_plain and not integer(node, "transA", 0)
     return rank == 2
 
 

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer
+from qbench.placement.analysis import weight_array_rank
 from qbench.placement.plan import Plan, Weight
 from qbench.quantization.layer_inputs import covariances, layers_side_by_side
 from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric
 from qbench.quantization.rounding import compensated_codes
-
-_LAYERS = {"Conv", "Gemm", "MatMul"}
 
 
 def compensated_weights(
@@ -27,7 +26,8 @@ def compensated_weights(
 ) -> dict[str, NDArray[np.int8]]:
     """Return better codes than the nearest ones, each of its weight's shape, by node name.
 
-    Weights that several nodes read are left out, since each node would want other codes.
+    Weights that several nodes read are left out, since each node would want other codes, and so are
+    those of MatMul nodes that are no matrices.
 
     Args:
         model: The float graph that the plan was made for.
@@ -41,7 +41,7 @@ def compensated_weights(
     weights = {
         weight.reader.node: weight
         for weight in plan.weights
-        if readers[weight.tensor] == 1 and nodes[weight.reader.node].op_type in _LAYERS
+        if readers[weight.tensor] == 1 and _is_layer(nodes[weight.reader.node])
     }
     known = covariances(model, [nodes[name] for name in weights], samples)
     noise = _rounding_noise(plan, parameters)
@@ -53,6 +53,12 @@ def compensated_weights(
 
     with layers_side_by_side() as pool:
         return dict(zip(known, pool.map(codes, known), strict=True))
+
+
+def _is_layer(node: ir.Node) -> bool:
+    return node.op_type == "Conv" or (
+        node.op_type in {"Gemm", "MatMul"} and weight_array_rank(node) == 2
+    )
 
 
 def _rounding_noise(

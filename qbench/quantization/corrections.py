@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.model.graph import constant, integer
-from qbench.placement.analysis import bias_place
+from qbench.placement.analysis import BiasPlace, bias_place
 from qbench.placement.plan import Plan
 from qbench.quantization.weights import WeightCoding
 
@@ -39,11 +39,15 @@ def bias_shifts(
         node = nodes[weight.reader.node]
         data, array = node.inputs[0], constant(node.inputs[1])
         mean = means(data.name or "") if data is not None else None
-        has_bias = node.op_type in {"Conv", "Gemm"} and bias_place(node) is not None
-        if has_bias and array is not None and mean is not None:
+        if own_bias(node) is not None and array is not None and mean is not None:
             other = coding.rounded(weight, array)
             shifts[weight.reader.node] = shift(node, array, other, mean)
     return shifts
+
+
+def own_bias(node: ir.Node) -> BiasPlace | None:
+    """Return the bias of a Conv or Gemm, or its place; None for other nodes, and if computed."""
+    return bias_place(node) if node.op_type in {"Conv", "Gemm"} else None
 
 
 def shift(

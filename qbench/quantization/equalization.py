@@ -141,7 +141,7 @@ def equalize(
 
 def _can_take_factors(node: ir.Node, value: ir.Value) -> bool:
     positions = [index for index, one in enumerate(node.inputs) if one is value]
-    return positions == [0] and weight_array_rank(node) is not None
+    return positions == [0] and (weight_array_rank(node) or 0) >= 2
 
 
 def _equalize(graph: ir.Graph, value: ir.Value, factors: NDArray[Any], planned: set[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.model.graph import add_initializer, constant
+from qbench.model.graph import add_initializer
 from qbench.placement.analysis import bias_place
 from qbench.quantization.numerics import QuantizationParameters
 
@@ -47,8 +47,7 @@ def add_to_bias(graph: ir.Graph, node: ir.Node, shift: NDArray[Any]) -> None:
     """Add `shift`, [output channels], to a node's bias; a Conv or Gemm without gets one."""
     place = bias_place(node)
     assert place is not None  # the plan takes no offset in front of others
-    holder, position = place
-    old = constant(holder.inputs[position]) if len(holder.inputs) > position else None
+    holder, position, old = place
     bias = shift if old is None else old + shift
     holder.resize_inputs(max(len(holder.inputs), position + 1))
     value = add_initializer(graph, f"{node.name}_bias_corrected", bias)

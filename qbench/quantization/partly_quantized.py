@@ -22,17 +22,15 @@ from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, names_in, place_after, unused_name, values_by_name
-from qbench.placement.analysis import channel_axis
+from qbench.placement.analysis import channel_axis, weight_axis
 from qbench.placement.plan import Activation, Plan, Reader
+from qbench.quantization.corrections import own_bias
 from qbench.quantization.numerics import QuantizationParameters
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort import open_graph
 
 Feeds = dict[str, NDArray[Any]]
-
-_BIAS = 2
-"""Position of a Conv's and a Gemm's bias among its inputs."""
 
 
 @dataclass(frozen=True)
@@ -163,17 +161,17 @@ class _Builder:
         )
 
     def _turn_into_inputs(self, node: ir.Node) -> None:
-        weight = constant(node.inputs[1])
+        weight, axis, place = constant(node.inputs[1]), weight_axis(node), own_bias(node)
         assert weight is not None  # the plan holds constant weights only
         self._replace(Reader(node.name or "", 1), weight)
-        if node.op_type not in {"Conv", "Gemm"}:
+        if place is None:
             return
-        bias = constant(node.inputs[_BIAS]) if len(node.inputs) > _BIAS else None
+        bias = place.array
         if bias is None:
-            transposed = node.op_type == "Gemm" and not node.attributes.get_int("transB", 0)
-            bias = np.zeros(weight.shape[1 if transposed else 0], np.float32)
-            node.resize_inputs(_BIAS + 1)
-        self._replace(Reader(node.name or "", _BIAS), bias)
+            assert axis is not None  # weights of Conv and Gemm have one
+            bias = np.zeros(weight.shape[axis], np.float32)
+            node.resize_inputs(place.position + 1)
+        self._replace(Reader(node.name or "", place.position), bias)
 
     def _replace(self, reader: Reader, array: NDArray[Any]) -> None:
         value = self._input(_constant_name(reader), array)

@@ -14,7 +14,7 @@ from qbench.calibration.ranges import Range
 from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.placement.plan import Reader
-from qbench.quantization.corrections import shift
+from qbench.quantization.corrections import own_bias, shift
 from qbench.quantization.equalization import along_inputs, scaled_weight
 from qbench.quantization.int8 import Quantizer, activation_parameters
 from qbench.quantization.judge import Judge, run_samples
@@ -45,8 +45,6 @@ them would take as much memory again as a large model, and errors of so many val
 
 GLANCE = 2
 """Samples that a glance runs on."""
-
-_BIAS = 2
 
 
 class Probe:
@@ -147,10 +145,12 @@ class Probe:
             values = (values / along_inputs(node, factors, array)).astype(np.float32)
         found = {Reader(name, 1): values}
         means = self._means(node)
-        if node.op_type in {"Conv", "Gemm"} and means is not None:
+        place = own_bias(node)
+        if place is not None and means is not None:
             change = shift(node, array, values, means)
-            bias = constant(node.inputs[_BIAS]) if len(node.inputs) > _BIAS else None
-            found[Reader(name, _BIAS)] = change if bias is None else bias + change
+            found[Reader(name, place.position)] = (
+                change if place.array is None else place.array + change
+            )
         return found
 
     def _means(self, node: ir.Node) -> NDArray[Any] | None:

@@ -75,7 +75,6 @@ class _Writer:
         self._computing = {weight.reader.node for weight in plan.weights}
         self._offsets: dict[str, float] = {}
         self._weights: dict[tuple[str, int | None], _QuantizedWeight] = {}
-        self._weight_scales: dict[str, NDArray[Any]] = {}
 
     def write(self, parameters: Mapping[str, QuantizationParameters]) -> ir.Model:
         for activation in self._plan.activations:
@@ -187,7 +186,6 @@ class _Writer:
         array = constant(value)
         assert array is not None  # the plan holds constant weights only
         codes, parameters = self._coding.encode(weight, array)
-        self._weight_scales[value.name or ""] = parameters.scale
         axis = weight.axis
         name = f"{value.name}" if axis is None else f"{value.name}_axis{axis}"
         dequantized = self._constant_pair(name, codes, parameters, axis)
@@ -198,7 +196,8 @@ class _Writer:
         node = self._nodes[bias.reader.node]
         array = constant(node.inputs[bias.reader.position])
         assert array is not None  # the plan holds constant biases only
-        scale = np.atleast_1d(data_scale * self._weight_scales[bias.weight]).astype(np.float32)
+        weight = self._weights[bias.weight.tensor, bias.weight.axis]
+        scale = np.atleast_1d(data_scale * weight.parameters.scale).astype(np.float32)
         limits = np.iinfo(np.int32)
         codes = np.clip(np.rint(array / scale), limits.min, limits.max).astype(np.int32)
         parameters = QuantizationParameters(scale, np.zeros(scale.shape, np.int32))

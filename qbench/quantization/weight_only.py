@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.errors import QuantizationError, UsageError
-from qbench.model.graph import floating, integer, static_shape
+from qbench.model.graph import integer, static_shape
 from qbench.model.passes.opset import raise_opset
 from qbench.placement.analysis import (
     COMPUTE,
@@ -91,7 +91,7 @@ def to_int4(
     model = model if on_cpu else raise_opset(model, _INT4_OPSET)
 
     def obstacle(node: ir.Node) -> str:
-        return _no_matrix(node) or (_scaled(node) if on_cpu else _torn(node, block))
+        return _no_matrix(node) or ("" if on_cpu else _torn(node, block))
 
     plan = _plan(model.graph, target, exclude, obstacle, _summed_axis)
     if not plan.weights:
@@ -156,13 +156,6 @@ def _torn(node: ir.Node, block: int) -> str:
     assert shape is not None  # a constant has a shape
     summed = shape[_summed_axis(node)]
     return f"its {summed} inputs are no multiple of the block of {block}" if summed % block else ""
-
-
-def _scaled(node: ir.Node) -> str:
-    plain = not integer(node, "transA", 0) and all(
-        floating(node, name, 1.0) == 1.0 for name in ("alpha", "beta")
-    )
-    return "" if plain else "MatMulNBits has no alpha, beta or transA"
 
 
 def _summed_axis(node: ir.Node) -> int:

@@ -77,6 +77,14 @@ def test_constants_and_identities_vanish() -> None:
     assert op_types(prepared.ir) == {"Mul", "Conv"}
 
 
+def test_gemm_is_simplified_behind_constants_and_identities() -> None:
+    b = graphs.Builder((4, 8))
+    weight = b.node("Transpose", "turned", b.weight("w", 6, 8), perm=[1, 0])
+    b.node("Gemm", "gemm", b.node("Identity", "same", b.x), weight, alpha=0.5)
+    (node,) = prepare(graphs.model_of(b.model("gemm"))).ir.graph
+    assert not node.attributes
+
+
 def test_local_functions_are_inlined() -> None:
     b = graphs.Builder()
     proto = b.model(b.node("Relu", "head", b.node("Block", "block", b.conv("stem", b.x))))

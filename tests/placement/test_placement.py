@@ -29,7 +29,7 @@ def rendered(plan: Plan) -> str:
     lines += [f"  {w.tensor} axis {w.axis} -> {w.reader.node}" for w in plan.weights]
     if plan.biases:
         lines += ["", "biases"]
-        lines += [f"  {b.tensor} as {b.data} x {b.weight}" for b in plan.biases]
+        lines += [f"  {b.tensor} as {b.data} x {b.weight.tensor}" for b in plan.biases]
     lines += ["", f"integer: {' '.join(plan.quantized)}"]
     lines += [f"float:   {f.name} ({f.op_type}): {f.reason}" for f in plan.floats]
     return "\n".join(lines) + "\n"

@@ -50,12 +50,13 @@ def test_the_mean_of_the_output_comes_back(group: int) -> None:
     assert corrected < 0.35 * uncorrected
 
 
-@pytest.mark.parametrize("transposed", [0, 1])
-def test_gemm(transposed: int) -> None:
+@pytest.mark.parametrize("attributes", [{}, {"transB": 1}, {"alpha": 0.1}, {"beta": 4.0}])
+def test_gemm(attributes: dict[str, float]) -> None:
     b = graphs.Builder((1, 16))
-    weight = b.weight("w", *((5, 16) if transposed else (16, 5)))
+    weight = b.weight("w", *((5, 16) if "transB" in attributes else (16, 5)))
     moved = b.node("Add", "moved", b.x, b.constant("three", np.float32([3])))
-    model = graphs.model_of(b.model(b.node("Gemm", "head", moved, weight, transB=transposed)))
+    bias = b.constant("bias", np.ones(5, np.float32))
+    model = graphs.model_of(b.model(b.node("Gemm", "head", moved, weight, bias, **attributes)))
     table = graphs.table_of(model)
     prepared = prepare(model)
     shifts = bias_shifts(

@@ -147,19 +147,11 @@ def test_a_product_of_two_activations_takes_no_offset() -> None:
     assert not takes_offset(b, "layer")
 
 
-@pytest.mark.parametrize("attributes", [{"alpha": 0.5}, {"beta": 2.0}, {"transA": 1}])
-def test_a_gemm_that_scales_or_turns_its_input_takes_no_offset(
-    attributes: dict[str, float],
-) -> None:
-    b = Builder((CHANNELS, CHANNELS))
-    b.node("Gemm", "layer", b.node("Relu", "relu", b.x), b.weight("w", CHANNELS, 5), **attributes)
-    assert not takes_offset(b, "layer")
-
-
 def test_a_bias_that_is_computed_takes_no_offset() -> None:
-    b = Builder((1, CHANNELS))
-    bias = b.node("Abs", "abs", b.x)
-    b.node("Gemm", "layer", b.node("Relu", "relu", b.x), b.weight("w", CHANNELS, CHANNELS), bias)
+    b = Builder()
+    bias = b.node("ReduceMax", "bias", b.x, axes=[0, 2, 3], keepdims=0)
+    weight = b.weight("w", 4, CHANNELS, 1, 1)
+    b.node("Conv", "layer", b.node("Relu", "relu", b.x), weight, bias)
     assert not takes_offset(b, "layer")
 
 
