@@ -19,6 +19,7 @@ from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
 from qbench.model.load import Model
+from qbench.model.save import weight_bytes
 from qbench.placement.cut import Divider, Division
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.compensation import compensated_weights
@@ -40,6 +41,10 @@ _POOR = 0.01
 """A relative noise power of the output, 20 dB, from which on other range methods are tried."""
 
 _OTHER_METHODS = ("percentile", "minmax")
+
+_LARGEST_JUDGED = 1 << 28
+"""Bytes of weights beyond which `fast` judges nothing: it would take several times the time and the
+memory of writing the model."""
 
 _HARM = 0.03
 """A relative noise power of the output, 15 dB, of which the user is warned."""
@@ -112,7 +117,8 @@ def to_int8(
 ) -> Found:
     """Quantize a float model to INT8 at the least cost in accuracy.
 
-    Given ranges are taken as they are: there are no samples to search on.
+    Given ranges are taken as they are: there are no samples to search on. Large models are judged
+    by a search alone.
 
     Raises:
         CalibrationError: The table was made from another model, or ranges of tensors are missing.
@@ -121,7 +127,8 @@ def to_int8(
     """
     quantizer = Quantizer(model, target, table, options)
     budget = BUDGETS[options.effort]
-    if isinstance(table, GivenRanges):
+    is_large = weight_bytes(model.ir) > _LARGEST_JUDGED
+    if isinstance(table, GivenRanges) or (is_large and not budget.runs):
         return _unsearched(quantizer)
     kept_at = choice_path(table.path, target) if table.path else None
     kept = load_choice(kept_at, key_of(quantizer)) if kept_at else None

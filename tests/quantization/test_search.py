@@ -152,6 +152,14 @@ def test_effort_fast_only_judges(samples: list[Sample], caplog: pytest.LogCaptur
     assert "search for better scales (--effort balanced), judge its accuracy" in caplog.text
 
 
+def test_effort_fast_does_not_run_a_large_model(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "samples_of", refuse)
+    monkeypatch.setattr(search, "_LARGEST_JUDGED", 0)
+    assert searched(model, effort="fast").output_sqnr_db is None
+
+
 @pytest.mark.usefixtures("samples", "without_equalization")
 def test_without_a_search_the_best_range_method_is_taken(
     model: Model, monkeypatch: pytest.MonkeyPatch
