@@ -48,6 +48,18 @@ def test_convolutions_stay_float_and_a_gemm_does_not() -> None:
     assert sqnr_db(wanted["probabilities"], found["probabilities"]) > 30
 
 
+def test_a_gemm_may_share_its_weights_and_read_what_is_looked_up_in_them() -> None:
+    b = graphs.Builder((1, 8))
+    rows = b.node("Gather", "rows", b.weight("w", 8, 8), b.constant("which", np.array([2])))
+    first = b.node("Gemm", "first", b.x, "w", transB=1)
+    total = b.node("Add", "sum", rows, b.node("Gemm", "second", first, "w", transB=1))
+    model = graphs.model_of(b.model(total))
+    result = quantize(model, target="cpu", precision="dynamic")
+    feeds = graphs.feeds_of(model)
+    wanted, found = graphs.run(model.ir, feeds), graphs.run(result.ir, feeds)
+    assert sqnr_db(wanted[total], found[total]) > 30
+
+
 def test_products_of_activations_stay_float_too() -> None:
     result = quantize(graphs.model_of(graphs.attention()), target="cpu", precision="dynamic")
     assert "of 4 nodes that multiply these stay FP32: 2 MatMul;" in result.notes[0]
