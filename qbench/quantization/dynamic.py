@@ -42,7 +42,7 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
     try:
         with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
             source, output = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
-            save(_ready(model), source)
+            save(_with_turned_weights(model), source)
             quantize_dynamic(
                 source,
                 output,
@@ -78,19 +78,13 @@ def float_remarks(prepared: ir.Graph, kept: Mapping[str, str]) -> tuple[str, ...
     )
 
 
-def _ready(model: ir.Model) -> ir.Model:
-    """Return a copy that ONNX Runtime quantizes as it stands."""
-    copy = model.clone()
-    _turn_weights(copy.graph)
-    _forget_shapes(copy.graph)
-    return copy
-
-
-def _turn_weights(graph: ir.Graph) -> None:
-    """Store the weights of every Gemm as [inputs, outputs].
+def _with_turned_weights(model: ir.Model) -> ir.Model:
+    """Return a copy in which the weights of every Gemm are stored as [inputs, outputs].
 
     ONNX Runtime turns them once for each Gemm that reads them, and under whatever else does.
     """
+    copy = model.clone()
+    graph = copy.graph
     turned: dict[ir.Value, ir.Value] = {}
     for node in graph:
         weight = node.inputs[1] if node.op_type == "Gemm" and integer(node, "transB", 0) else None
@@ -102,15 +96,7 @@ def _turn_weights(graph: ir.Graph) -> None:
         node.replace_input_with(1, turned[weight])
         del node.attributes["transB"]
     drop_unused_initializers(graph)
-
-
-def _forget_shapes(graph: ir.Graph) -> None:
-    """Forget shapes: ONNX Runtime would keep those of weights that it transposes."""
-    for value in graph.initializers.values():
-        value.shape = None
-    for node in graph:
-        for output in node.outputs:
-            output.shape = None
+    return copy
 
 
 def _is_no_advice(record: logging.LogRecord) -> bool:
