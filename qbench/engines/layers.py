@@ -5,6 +5,7 @@ the names of the ONNX nodes that went into it. So an audit needs no GPU and load
 """
 
 import re
+from collections import Counter
 
 import msgspec
 
@@ -14,6 +15,9 @@ NARROW = frozenset({INT8, "FP8", "FP4", "Int4"})
 
 # Generated element-wise kernels and copies: what stands around the layer that computes.
 AROUND = frozenset({"kgen", "NoOp", "PointWise", "PointWiseV2", "Reformat"})
+
+_ATTENDED = 3
+"""Query, key and value, which a layer of fused attention reads."""
 
 _LAYER = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "
@@ -61,7 +65,14 @@ class EngineLayer(msgspec.Struct, frozen=True):
         if self.kind not in AROUND and first in NARROW and first in operands:
             return first
         wide = [tensor.dtype for tensor in (*self.inputs, *self.outputs)]
-        return next((dtype for dtype in wide if dtype not in NARROW), first)
+        return self._attention_dtype() or next((d for d in wide if d not in NARROW), first)
+
+    def _attention_dtype(self) -> str | None:
+        """The narrow type of query, key, value and result, whatever mask stands among them."""
+        counts = Counter(tensor.dtype for tensor in self.inputs)
+        results = {tensor.dtype for tensor in self.outputs}
+        found = (dtype for dtype in NARROW if counts[dtype] >= _ATTENDED and results == {dtype})
+        return next(found, None)
 
 
 def layers_from_log(text: str) -> tuple[EngineLayer, ...]:

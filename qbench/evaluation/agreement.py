@@ -117,7 +117,7 @@ def same_embedding(
     """Run two models on every sample and measure the cosine between their outputs.
 
     The other is `retrieval`: whether the sample that is nearest among all others is the same one,
-    where there are three samples or more and an embedding of at most 65536 values.
+    where there are three samples or more and embeddings of one length, of at most 65536 values.
 
     Raises:
         DataError: Too many samples cannot be read.
@@ -132,7 +132,8 @@ def same_embedding(
         if sum(output.size for output in wanted.values()) <= _LARGEST_EMBEDDING:
             embeddings.append((_embedding(wanted), _embedding(found)))
     others: dict[Other, NDArray[Any]] = {}
-    if len(embeddings) == len(cosines) and len(cosines) >= _FEWEST_TO_RETRIEVE:
+    lengths = {wanted.size for wanted, _ in embeddings}
+    if len(embeddings) == len(cosines) >= _FEWEST_TO_RETRIEVE and len(lengths) == 1:
         wanted_rows, found_rows = (np.stack(rows) for rows in zip(*embeddings, strict=True))
         others["retrieval"] = same_neighbours(wanted_rows, found_rows)
     return AgreementResult(

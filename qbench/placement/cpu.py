@@ -195,11 +195,12 @@ def _bias(node: ir.Node, marks: dict[ir.Value, _Mark]) -> list[Bias]:
     ONNX Runtime makes one Gemm of a MatMul and an Add of [N] behind it before it looks for Q/DQ.
     """
     place = bias_place(node) if node.op_type in {"Gemm", "MatMul"} else None
-    if place is None or place.array is None or place.array.ndim != 1:
+    if place is None or (place.array is not None and place.array.ndim != 1):
         return []
-    data, bias = node.inputs[0], place.node.inputs[place.position]
-    weights = _weight(node)
-    if data is None or bias is None or weights[0].axis is None:
+    data, weights = node.inputs[0], _weight(node)
+    if data is None or weights[0].axis is None:
         return []
     reader = Reader(place.node.name or "", place.position)
-    return [Bias(bias.name or "", reader, marks[data].scale_from, weights[0])]
+    bias = None if place.array is None else place.node.inputs[place.position]
+    name = f"{reader.node}_bias" if bias is None else bias.name
+    return [Bias(name or "", reader, marks[data].scale_from, weights[0])]

@@ -8,9 +8,11 @@ longer than their float counterparts, and every change between the two takes a p
 The figures are those of ONNX Runtime 1.31 on two cores with AVX-512 VNNI: least squares over the
 profiles of 15 networks (ResNet, MobileNet, EfficientNet, RegNet, DenseNet, ShuffleNet, SqueezeNet,
 GoogLeNet, YOLOv8n, YOLOX-nano). A kernel's time is taken as linear in its work: eight in ten
-convolutions lie within 25 %, integer depthwise ones within 40 %. Other processors have other
-figures; what matters here is which of two kernels is the faster one. `scripts/division_gain.py`
-tells whether savings come true.
+convolutions lie within 25 %, integer depthwise ones within 40 %. Those over volumes were measured
+one by one, and lie within a factor of two: their integer kernel copies the window of each position,
+value by value, which takes many times as long as the products of few channels. Other processors
+have other figures; what matters here is which of two kernels is the faster one.
+`scripts/division_gain.py` tells whether savings come true.
 """
 
 from math import prod
@@ -24,6 +26,9 @@ from qbench.model.graph import constant, integer, static_shape
 _FEW_CHANNELS = 4
 """Up to as many input channels, a convolution is a network's first one."""
 
+_VOLUME_RANK = 5
+"""Rank of the weights of a convolution over volumes, [M, C/g, D, H, W]."""
+
 _THIN = 16
 """Groups of fewer channels have no vectorized float kernel."""
 
@@ -33,7 +38,7 @@ class _Kernel(NamedTuple):
 
     Attributes:
         mac: Nanoseconds for a thousand multiply-accumulates ...
-        element: ... for an element of the largest tensor ...
+        element: ... for an element of the largest tensor, or of the windows over a volume ...
         weight: ... for an element of the weights, which come from memory ...
         call: ... and microseconds for the call.
     """
@@ -62,6 +67,8 @@ _CONVOLUTIONS = MappingProxyType(
         "depthwise": _Pair(_Kernel(0, 0.187, 0.31, 8), _Kernel(14.6, 0.088, 0, 13)),
         "grouped": _Pair(_Kernel(8.2, 0, 0.3, 0), _Kernel(10.8, 0, 0.22, 7)),
         "thin groups": _Pair(_Kernel(36, 0, 1.2, 0), _Kernel(31, 0, 1.8, 20)),
+        "volume": _Pair(_Kernel(45, 0, 0, 10), _Kernel(2, 16, 0, 10)),
+        "depthwise volume": _Pair(_Kernel(400, 0, 0, 10), _Kernel(80, 0, 0, 10)),
     }
 )
 _PRODUCT = _Pair(_Kernel(5.3, 0.036, 0.06, 9), _Kernel(1.4, 0.061, 0.022, 9))
@@ -102,6 +109,8 @@ def node_time(node: ir.Node, macs: int) -> NodeTime | None:
         macs: Its multiply-accumulates.
     """
     elements, pair = _elements(node), _pair(node)
+    if pair is _CONVOLUTIONS["volume"]:
+        elements = _window_elements(node, macs)
     if pair is None or elements is None:
         return None
     weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
@@ -151,6 +160,13 @@ def _elements(node: ir.Node) -> int | None:
     return max(prod(shape) for shape in known) if len(known) == len(shapes) and known else None
 
 
+def _window_elements(node: ir.Node, macs: int) -> int:
+    """Return the positions of a convolution's outputs times the size of its kernel and groups."""
+    shape = static_shape(node.inputs[1])
+    assert shape is not None  # or there would be no times
+    return macs * integer(node, "group", 1) // (shape[0] * shape[1])
+
+
 def _pair(node: ir.Node) -> _Pair | None:
     if node.op_type == "Conv":
         return _convolution(node)
@@ -165,7 +181,9 @@ def _convolution(node: ir.Node) -> _Pair | None:
     if shape is None:
         return None
     group, channels, kernel = integer(node, "group", 1), shape[1], prod(shape[2:])
-    if group > 1:
+    if len(shape) == _VOLUME_RANK:
+        kind = "depthwise volume" if group > 1 and channels == 1 else "volume"
+    elif group > 1:
         kind = "depthwise" if channels == 1 else "grouped" if channels >= _THIN else "thin groups"
     elif channels <= _FEW_CHANNELS:
         kind = "stem"

@@ -56,7 +56,8 @@ class Bias:
     """A constant that is stored as int32 with the scale of input times weight.
 
     Attributes:
-        tensor: Name of the initializer, [channels].
+        tensor: Name of the initializer, [channels]; of one that a correction may add, where there
+            is none yet.
         reader: The input that reads it.
         data: Tensor whose scale the node's activations have (an `Activation.scale_from`).
         weight: What the node multiplies with.

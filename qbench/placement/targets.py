@@ -75,14 +75,14 @@ def _plan(
     return replace(plan, floats=tuple(floats))
 
 
-def check_narrows(model: Model) -> None:
-    """Make sure that a prepared model computes in FP32, which FP16 and BF16 can narrow.
+def check_computes_in_float32(model: Model, *, alone: bool = True) -> None:
+    """Make sure that a prepared model computes in FP32; in nothing but that where `alone`.
 
     Raises:
         ModelError: It computes in a half precision already, or in no FP32 at all.
     """
     dtypes = _compute_types(model)
-    if dtypes and (ir.DataType.FLOAT not in dtypes or dtypes & _HALF):
+    if dtypes and (ir.DataType.FLOAT not in dtypes or (alone and dtypes & _HALF)):
         raise _other_precision(model, dtypes)
 
 

@@ -10,7 +10,13 @@ import onnx_ir as ir
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from qbench.errors import QuantizationError
-from qbench.model.graph import RECURRENT
+from qbench.model.graph import (
+    RECURRENT,
+    add_initializer,
+    constant,
+    drop_unused_initializers,
+    integer,
+)
 from qbench.model.save import save
 from qbench.placement.analysis import COMPUTE
 
@@ -36,7 +42,7 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
     try:
         with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
             source, output = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
-            save(_without_shapes(model), source)
+            save(_with_turned_weights(model), source)
             quantize_dynamic(
                 source,
                 output,
@@ -72,14 +78,24 @@ def float_remarks(prepared: ir.Graph, kept: Mapping[str, str]) -> tuple[str, ...
     )
 
 
-def _without_shapes(model: ir.Model) -> ir.Model:
-    """Return a copy without shapes: ONNX Runtime would keep those of weights that it transposes."""
+def _with_turned_weights(model: ir.Model) -> ir.Model:
+    """Return a copy in which the weights of every Gemm are stored as [inputs, outputs].
+
+    ONNX Runtime turns them once for each Gemm that reads them, and under whatever else does.
+    """
     copy = model.clone()
-    for value in copy.graph.initializers.values():
-        value.shape = None
-    for node in copy.graph:
-        for output in node.outputs:
-            output.shape = None
+    graph = copy.graph
+    turned: dict[ir.Value, ir.Value] = {}
+    for node in graph:
+        weight = node.inputs[1] if node.op_type == "Gemm" and integer(node, "transB", 0) else None
+        array = constant(weight)
+        if weight is None or array is None:
+            continue
+        if weight not in turned:
+            turned[weight] = add_initializer(graph, f"{weight.name}_turned", array.T)
+        node.replace_input_with(1, turned[weight])
+        del node.attributes["transB"]
+    drop_unused_initializers(graph)
     return copy
 
 

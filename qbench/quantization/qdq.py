@@ -193,18 +193,17 @@ class _Writer:
 
     def _replace_bias(self, bias: Bias, data_scale: NDArray[Any]) -> None:
         """Store a bias as int32 in steps of input scale x weight scale, as QGemm adds it."""
-        node = self._nodes[bias.reader.node]
-        array = constant(node.inputs[bias.reader.position])
-        assert array is not None  # the plan holds constant biases only
+        node, position = self._nodes[bias.reader.node], bias.reader.position
+        array = constant(node.inputs[position]) if position < len(node.inputs) else None
+        if array is None:  # it has none, and needed no correction
+            return
         weight = self._weights[bias.weight.tensor, bias.weight.axis]
         scale = np.atleast_1d(data_scale * weight.parameters.scale).astype(np.float32)
         limits = np.iinfo(np.int32)
         codes = np.clip(np.rint(array / scale), limits.min, limits.max).astype(np.int32)
         parameters = QuantizationParameters(scale, np.zeros(scale.shape, np.int32))
         name = f"{bias.tensor}_{bias.reader.node}"
-        node.replace_input_with(
-            bias.reader.position, self._constant_pair(name, codes, parameters, 0)
-        )
+        node.replace_input_with(position, self._constant_pair(name, codes, parameters, 0))
 
     def _constant_pair(
         self,

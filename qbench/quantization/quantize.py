@@ -19,7 +19,7 @@ from qbench.model.save import needs_external_data, save
 from qbench.model.shapes import Macs, bound_to_one, macs_of
 from qbench.placement.analysis import excluded_nodes
 from qbench.placement.plan import FloatNode, Plan
-from qbench.placement.targets import check_narrows
+from qbench.placement.targets import check_computes_in_float32
 from qbench.quantization.choice import Step
 from qbench.quantization.dynamic import float_remarks, multiplying, to_dynamic_int8
 from qbench.quantization.fp8 import to_fp8
@@ -259,7 +259,7 @@ def _to_half(
     options: HalfOptions,
 ) -> QuantizedModel:
     prepared = prepare(model)
-    check_narrows(prepared)
+    check_computes_in_float32(prepared)
     excluded = excluded_nodes(prepared.ir.graph, options.exclude)
     wide = dict.fromkeys(excluded, "excluded by name")
     remarks: tuple[str, ...] = ()
@@ -284,19 +284,21 @@ def _to_half(
 def _to_integer_weights(
     model: Model, target: str, precision: str, options: WeightOptions
 ) -> QuantizedModel:
-    prepared = prepare(model).ir
+    prepared = prepare(model)
+    check_computes_in_float32(prepared, alone=False)
     remarks: tuple[str, ...] = ()
     if precision == "int4":
-        graph, plan = to_int4(prepared, target, options.block or BLOCKS[0], options.exclude)
+        graph, plan = to_int4(prepared.ir, target, options.block or BLOCKS[0], options.exclude)
     else:
-        graph, plan = to_weight_only(prepared, target, options.exclude)
-        if any(node.op_type == "Conv" for node in prepared.graph if node.name in plan.quantized):
+        graph, plan = to_weight_only(prepared.ir, target, options.exclude)
+        if any(node.op_type == "Conv" for node in prepared.ir.graph if node.name in plan.quantized):
             remarks = (_SMALLER_ONLY,)
     return QuantizedModel(graph, model, target, precision, plan=plan, remarks=remarks)
 
 
 def _to_dynamic(model: Model, target: str, options: Int8Options) -> QuantizedModel:
     prepared = prepare(model)
+    check_computes_in_float32(prepared)
     bits = options.weight_bits or default_weight_bits(target)
     graph = to_dynamic_int8(prepared.ir, bits)
     macs = macs_of(prepared, bound_to_one(prepared, None)) or Macs({})

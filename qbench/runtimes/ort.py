@@ -234,8 +234,9 @@ def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOpti
         # Only what turns Q/DQ into integer kernels is off: without any optimization a run takes
         # twice the time.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # It stands outside of that, and refuses a Clip in front of an FP8 QuantizeLinear.
-        options.add_session_config_entry(_DISABLED, "ClipQuantRewrite")
+        # These stand outside of that: in front of an FP8 QuantizeLinear one refuses a Clip, and one
+        # takes a Relu away, as if its codes had no sign.
+        options.add_session_config_entry(_DISABLED, "ClipQuantRewrite;ReluQuantRewrite")
     return options
 
 

@@ -114,6 +114,13 @@ def test_a_pointwise_kernel_never_computes_in_int8():
     assert epilogue.dtype == "Float"
 
 
+@pytest.mark.parametrize("masks", [[], ["Bool", "Bool"], ["Float"]])
+def test_fused_attention_computes_in_what_it_attends_with_whatever_the_mask(masks):
+    attention = layer([*masks, "Int8", "Int8", "Int8"], [], ["Int8"], kind="kgen")
+    assert attention.dtype == "Int8"
+    assert layer([*masks, "Int8", "Int8", "Half"], [], ["Half"], kind="kgen").dtype != "Int8"
+
+
 def test_fp8_is_counted_and_explained():
     found = audit([layer(["FP8"], ["FP8"])], {"conv": "Conv"})
     assert found.fraction("Conv", "FP8") == 1.0

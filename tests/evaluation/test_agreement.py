@@ -122,7 +122,13 @@ def test_the_nearest_image_by_embeddings() -> None:
 
 
 @pytest.mark.parametrize(
-    "answers", [rows([1, 0], [0, 1]), [[np.ones(65537, np.float32)]] * 3], ids=["few", "large"]
+    "answers",
+    [
+        rows([1, 0], [0, 1]),
+        [[np.ones(65537, np.float32)]] * 3,
+        [[np.ones((count, 4), np.float32)] for count in (2, 3, 1)],
+    ],
+    ids=["few", "large", "as many as were found"],
 )
 def test_what_is_not_retrieved(answers: list[Outputs]) -> None:
     found = same_embedding(Oracle(answers), Oracle(answers), Views(len(answers)), threads=1)

@@ -108,6 +108,15 @@ def test_the_audit_counts_compute_nodes(tmp_path: Path) -> None:
     assert audit == KernelAudit(planned=4, integer=4, unfused=())
 
 
+def test_a_gemm_that_gets_its_bias_by_correction_runs_on_integers(tmp_path: Path) -> None:
+    b = graphs.Builder((4, graphs.CHANNELS))
+    model = graphs.model_of(b.model(b.node("Gemm", "fc", b.x, b.weight("w", graphs.CHANNELS, 10))))
+    table = graphs.table_of(model)
+    result = quantize(model, target="cpu", table=table, output=tmp_path / "m.onnx")
+    assert any(value.name.startswith("fc_bias_") for value in result.ir.graph.initializers.values())
+    assert audit_cpu(tmp_path / "m.onnx", result.plan).integer == 1
+
+
 def test_the_audit_names_what_was_not_fused(tmp_path: Path) -> None:
     """A file made for TensorRT has no Q at outputs, which ONNX Runtime's Conv wants."""
     path = tmp_path / "m.onnx"

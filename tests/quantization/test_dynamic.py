@@ -48,6 +48,35 @@ def test_convolutions_stay_float_and_a_gemm_does_not() -> None:
     assert sqnr_db(wanted["probabilities"], found["probabilities"]) > 30
 
 
+def test_a_gemm_may_share_its_weights_and_read_what_is_looked_up_in_them() -> None:
+    b = graphs.Builder((1, 8))
+    rows = b.node("Gather", "rows", b.weight("w", 8, 8), b.constant("which", np.array([2])))
+    first = b.node("Gemm", "first", b.x, "w", transB=1)
+    total = b.node("Add", "sum", rows, b.node("Gemm", "second", first, "w", transB=1))
+    model = graphs.model_of(b.model(total))
+    result = quantize(model, target="cpu", precision="dynamic")
+    feeds = graphs.feeds_of(model)
+    wanted, found = graphs.run(model.ir, feeds), graphs.run(result.ir, feeds)
+    assert sqnr_db(wanted[total], found[total]) > 30
+
+
+def test_halves_that_change_places_keep_their_shapes() -> None:
+    """As in rotary position embeddings; ONNX infers other shapes where it has to start anew."""
+    b = graphs.Builder((1, 6, 8))
+    folded = b.constant("folded", np.array([1, 6, 2, 4]))
+    heads = b.node("Reshape", "heads", b.node("MatMul", "fc", b.x, b.weight("w", 8, 8)), folded)
+    turned = b.node("Transpose", "turned", heads, perm=[0, 2, 1, 3])
+    ends = [b.constant(f"end{i}", np.array([i])) for i in (0, 2, 9)]
+    axis = b.constant("axis", np.array([3]))
+    first, second = (b.node("Slice", f"half{i}", turned, *ends[i : i + 2], axis) for i in (0, 1))
+    proto = b.model(b.node("Concat", "swapped", b.node("Neg", "minus", second), first, axis=-1))
+    model = graphs.model_of(proto)
+    result = quantize(model, target="cpu", precision="dynamic")
+    feeds = graphs.feeds_of(model)
+    wanted, found = graphs.run(model.ir, feeds), graphs.run(result.ir, feeds)
+    assert sqnr_db(wanted["swapped"], found["swapped"]) > 30
+
+
 def test_products_of_activations_stay_float_too() -> None:
     result = quantize(graphs.model_of(graphs.attention()), target="cpu", precision="dynamic")
     assert "of 4 nodes that multiply these stay FP32: 2 MatMul;" in result.notes[0]

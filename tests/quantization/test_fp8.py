@@ -31,13 +31,22 @@ def with_clip() -> onnx.ModelProto:
     return b.model(b.conv("last", clip, cin=16, cout=16))
 
 
+def with_relu() -> onnx.ModelProto:
+    """ONNX Runtime takes a Relu for needless in front of a QuantizeLinear, FP8 or not."""
+    b = graphs.Builder((1, 16, 8, 8))
+    relu = b.node("Relu", "relu", b.conv("first", b.x, cin=16, cout=16))
+    return b.model(b.conv("last", relu, cin=16, cout=16))
+
+
 def made(proto: onnx.ModelProto, options: Int8Options | None = None) -> QuantizedModel:
     model = graphs.model_of(proto)
     table = graphs.table_of(model)
     return quantize(model, target="tensorrt", precision="fp8", table=table, options=options)
 
 
-@pytest.mark.parametrize("make", [graphs.encoder, graphs.attention, wide_and_narrow, with_clip])
+@pytest.mark.parametrize(
+    "make", [graphs.encoder, graphs.attention, wide_and_narrow, with_clip, with_relu]
+)
 def test_simulated_outputs_are_close_to_the_float_model(make) -> None:
     result = made(make())
     assert lint(result.ir, "tensorrt") == ()

@@ -124,13 +124,14 @@ def test_half_precision(model: Model, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("keep_io", [True, False])
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int4", "weight-only", "dynamic"])
 def test_a_model_in_half_precision_is_not_narrowed_again(precision: str, keep_io: bool) -> None:
-    float_model = graphs.model_of(graphs.residual())
+    float_model = graphs.model_of(graphs.classifier())
     half = to_half(prepare(float_model).ir, ir.DataType.FLOAT16, keep_io=keep_io).ir
     model = Model(half, Path("half.onnx"), "0")
+    target = "cpu" if precision == "dynamic" else "tensorrt"
     with pytest.raises(ModelError, match=r"half\.onnx computes in float16; export it in float32"):
-        quantize(model, target="tensorrt", precision=precision)
+        quantize(model, target=target, precision=precision)
 
 
 def test_an_unknown_precision(model: Model) -> None:
