@@ -26,9 +26,9 @@ from qbench.data.labels import has_class_folders, load_labels
 from qbench.data.masks import find_masks
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Source
-from qbench.errors import UsageError
+from qbench.errors import ModelError, UsageError
 from qbench.evaluation import agreement, classify, detect, segment
-from qbench.evaluation.agreement import Comparison
+from qbench.evaluation.agreement import AgreementResult, Comparison
 from qbench.evaluation.similarity import decibels
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
@@ -248,15 +248,31 @@ class AgreementJudge:
         return open_graph(self._model)
 
     def judge(self, runner: Runner) -> Judged:
-        """Return the mean agreement."""
+        """Return the mean agreement; further figures that overflow are left out."""
         found = self._compare(self._reference, runner, self._source, usable_cores())
+        _check_finite(found)
         others: dict[FurtherMetric, Outcome] = {}
         for name, values in found.others.items():
             if name == "powers":
                 others["sqnr_db"] = _drawn(values, _sqnr_db)
             else:
                 others[name] = _outcome_of(values)
-        return Judged(self._metric, found.names, _outcome_of(found.values), others)
+        finite = {name: one for name, one in others.items() if math.isfinite(one.value)}
+        return Judged(self._metric, found.names, _outcome_of(found.values), finite)
+
+
+def _check_finite(found: AgreementResult) -> None:
+    """Make sure that every sample has a value.
+
+    Raises:
+        ModelError: The outputs for one are too large to be compared.
+    """
+    for name, value in zip(found.names, found.values, strict=True):
+        if not math.isfinite(value):
+            raise ModelError(
+                f"the outputs for {name} hold NaN, or are too large to be compared; the precision "
+                "may be too low for this model, compare with fp32"
+            )
 
 
 def _outcome_of(values: NDArray[Any]) -> Outcome:
@@ -267,10 +283,13 @@ def _outcome_of(values: NDArray[Any]) -> Outcome:
 
 
 def _drawn(values: NDArray[Any], statistic: Callable[[NDArray[Any]], float]) -> Outcome:
-    """Return a statistic of `values`, [n, ...], also over samples drawn with replacement."""
+    """Return a statistic of `values`, [n, ...], also over samples drawn with replacement.
+
+    Of what is drawn, NaN stands for all that is not finite.
+    """
     rng, n = np.random.default_rng(_SEED), len(values)
-    drawn = [statistic(values[rng.integers(n, size=n)]) for _ in range(_DRAWS)]
-    return Outcome(statistic(values), np.array(drawn))
+    drawn = np.array([statistic(values[rng.integers(n, size=n)]) for _ in range(_DRAWS)])
+    return Outcome(statistic(values), np.where(np.isfinite(drawn), drawn, np.nan))
 
 
 def _sqnr_db(powers: NDArray[np.float64]) -> float:

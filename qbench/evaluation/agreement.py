@@ -184,7 +184,8 @@ def detections_in_common(options: DetectOptions) -> Measure:
 def _embedding(outputs: Tensors) -> Floats:
     """Return unit vectors of all outputs as one, so that products are the sums of their cosines."""
     parts = [output.ravel().astype(np.float64) for output in outputs.values()]
-    return np.concatenate([part / (np.linalg.norm(part) or 1) for part in parts])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.concatenate([part / (np.linalg.norm(part) or 1) for part in parts])
 
 
 def _both(

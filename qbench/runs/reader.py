@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
+from qbench.errors import StorageError
 from qbench.runs.database import connected, is_usable
 from qbench.runs.names import resolved
 from qbench.runs.request import Request
@@ -17,6 +18,8 @@ from qbench.runs.samples import read_judged, read_samples
 
 if TYPE_CHECKING:
     from qbench.benchmarking.judges import Judged
+
+_Kept = TypeVar("_Kept")
 
 FOLDER = Path(".qbench")
 """Folder of the store, below the current one."""
@@ -88,20 +91,20 @@ class Reader:
 
         Raises:
             UsageError: No run, or more than one, is called so.
-            StorageError: The store cannot be read.
+            StorageError: The store or the run cannot be read.
         """
         run = self.resolve(name)
         ((request, result, finished),) = self._query(
             "SELECT request, result, finished FROM runs WHERE id = ?", run
         )
         entries = self.entries(run)
-        head = msgspec.json.decode(result, type=RunResult)
+        head = _decoded(run, result, RunResult)
         return Run(
             id=run,
             result=msgspec.structs.replace(head, rows=tuple(entry.row for entry in entries)),
             samples={i: e.samples for i, e in enumerate(entries) if e.samples is not None},
             judged={i: e.judged for i, e in enumerate(entries) if e.judged is not None},
-            request=msgspec.json.decode(request, type=Request),
+            request=_decoded(run, request, Request),
             finished=finished is not None,
         )
 
@@ -117,10 +120,10 @@ class Reader:
         )
         entries = []
         for cell_text, row, file in found:
-            cell = None if cell_text is None else msgspec.json.decode(cell_text, type=Cell)
+            cell = None if cell_text is None else _decoded(run, cell_text, Cell)
             samples = None if file is None else read_samples(self._samples / file)
             known = None if cell is None else judged.get(cell.judged)
-            entries.append(Entry(cell, msgspec.json.decode(row, type=Row), samples, known))
+            entries.append(Entry(cell, _decoded(run, row, Row), samples, known))
         return entries
 
     def judged(self, run: str) -> dict[Cell, Judged]:
@@ -131,8 +134,7 @@ class Reader:
         """
         found = self._query("SELECT cell, outcomes FROM judged WHERE run = ?", run)
         known = {
-            msgspec.json.decode(cell, type=Cell): read_judged(self._samples / file)
-            for cell, file in found
+            _decoded(run, cell, Cell): read_judged(self._samples / file) for cell, file in found
         }
         return {cell: judged for cell, judged in known.items() if judged is not None}
 
@@ -142,3 +144,17 @@ class Reader:
         self._is_checked = True
         with connected(self.path) as database:
             return database.execute(query, values).fetchall()
+
+
+def _decoded(run: str, text: str, kind: type[_Kept]) -> _Kept:
+    """Return a part of a run.
+
+    Raises:
+        StorageError: It is not as this qbench writes it.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise StorageError(
+            f"run {run} cannot be read: {error}; measure it again with --restart"
+        ) from error

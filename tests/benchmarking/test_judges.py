@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import graphs
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -166,6 +167,30 @@ def test_embeddings_retrieve(colours: Path, tmp_path: Path) -> None:
     assert second.difference is not None
     assert second.difference.value == pytest.approx(second.value - 1)
     assert second.difference.low < second.difference.high
+
+
+HUGE = [[1.0, 0, 0], [0, 1, 0], [0, 0, 3e38]]
+"""Blue overflows."""
+
+
+def test_figures_that_overflow_are_left_out(colours: Path, tmp_path: Path) -> None:
+    """They are no JSON, and a run that holds one could not be read again."""
+    models = [classifier(RGB, tmp_path / "a.onnx"), classifier(HUGE, tmp_path / "b.onnx")]
+    data = LabelledData(DataChoice(colours, Recipe(resize="stretch")))
+    rows = rows_of(models, data)
+    second = rows[1].accuracy
+    assert second is not None
+    assert (second.metric, second.others) == ("top1_agreement", ())
+    assert msgspec.json.decode(msgspec.json.encode(rows[1]), type=Row) == rows[1]
+
+
+def test_embeddings_that_overflow_are_a_row_with_the_reason(colours: Path, tmp_path: Path) -> None:
+    models = [classifier(RGB, tmp_path / "a.onnx"), classifier(HUGE, tmp_path / "b.onnx")]
+    data = LabelledData(DataChoice(colours, Recipe(resize="stretch")), task="embed")
+    _, second = rows_of(models, data)
+    assert second.error is not None
+    assert "outputs for 1.png hold NaN, or are too large to be compared" in second.error
+    assert second.accuracy is None
 
 
 def test_embeddings(images: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The store: what is kept, found, refused and saved from damage; several processes at once."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -188,6 +189,16 @@ def test_accuracies_are_kept_whole(store: Store, caplog: pytest.LogCaptureFixtur
         file.write_bytes(b"?")
     assert store.judged(run) == {}
     assert "cannot be read" in caplog.text
+
+
+def test_a_run_that_cannot_be_decoded_is_named(store: Store) -> None:
+    """As one that was written with a figure that is no number."""
+    run = begin(store)
+    store.add(run, run_parts.cell(), run_parts.row(ms=math.nan), None)
+    for read in (store.load, store.entries):
+        with pytest.raises(StorageError, match=rf"run {run} cannot be read: .*`float`.*--restart"):
+            read(run)
+    assert [found.id for found in store.summaries()] == [run]
 
 
 def sample_files(store: Store) -> list[Path]:
