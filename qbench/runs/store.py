@@ -63,21 +63,30 @@ class Store(Reader):
         return run, claim
 
     def resume(self, key: str) -> tuple[str, Claim] | None:
-        """Return the latest unfinished run of this key that nobody works on, and its claim.
+        """Return the latest run of this key, and its claim.
+
+        None where it is finished, or another process works on it: an older one that was stopped
+        has been begun anew since.
 
         Raises:
             StorageError: The store cannot be read.
         """
-        unfinished = "SELECT id FROM runs WHERE key = ? AND finished IS NULL ORDER BY number DESC"
-        for (run,) in self._query(unfinished, key):
-            try:
-                claim = Claim(self._claim_path(run))
-            except StorageError:
-                continue  # another process works on it
-            if (run,) in self._query(unfinished, key):
-                return run, claim
-            claim.release()  # it was finished in the meantime
+        run = self._unfinished(key)
+        if run is None:
+            return None
+        try:
+            claim = Claim(self._claim_path(run))
+        except StorageError:
+            return None  # another process works on it
+        if self._unfinished(key) == run:
+            return run, claim
+        claim.release()  # it was finished in the meantime
         return None
+
+    def _unfinished(self, key: str) -> str | None:
+        """Return the latest run of this key, unless it is finished."""
+        latest = "SELECT id, finished FROM runs WHERE key = ? ORDER BY number DESC LIMIT 1"
+        return next((run for run, finished in self._query(latest, key) if finished is None), None)
 
     def add(self, run: str, cell: Cell, row: Row, samples: NDArray[np.float64] | None) -> None:
         """Keep a row of an unfinished run, after the rows that it has.

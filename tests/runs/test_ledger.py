@@ -70,6 +70,16 @@ def test_a_run_can_be_begun_anew(store: Store) -> None:
         assert second.id != first.id
 
 
+def test_a_run_that_was_begun_anew_since_is_not_gone_on_with(store: Store) -> None:
+    with opened(store) as stopped:
+        stopped.save(run_parts.cell(), run_parts.row(ms=9.0), None)
+    with opened(store, restart=True) as anew:
+        anew.save(run_parts.cell(), run_parts.row(), None)
+        anew.finish(run_parts.result(run_parts.row()))
+    with opened(store) as third:
+        assert (third.id, third.kept) == (None, ())
+
+
 def test_a_run_that_another_process_works_on_is_left_to_it(store: Store) -> None:
     with opened(store) as first:
         first.save(run_parts.cell(), run_parts.row(), None)
