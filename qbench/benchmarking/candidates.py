@@ -73,14 +73,14 @@ class Bench:
         return self._result()
 
     def _kept(self, jobs: Sequence[Job]) -> tuple[int, Job] | None:
-        """Take over the rows that the ledger has; return the job of the baseline among them."""
+        """Take over what the ledger has; return the job of the baseline among its rows."""
         ledger, baseline = self._options.ledger, None
         for index, job in enumerate(jobs if ledger else ()):
+            self._maker.accuracies.recall(job.cell)
             row = ledger.find(job.cell) if ledger else None
             if row is None or row.error is not None:
                 continue
             self._rows[index] = row
-            self._maker.accuracies.recall(job.cell)
             if baseline is None and row.latency_ms is not None:
                 baseline = (index, job)
         return baseline

@@ -20,7 +20,10 @@ class Accuracies:
         self._first: Judged | None = None
 
     def recall(self, cell: Cell) -> None:
-        """Note a row that the ledger has: the first one is what the others are compared with."""
+        """Note what the ledger has of a job; the first is what the others are compared with.
+
+        Call it in the jobs' order, also for those that have no row yet: they may be judged.
+        """
         found = self._find(cell.judged)
         self._first = self._first or found
 

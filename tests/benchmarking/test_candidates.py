@@ -276,6 +276,19 @@ def test_a_run_that_was_killed_goes_on(
     assert again.control.value == max(controls, key=lambda value: abs(math.log(value)))
 
 
+def test_the_first_job_stays_the_first_where_only_its_accuracy_was_kept(
+    model: Path, images: LabelledData
+) -> None:
+    """As where it waited to be timed while rows that are not timed were finished."""
+    memory = Memory()
+    asked: dict[str, Any] = {"precisions": ["fp32", "fp16"], "images": images}
+    options = replace(QUICK, ledger=memory)
+    before = benchmark(model, **asked, options=options).rows
+    del memory.rows[next(iter(memory.rows))]
+    after = benchmark(model, **asked, options=options).rows
+    assert [row.accuracy for row in after] == [row.accuracy for row in before]
+
+
 def test_an_accuracy_alone_is_no_row(model: Path, images: LabelledData, judged: list[int]) -> None:
     memory = Memory()
 
