@@ -149,7 +149,7 @@ def _benchmark(
 def _baseline(arguments: BenchArguments, paths: Sequence[Path], store: Store) -> Baseline | None:
     if arguments.baseline is None:
         return None
-    run = find_run(arguments.baseline, store)
+    run = find_run(arguments.baseline, store, finished=True)
     models = [model_file(path) for path in paths]
     return plan_baseline(run, models, _words(arguments.precisions))
 

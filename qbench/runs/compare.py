@@ -22,15 +22,24 @@ ENDING = ".json"
 """By which the name of a document is told from that of a run."""
 
 
-def find_run(name: str, store: Reader) -> Run:
+def find_run(name: str, store: Reader, *, finished: bool = False) -> Run:
     """Return a run of the store, or the one in a JSON document of `qbench bench`.
+
+    Args:
+        name: What names it.
+        store: Where it is kept.
+        finished: Whether `latest` is the latest of those that are finished.
 
     Raises:
         UsageError: No run, or more than one, is called so.
         DataError: The document cannot be read.
         StorageError: The store cannot be read.
     """
-    return read_document(Path(name)) if name.lower().endswith(ENDING) else store.load(name)
+    return (
+        read_document(Path(name))
+        if name.lower().endswith(ENDING)
+        else store.load(name, finished=finished)
+    )
 
 
 def read_document(path: Path) -> Run:

@@ -9,9 +9,9 @@ import msgspec
 
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
-from qbench.errors import StorageError
+from qbench.errors import StorageError, UsageError
 from qbench.runs.database import connected, is_usable
-from qbench.runs.names import resolved
+from qbench.runs.names import LATEST, resolved
 from qbench.runs.request import Request
 from qbench.runs.run import Entry, Run
 from qbench.runs.samples import read_judged, read_samples
@@ -76,24 +76,32 @@ class Reader:
             for name, began, finished, trusted, models, rows in found
         ]
 
-    def resolve(self, name: str) -> str:
+    def resolve(self, name: str, *, finished: bool = False) -> str:
         """Return the id of a run, given whole, by its first letters, or as `latest`.
+
+        Args:
+            name: What names it.
+            finished: Whether `latest` is the latest of those that are finished.
 
         Raises:
             UsageError: No run, or more than one, is called so.
             StorageError: The store cannot be read.
         """
-        ids = [found for (found,) in self._query("SELECT id FROM runs ORDER BY number DESC")]
-        return resolved(name, ids, self.path)
+        found = self._query("SELECT id, finished FROM runs ORDER BY number DESC")
+        if finished and name == LATEST and found:
+            found = [one for one in found if one[1] is not None]
+            if not found:
+                raise UsageError(f"no run in {self.path} is finished; name one by its id")
+        return resolved(name, [run for run, _ in found], self.path)
 
-    def load(self, name: str) -> Run:
-        """Return a run by its id, the first letters of it, or `latest`.
+    def load(self, name: str, *, finished: bool = False) -> Run:
+        """Return a run by its id, the first letters of it, or `latest`; see `resolve`.
 
         Raises:
             UsageError: No run, or more than one, is called so.
             StorageError: The store or the run cannot be read.
         """
-        run = self.resolve(name)
+        run = self.resolve(name, finished=finished)
         ((request, result, finished),) = self._query(
             "SELECT request, result, finished FROM runs WHERE id = ?", run
         )

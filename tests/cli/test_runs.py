@@ -107,13 +107,14 @@ def test_show_says_that_a_run_was_not_finished(qbench: Qbench) -> None:
 
 def test_a_run_without_rows_is_shown(qbench: Qbench) -> None:
     asked = run_parts.request()
-    _, claim = Store().begin(asked, run_parts.SETTINGS, run_parts.ENVIRONMENT)
+    run, claim = Store().begin(asked, run_parts.SETTINGS, run_parts.ENVIRONMENT)
     claim.release()
     for arguments in ("show latest", "export latest --format csv", "export latest --format md"):
         assert qbench("runs", *arguments.split()).code == 0
-    outcome = qbench("compare", "latest", "latest", "--fail-on", "3%")
+    outcome = qbench("compare", run, run, "--fail-on", "3%")
     assert outcome.code == 4
     assert "no row of the one measures what a row of the other does" in outcome.out
+    assert "is finished; name one by its id" in qbench("compare", run, "latest").err
 
 
 def test_the_document_is_that_of_bench(qbench: Qbench) -> None:

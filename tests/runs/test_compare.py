@@ -12,7 +12,7 @@ from run_parts import accuracy, ratio, row, run
 from qbench.benchmarking.judges import Outcome
 from qbench.benchmarking.result import Accuracy, Figure
 from qbench.benchmarking.stats import Interval
-from qbench.errors import DataError
+from qbench.errors import DataError, UsageError
 from qbench.runs.compare import compare, find_run, part_of
 from qbench.runs.comparing.changes import AccuracyChange, SpeedChange
 from qbench.runs.run import Run
@@ -242,6 +242,22 @@ def test_rows_that_were_not_timed_have_no_speed() -> None:
     for together in (True, False):
         (change,) = compare(run(simulated), run(simulated), together=together).rows
         assert change.speed is None
+
+
+def test_the_latest_run_to_compare_with_is_finished(tmp_path: Path) -> None:
+    store = Store(tmp_path / ".qbench")
+    begun = []
+    for number in range(2):
+        asked = run_parts.request(options={"number": number})
+        name, claim = store.begin(asked, run_parts.SETTINGS, run_parts.ENVIRONMENT)
+        claim.release()
+        begun.append(name)
+    with pytest.raises(UsageError, match=r"no run in .* is finished; name one by its id"):
+        find_run("latest", store, finished=True)
+    store.finish(begun[0], run_parts.result(row()), (run_parts.cell(),))
+    assert find_run("latest", store, finished=True).id == begun[0]
+    for name in ("latest", begun[1]):
+        assert find_run(name, store).id == begun[1]
 
 
 def test_a_document_stands_for_a_run(tmp_path: Path) -> None:
