@@ -33,7 +33,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         regressions: Losses whose whole 95 % interval lies beyond the limit, and rows that no longer
             run.
-        inconclusive: Changes whose interval holds the limit, or that have no interval.
+        inconclusive: Changes whose interval holds the limit, or that have no interval, and rows
+            that are gone.
     """
 
     regressions: tuple[str, ...] = ()
@@ -87,6 +88,9 @@ def judge(comparison: Comparison, limits: Limits) -> Judgement:
             found.append((True, f"{row.label} {row.notes[-1]}"))
         found += _slowdowns(row, limits, comparison.trusted)
         found += _drops(row, limits)
+    found += [
+        (None, f"{label} was measured then and is not now") for label in comparison.only_before
+    ]
     found += [(None, text) for text in _missing(comparison, limits)]
     return Judgement(
         regressions=tuple(text for loss, text in found if loss),

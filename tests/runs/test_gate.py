@@ -10,14 +10,13 @@ LIMIT = Limits(latency=0.03, accuracy=0.01)
 
 
 def comparison(*rows: RowChange, **changed: object) -> Comparison:
-    values = {"machine": (), "trusted": True, **changed}
+    values = {"machine": (), "trusted": True, "only_before": (), **changed}
     return Comparison(
         before="old",
         after="new",
         together=True,
         software=(),
         rows=rows,
-        only_before=(),
         only_after=(),
         **values,  # type: ignore[arg-type]
     )
@@ -86,6 +85,12 @@ def test_a_row_that_broke_is_a_regression_whatever_the_limits() -> None:
     )
     found = judge(comparison(row, timed(1, 1, 1)), Limits(latency=0.5))
     assert found.regressions == ("m.onnx int8 cpu does not run now: no driver",)
+
+
+def test_a_row_that_is_gone_is_not_passed_over() -> None:
+    found = judge(comparison(timed(1, 1, 1), only_before=("m.onnx int8 cpu",)), LIMIT)
+    assert found.regressions == ()
+    assert found.inconclusive == ("m.onnx int8 cpu was measured then and is not now",)
 
 
 def test_times_of_an_untrusted_run_settle_nothing() -> None:
