@@ -1,6 +1,5 @@
 """The candidates of a benchmark, timed in groups and written down as rows."""
 
-import math
 import os
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from qbench.benchmarking import environment
 from qbench.benchmarking.candidate import FAILURES, Candidate, Maker
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.options import GROUP, Options
-from qbench.benchmarking.result import UNTRUSTED, Row, RunResult
+from qbench.benchmarking.result import Row, RunResult
 from qbench.benchmarking.rounds import Watch
 from qbench.benchmarking.rows import Timing
 from qbench.benchmarking.schedule import Measurement, measure_blocks
@@ -173,14 +172,8 @@ class Bench:
 
     def _result(self) -> RunResult:
         rows = tuple(row for _, row in sorted(self._rows.items(), key=lambda item: item[0]))
-        controls = [row.control for row in rows if row.control is not None]
-        return RunResult(
-            environment=environment.capture(),
-            settings=self._options.settings,
-            rows=rows,
-            control=max(controls, key=lambda one: abs(math.log(one.value)), default=None),
-            trusted=not any(UNTRUSTED in row.notes for row in rows),
-        )
+        here, settings = environment.capture(), self._options.settings
+        return RunResult(environment=here, settings=settings, rows=()).with_rows(rows)
 
 
 def _watch(lanes: Sequence[Candidate]) -> Watch | None:

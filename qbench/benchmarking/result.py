@@ -1,5 +1,6 @@
 """The JSON document of a benchmark: its rows, what they were measured with, and its trust."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -162,6 +163,16 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     control: Interval | None = None
     trusted: bool = True
+
+    def with_rows(self, rows: tuple[Row, ...]) -> "RunResult":
+        """Return it with other rows, and the control and the trust that follow from them."""
+        controls = [row.control for row in rows if row.control is not None]
+        return msgspec.structs.replace(
+            self,
+            rows=rows,
+            control=max(controls, key=lambda one: abs(math.log(one.value)), default=None),
+            trusted=not any(UNTRUSTED in row.notes for row in rows),
+        )
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""

@@ -106,10 +106,12 @@ class Reader:
             "SELECT request, result, finished FROM runs WHERE id = ?", run
         )
         entries = self.entries(run)
+        rows = tuple(entry.row for entry in entries)
         head = _decoded(run, result, RunResult)
+        whole = msgspec.structs.replace(head, rows=rows)
         return Run(
             id=run,
-            result=msgspec.structs.replace(head, rows=tuple(entry.row for entry in entries)),
+            result=head.with_rows(rows) if finished is None else whole,
             samples={i: e.samples for i, e in enumerate(entries) if e.samples is not None},
             judged={i: e.judged for i, e in enumerate(entries) if e.judged is not None},
             request=_decoded(run, request, Request),

@@ -14,6 +14,7 @@ import pytest
 import run_parts
 
 from qbench.benchmarking.judges import Judged, Outcome
+from qbench.benchmarking.result import UNTRUSTED
 from qbench.benchmarking.stats import Interval
 from qbench.errors import StorageError, UsageError
 from qbench.runs.claim import Claim
@@ -64,6 +65,14 @@ def test_rows_are_there_before_the_run_is_finished(store: Store) -> None:
     assert found.result.rows == (run_parts.row(),)
     assert found.result.environment == run_parts.ENVIRONMENT
     assert not found.finished
+
+
+def test_an_unfinished_run_is_trusted_as_far_as_its_rows(store: Store) -> None:
+    run, control = begin(store), Interval(1.05, 1.04, 1.06)
+    for row in (run_parts.row(control=control, notes=(UNTRUSTED,)), run_parts.row("int8")):
+        store.add(run, run_parts.cell(row.precision), row, None)
+    found = store.load(run).result
+    assert (found.control, found.trusted) == (control, False)
 
 
 def test_finishing_puts_rows_in_their_final_order_and_form(store: Store) -> None:
