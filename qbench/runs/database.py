@@ -74,7 +74,7 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as database:
             yield database
     except sqlite3.Error as error:
-        raise StorageError(f"cannot use {path}: {error}; make it writable") from error
+        raise StorageError(f"cannot use {path}: {_told(error, 'make it writable')}") from error
 
 
 @contextmanager
@@ -128,7 +128,8 @@ def _is_ours(path: Path) -> bool:
     except sqlite3.Error as error:
         if error.sqlite_errorcode in _DAMAGE:
             raise _DamagedError(str(error)) from error
-        raise StorageError(f"cannot read {path}: {error}; check its permissions") from error
+        told = _told(error, "check its permissions")
+        raise StorageError(f"cannot read {path}: {told}") from error
     if tables and application != _APPLICATION:
         raise StorageError(f"{path} is a database of another program; move it away")
     if tables and version != VERSION:
@@ -137,6 +138,14 @@ def _is_ours(path: Path) -> bool:
             "away"
         )
     return bool(tables)
+
+
+def _told(error: sqlite3.Error, remedy: str) -> str:
+    """Return what is wrong and what to do: `remedy`, unless another process holds the file."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details
+    if code == sqlite3.SQLITE_BUSY:
+        remedy = "another process writes to it; try again, or end that one"
+    return f"{error}; {remedy}"
 
 
 def _first(database: sqlite3.Connection, query: str) -> object:

@@ -302,10 +302,11 @@ def test_a_store_that_is_locked_for_good(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr("qbench.runs.database._PATIENCE", 0.01)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
+    reason = "database is locked; another process writes to it; try again, or end that one"
     try:
-        with pytest.raises(StorageError, match=r"cannot use .*: database is locked; make it wri"):
+        with pytest.raises(StorageError, match=rf"cannot use .*: {reason}"):
             store.add(run, run_parts.cell(), run_parts.row(), None)
-        with pytest.raises(StorageError, match=r"cannot read .*: database is locked; check its"):
+        with pytest.raises(StorageError, match=rf"cannot read .*: {reason}"):
             Store(store.path.parent).summaries()
     finally:
         other.close()
