@@ -138,7 +138,8 @@ class PacedTimer:
             self._call()
             done[index] = self._clock()
         samples = (done - due).astype(np.float64) * 1e-9
-        return Block(samples, float(np.median(samples)), self._period)
+        took = float(done[-1] - due[0]) * 1e-9 / count  # beyond the period where calls queue up
+        return Block(samples, float(np.median(samples)), max(self._period, took))
 
     def _wait_until(self, at: int) -> None:
         ahead = (at - self._clock()) * 1e-9 - _SPIN_SECONDS

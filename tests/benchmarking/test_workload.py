@@ -71,8 +71,9 @@ def test_the_wait_for_a_slow_call_counts() -> None:
 
 
 def test_a_queue_that_grows_is_seen() -> None:
-    samples = Machine(*[0.015] * 20).paced(100)(20).samples
-    np.testing.assert_allclose(np.diff(samples), 0.005, atol=1e-4)
+    block = Machine(*[0.015] * 20).paced(100)(20)
+    np.testing.assert_allclose(np.diff(block.samples), 0.005, atol=1e-4)
+    assert block.pace == pytest.approx(0.015, abs=1e-4)  # the rate is not what decides how long
 
 
 def test_paced_calls_that_lead_into_a_block_are_not_timed() -> None:
