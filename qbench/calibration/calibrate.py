@@ -37,6 +37,10 @@ Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
 
 
+USUAL_RECIPE = "imagenet"
+"""What is assumed where nothing says how images are to be prepared."""
+
+
 @dataclass(frozen=True)
 class DataChoice:
     """Which data to read, and how.
@@ -172,7 +176,7 @@ def chosen_recipe(model: Fed, choice: DataChoice) -> Recipe | None:
     Raises:
         RecipeError: The recipe is unknown or malformed.
     """
-    return None if _is_arrays(choice.path) else _recipe(model, choice)
+    return None if is_arrays(choice.path) else _recipe(model, choice)
 
 
 def obtain_table(
@@ -243,7 +247,7 @@ def guess_recipe(model: Fed) -> str:
 
     A wrong recipe is a common cause of lost accuracy, so the guess is a warning.
     """
-    recipe = recipe_by_name(model.path) or "imagenet"
+    recipe = recipe_by_name(model.path) or USUAL_RECIPE
     logger.warning("no --recipe given: %r is assumed; a wrong recipe costs accuracy", recipe)
     return recipe
 
@@ -255,7 +259,7 @@ def recipe_by_name(path: Path | None) -> str | None:
     return next((recipe for key, recipe in known.items() if key in stem), None)
 
 
-def _is_arrays(path: Path) -> bool:
+def is_arrays(path: Path) -> bool:
     """Return whether `open_source` reads arrays at `path`: it prefers images in a folder."""
     if path.is_dir():
         return bool(files_below(path, (".npz",))) and not files_below(path, IMAGE_ENDINGS)

@@ -15,8 +15,10 @@ from qbench.benchmarking.benchmark import benchmark
 from qbench.benchmarking.naming import row_name
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.result import RunResult
+from qbench.calibration.calibrate import USUAL_RECIPE, is_arrays, recipe_by_name
 from qbench.calibration.table import find_table
 from qbench.cli.bench_arguments import BenchArguments
+from qbench.data.recipes import Recipe, load_recipe
 from qbench.errors import UsageError
 from qbench.quantization.options import NEED_TABLE
 from qbench.quantization.quantize import TABLES
@@ -29,7 +31,7 @@ from qbench.runs.request import ModelFile, Request, fingerprint, model_file
 from qbench.runs.run import Run
 from qbench.runs.store import Store
 
-_BY_CONTENT = frozenset({"models", "data", "labels", "table"})
+_BY_CONTENT = frozenset({"models", "data", "labels", "table", "recipe"})
 _NO_FIGURE = frozenset(
     {"cache", "project", "effort", "baseline", "limits", "no_store", "restart", "as_json"}
 )
@@ -159,15 +161,29 @@ def _request(arguments: BenchArguments, models: Sequence[ModelFile]) -> Request:
     options: dict[str, Any] = {
         name: str(value) for name, value in given.items() if name not in _BY_CONTENT | _NO_FIGURE
     }
+    options["size"] = arguments.size or arguments.project.image_size
+    options["recipes"] = _recipes(arguments, models)
     options["tables"] = _tables(arguments, models)
-    recipe = Path(arguments.recipe or "")
-    images = fingerprint(arguments.data, arguments.labels, recipe if recipe.is_file() else None)
+    images = fingerprint(arguments.data, arguments.labels)
     return Request(
         command=tuple(sys.argv[1:]),
         models=tuple(models),
         options=options,
         images=images and f"{images}:{arguments.limit}",
     )
+
+
+def _recipes(arguments: BenchArguments, models: Sequence[ModelFile]) -> list[Recipe]:
+    """Return the recipes that images may be prepared by, where none of a table is used.
+
+    Raises:
+        RecipeError: One is missing, or cannot be used.
+    """
+    if arguments.data is None or is_arrays(arguments.data):
+        return []
+    given = arguments.recipe or arguments.project.recipe
+    guessed = {recipe_by_name(Path(model.path)) or USUAL_RECIPE for model in models}
+    return [load_recipe(name) for name in ([given] if given else sorted(guessed))]
 
 
 def _tables(arguments: BenchArguments, models: Sequence[ModelFile]) -> dict[str, str]:

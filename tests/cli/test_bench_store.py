@@ -1,5 +1,6 @@
 """What `qbench bench` keeps, goes on with, and holds against an older run."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -183,6 +184,33 @@ def test_other_options_begin_another_run(
     assert qbench(*asked, *changed).err == ""
     assert len(Reader().summaries()) == 2
     assert "goes on; kept: 2 accuracies" in qbench(*asked).err
+
+
+def test_what_the_folder_says_in_place_of_options_begins_another_run(
+    qbench: Qbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes and recipes of `qbench.toml`, and what a recipe's file says."""
+    asked: list[dict[str, object]] = []
+
+    def noted(self: RunLedger) -> None:
+        asked.append(self._request.options)
+
+    def measured(*given: object) -> None:
+        assert qbench("bench", "m.onnx", "--quick", "--in-process", *given).code == 0
+
+    monkeypatch.setattr(RunLedger, "resume", noted)
+    images = ("--data", "imgs", "--task", "classify")
+    measured()
+    Path("qbench.toml").write_text("size = 16\n", encoding="utf-8")
+    measured()
+    Path("qbench.toml").write_text('recipe = "mine"\n', encoding="utf-8")
+    Path("calibration").mkdir(exist_ok=True)
+    for mean in (0, 1):
+        Path("calibration/mine.toml").write_text(f"mean = {mean}\n", encoding="utf-8")
+        measured(*images)
+    measured(*images, "--recipe", "calibration/mine.toml")
+    assert all(one != other for one, other in itertools.pairwise(asked[:4]))
+    assert asked[4] == asked[3]  # the same, named otherwise
 
 
 def test_another_calibration_begins_another_run(
