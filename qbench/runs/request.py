@@ -13,8 +13,8 @@ from qbench.benchmarking.settings import Settings
 from qbench.model.load import load
 from qbench.runs.machine import machine_of
 
-_SMALL_TEXTS = {".csv", ".json", ".toml", ".txt"}
-"""Labels and recipes, whose size alone would not tell that they changed."""
+_BY_CONTENT = {".csv", ".json", ".npz", ".txt"}
+"""Arrays and labels, whose size alone would not tell that they changed."""
 
 
 class ModelFile(msgspec.Struct, frozen=True):
@@ -68,20 +68,24 @@ def model_file(path: Path) -> ModelFile:
     return ModelFile(str(path.absolute()), sha256_files([path]) if path.is_file() else "")
 
 
-def fingerprint(*places: Path | None) -> str | None:
-    """Return a hash of the files at and below `places`; None where all are None.
+def fingerprint(data: Path | None, labels: Path | None = None) -> str | None:
+    """Return a hash of the files at and below both; None where both are None.
 
-    Images count by name and size, so that thousands of them take no time; texts by their content.
+    Images count by name and size, so that thousands of them take no time; all else by its content,
+    also masks.
     """
-    given = [place for place in places if place is not None]
-    if not given:
+    if data is None and labels is None:
         return None
-    return sha256_bytes(msgspec.json.encode([list(_traits(place)) for place in given]))
+    places = ((data, False), (labels, labels != data))
+    found = [list(_traits(place, whole)) for place, whole in places if place is not None]
+    return sha256_bytes(msgspec.json.encode(found))
 
 
-def _traits(place: Path) -> Iterator[tuple[str, int, str]]:
+def _traits(place: Path, whole: bool) -> Iterator[tuple[str, int, str]]:
+    """Yield name, size and hash of files; images have no hash, unless the `whole` counts."""
     files = [place] if place.is_file() else sorted(place.rglob("*"))
     for file in files:
         if file.is_file():
-            content = sha256_files([file]) if file.suffix.lower() in _SMALL_TEXTS else ""
+            is_read = whole or file.suffix.lower() in _BY_CONTENT
+            content = sha256_files([file]) if is_read else ""
             yield file.relative_to(place).as_posix(), file.stat().st_size, content

@@ -77,6 +77,18 @@ def test_images_count_by_name_and_size_and_texts_by_content(tmp_path: Path) -> N
     assert fingerprint(None, None) is None
 
 
+def test_arrays_and_masks_count_by_content(tmp_path: Path) -> None:
+    """Other values of the same shape are as many bytes."""
+    for data, labels in (("d.npz", None), ("imgs", "masks")):
+        changed = tmp_path / (f"{labels}/a.png" if labels else data)
+        changed.parent.mkdir(exist_ok=True)
+        places = tmp_path / data, tmp_path / labels if labels else None
+        changed.write_bytes(b"12")
+        before = fingerprint(*places)
+        changed.write_bytes(b"34")
+        assert fingerprint(*places) != before
+
+
 def test_differences_between_machines_are_told_in_words() -> None:
     before = run_parts.environment(isa=None)
     after = run_parts.environment(cores=8, gpus=(run_parts.GPU,), isa=())
