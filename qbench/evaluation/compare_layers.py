@@ -107,7 +107,7 @@ def compare_layers(
     test: Model | Path | str,
     data: DataChoice | Path | str | None = None,
     *,
-    table: CalibrationTable | Path | None = None,
+    table: CalibrationTable | Path | str | None = None,
     options: LayerOptions | None = None,
 ) -> LayerComparison:
     """Return the SQNR and cosine of every float tensor that two forms of a model have in common.
@@ -153,9 +153,9 @@ def compare_layers(
     )
 
 
-def _table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable | None:
+def _table(model: Model, table: CalibrationTable | Path | str | None) -> CalibrationTable | None:
     found = table or find_table(TABLES, model.sha256)
-    known = load_table(found) if isinstance(found, Path) else found
+    known = load_table(found) if isinstance(found, (Path, str)) else found
     if known is not None:
         known.check_model(model.sha256, str(model.path))
     return known
