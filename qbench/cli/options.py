@@ -42,7 +42,7 @@ class SizeType(click.ParamType[tuple[int, int]]):
     ) -> tuple[int, int]:
         """Return (height, width)."""
         parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+        if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
             self.fail(f"{value!r} is no size; write 640, or 480x640 for height x width", param, ctx)
         return int(parts[0]), int(parts[-1])
 
