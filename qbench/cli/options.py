@@ -155,6 +155,33 @@ def packed(kind: Callable[..., Arguments]) -> Callable[[Callable[[Arguments], No
     return decorate
 
 
+def exclusive_flags(
+    name: str, flags: dict[str, str], default: str | None = None
+) -> Callable[[Decorated], Decorated]:
+    """Add a flag --WORD for each word and its help; the argument `name` is the one that is given.
+
+    Raises:
+        UsageError: When the command line is read: two of them are given.
+    """
+
+    def take(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+        # click hands over what is given first, and then what is not.
+        word = parameter.opts[0].removeprefix("--") if is_given else default
+        taken = context.params.setdefault(name, word)
+        if is_given and taken != word:
+            raise UsageError(f"--{taken} and --{word} exclude each other; drop one")
+
+    def decorate(command: Decorated) -> Decorated:
+        for word, text in reversed(flags.items()):
+            flag = click.option(
+                f"--{word}", is_flag=True, expose_value=False, callback=take, help=text
+            )
+            command = flag(command)
+        return command
+
+    return decorate
+
+
 def model_argument(command: Decorated) -> Decorated:
     """Add MODEL, which may be left out where the folder makes it plain."""
     return click.argument("model", type=PathType, required=False)(command)
