@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -127,8 +128,24 @@ def write_json(target: Path, document: object) -> None:
 
 
 def json_bytes(document: object) -> bytes:
-    """Return a msgspec-encodable `document` as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    """Return a msgspec-encodable `document` as indented JSON.
+
+    What is no Unicode, such as the surrogates of a file name in another encoding, is escaped.
+    """
+    try:
+        data = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_in_unicode(msgspec.to_builtins(document)))
+    return msgspec.json.format(data, indent=2)
+
+
+def _in_unicode(value: Any) -> Any:
+    """Return plain data with every surrogate in its texts escaped."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_in_unicode(key): _in_unicode(one) for key, one in value.items()}
+    return [_in_unicode(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def storage_error(target: Path, error: OSError, fix: str = _CHOOSE) -> StorageError:
