@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,8 +70,8 @@ def staged(target: Path, fix: str = _CHOOSE) -> Iterator[Path]:
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
     """
-    _check_no_folder(target)
     try:
+        _check_no_folder(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".qbench-", dir=target.parent))
     except OSError as error:
@@ -93,10 +94,11 @@ def check_writable(target: Path, fix: str = _CHOOSE) -> None:
         fix: What to do where it cannot, for the error.
 
     Raises:
-        StorageError: It is a folder, or its own folder cannot be written or made.
+        StorageError: It is a folder, its name is too long, or its own folder cannot be written
+            or made.
     """
-    _check_no_folder(target)
     try:
+        _check_no_folder(target)
         there = next(folder for folder in target.absolute().parents if folder.exists())
         Path(tempfile.mkdtemp(prefix=".qbench-", dir=there)).rmdir()
     except OSError as error:
@@ -104,7 +106,11 @@ def check_writable(target: Path, fix: str = _CHOOSE) -> None:
 
 
 def _check_no_folder(target: Path) -> None:
-    if target.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(target.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):  # other errors, as of long names, are told
+        return
+    if is_folder:
         raise StorageError(f"cannot write {target}: it is a folder; name a file in it with -o")
 
 

@@ -92,6 +92,13 @@ def test_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
         pytest.fail("there was work")
 
 
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 300)
+    for attempt in (check_writable, lambda place: write_bytes(place, b"")):
+        with pytest.raises(StorageError, match="x: File name too long; choose another place with"):
+            attempt(target)
+
+
 def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
     class Point(msgspec.Struct):
         x: int

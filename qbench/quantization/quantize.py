@@ -187,9 +187,9 @@ def check_output(model: Model, output: Path | str | None) -> None:
     """
     if output is None:
         return
+    check_writable(Path(output))
     if model.path is not None and _same_file(Path(output), model.path):
         raise UsageError(f"{output} is the model itself; choose another output with -o")
-    check_writable(Path(output))
 
 
 def _same_file(one: Path, other: Path) -> bool:
