@@ -13,6 +13,7 @@ import click
 
 from qbench.cli.project import Project, find_model, load_project
 from qbench.errors import UsageError
+from qbench.figures import share_from_text
 
 if TYPE_CHECKING:
     from qbench.calibration.calibrate import DataChoice
@@ -69,12 +70,8 @@ class ShareType(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the share of 1."""
-        text = str(value).removesuffix("%")
-        try:
-            share = float(text) / 100
-        except ValueError:
-            share = -1.0
-        if not (str(value).endswith("%") and 0 <= share <= 1):
+        share = share_from_text(str(value))
+        if share is None or share > 1:
             self.fail(f"{value!r} is no share; write percent, as in 95%", param, ctx)
         return share
 
