@@ -8,10 +8,12 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -68,8 +70,8 @@ def staged(target: Path, fix: str = _CHOOSE) -> Iterator[Path]:
     Raises:
         StorageError: The disk is full, or the folder cannot be written.
     """
-    _check_no_folder(target)
     try:
+        _check_no_folder(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".qbench-", dir=target.parent))
     except OSError as error:
@@ -92,10 +94,11 @@ def check_writable(target: Path, fix: str = _CHOOSE) -> None:
         fix: What to do where it cannot, for the error.
 
     Raises:
-        StorageError: It is a folder, or its own folder cannot be written or made.
+        StorageError: It is a folder, its name is too long, or its own folder cannot be written
+            or made.
     """
-    _check_no_folder(target)
     try:
+        _check_no_folder(target)
         there = next(folder for folder in target.absolute().parents if folder.exists())
         Path(tempfile.mkdtemp(prefix=".qbench-", dir=there)).rmdir()
     except OSError as error:
@@ -103,7 +106,11 @@ def check_writable(target: Path, fix: str = _CHOOSE) -> None:
 
 
 def _check_no_folder(target: Path) -> None:
-    if target.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(target.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):  # other errors, as of long names, are told
+        return
+    if is_folder:
         raise StorageError(f"cannot write {target}: it is a folder; name a file in it with -o")
 
 
@@ -127,8 +134,24 @@ def write_json(target: Path, document: object) -> None:
 
 
 def json_bytes(document: object) -> bytes:
-    """Return a msgspec-encodable `document` as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    """Return a msgspec-encodable `document` as indented JSON.
+
+    What is no Unicode, such as the surrogates of a file name in another encoding, is escaped.
+    """
+    try:
+        data = msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_in_unicode(msgspec.to_builtins(document)))
+    return msgspec.json.format(data, indent=2)
+
+
+def _in_unicode(value: Any) -> Any:
+    """Return plain data with every surrogate in its texts escaped."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_in_unicode(key): _in_unicode(one) for key, one in value.items()}
+    return [_in_unicode(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def storage_error(target: Path, error: OSError, fix: str = _CHOOSE) -> StorageError:

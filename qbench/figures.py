@@ -1,5 +1,6 @@
 """How figures look: formatted once, at the edge, whether a terminal or a page shows them."""
 
+import re
 from collections.abc import Callable
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -33,6 +34,12 @@ def digits(value: float) -> str:
 def percent(share: float) -> str:
     """Return a share as in `95.0 %`."""
     return f"{100 * share:.1f} %"
+
+
+def share_from_text(text: str) -> float | None:
+    """Return the share of 1 that a text such as `95%` tells; None where it tells none."""
+    found = re.fullmatch(r"([0-9]+\.?[0-9]*|\.[0-9]+) *%", text)
+    return float(found[1]) / 100 if found else None
 
 
 def points(difference: float) -> str:

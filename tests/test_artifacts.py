@@ -10,6 +10,7 @@ import pytest
 
 from qbench.artifacts import (
     check_writable,
+    json_bytes,
     sha256_bytes,
     sha256_files,
     staged,
@@ -91,6 +92,13 @@ def test_a_folder_is_refused_before_any_work(tmp_path: Path) -> None:
         pytest.fail("there was work")
 
 
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 300)
+    for attempt in (check_writable, lambda place: write_bytes(place, b"")):
+        with pytest.raises(StorageError, match="x: File name too long; choose another place with"):
+            attempt(target)
+
+
 def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
     class Point(msgspec.Struct):
         x: int
@@ -101,6 +109,21 @@ def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
     assert json.loads(text) == {"x": 1, "y": [2, 3]}
     assert text.startswith('{\n  "x"')
     assert text.endswith("}\n")
+
+
+class Named(msgspec.Struct):
+    """What tells of files and of figures."""
+
+    files: tuple[str, ...]
+    by_file: dict[str, float]
+
+
+def test_names_that_are_no_unicode_are_escaped() -> None:
+    document = Named(("n\udcff.onnx", "\xfc.onnx"), {"n\udcff.onnx": float("nan")})
+    assert json.loads(json_bytes(document)) == {
+        "files": [r"n\udcff.onnx", "\xfc.onnx"],
+        "by_file": {r"n\udcff.onnx": None},
+    }
 
 
 def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:

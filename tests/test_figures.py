@@ -1,6 +1,14 @@
 import pytest
 
-from qbench.figures import count_text, digits, interval_text, percent, points, size_text
+from qbench.figures import (
+    count_text,
+    digits,
+    interval_text,
+    percent,
+    points,
+    share_from_text,
+    size_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +23,19 @@ def test_shares_are_in_percent_and_their_differences_in_signed_points() -> None:
     assert percent(0.9504) == "95.0 %"
     assert points(0.0042) == "+0.4"
     assert points(-0.0152) == "\N{MINUS SIGN}1.5"
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("95%", 0.95), ("0.5 %", 0.005), (".5%", 0.005), ("100%", 1), ("250%", 2.5)],
+)
+def test_shares_are_read_from_percent(text: str, share: float) -> None:
+    assert share_from_text(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["95", "1_0%", "-1%", "nan%", "inf%", "%", ".%", "", "²%"])
+def test_what_is_no_share(text: str) -> None:
+    assert share_from_text(text) is None
 
 
 def test_an_interval_takes_the_form_of_its_figure() -> None:

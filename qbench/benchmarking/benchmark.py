@@ -1,7 +1,7 @@
 """`qbench.benchmark`: what each precision costs in accuracy and buys in latency."""
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from qbench.benchmarking.candidates import Bench
@@ -13,18 +13,19 @@ from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.subject import Feed
 from qbench.benchmarking.subject import LabelledData as LabelledData
 from qbench.benchmarking.variants import PRECISIONS, PROVIDERS
+from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.table import CalibrationTable, load_table
 from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model, load
 
 
 def benchmark(
-    models: Sequence[Path | str] | Path | str,
+    models: Iterable[Model | Path | str] | Model | Path | str,
     *,
-    precisions: Sequence[str] = ("fp32", "int8"),
-    providers: Sequence[str] = ("cpu",),
-    table: CalibrationTable | Path | None = None,
-    images: LabelledData | None = None,
+    precisions: Iterable[str] | str = ("fp32", "int8"),
+    providers: Iterable[str] | str = ("cpu",),
+    table: CalibrationTable | Path | str | None = None,
+    images: LabelledData | Path | str | None = None,
     options: Options | None = None,
 ) -> RunResult:
     """Measure accuracy and latency of every model in every precision on every provider.
@@ -35,12 +36,14 @@ def benchmark(
 
     Args:
         models: ONNX files and engines of `build_engine`. Engines, and a model that is quantized
-            already, are measured as they are; an engine in the TensorRT of its manifest.
+            already, are measured as they are; an engine in the TensorRT of its manifest. Of a
+            model that is loaded, its file is measured.
         precisions: Of `variants.PRECISIONS`; made on the way.
         providers: Of `variants.PROVIDERS`.
-        table: Calibration table for `int8` and `fp8`; of several models that of one. The others',
-            or without it all, are found in `calibration/` by the model's hash.
-        images: Labelled images; None measures no accuracy.
+        table: Calibration table, or its path, for `int8` and `fp8`; of several models that of one.
+            The others', or without it all, are found in `calibration/` by the model's hash.
+        images: Labelled images; where they are for `classify`, with a folder per class or without
+            labels, their path will do. None measures no accuracy.
         options: How to measure.
 
     Raises:
@@ -49,23 +52,41 @@ def benchmark(
         CalibrationError: `int8` or `fp8` is asked for and no table was made from the model, or that
             of none of the models is given.
         DataError: The images or labels cannot be used.
-        UsageError: A precision or provider is unknown, or there is nothing to measure.
+        UsageError: A precision or provider is unknown, there is nothing to measure, or a model is
+            in memory only.
     """
-    paths = [Path(path) for path in ([models] if isinstance(models, (str, Path)) else models)]
+    paths = _files([models] if isinstance(models, (Model, Path, str)) else models)
     options = options or Options()
-    _check_words("precision", precisions, PRECISIONS)
-    _check_words("provider", providers, PROVIDERS)
-    _check_images(images, options)
+    made, run_by = _words(precisions), _words(providers)
+    _check_words("precision", made, PRECISIONS)
+    _check_words("provider", run_by, PROVIDERS)
+    judged = LabelledData(DataChoice(images)) if isinstance(images, (Path, str)) else images
+    _check_images(judged, options)
     reference = _reference(paths)
-    feed = Feed(images, reference, options.image_size)
-    given = load_table(table) if isinstance(table, Path) else table
+    feed = Feed(judged, reference, options.image_size)
+    given = load_table(table) if isinstance(table, (Path, str)) else table
     is_shared = sum(not is_engine(path) for path in paths) > 1
-    asked = Asked(precisions, providers, given, feed, options, is_shared)
+    asked = Asked(made, run_by, given, feed, options, is_shared)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder, Bench(options) as bench:
         jobs = list(_jobs(paths, Path(folder), asked))
         if given is not None and is_shared:
             _check_is_of_one(given, jobs)
         return bench.run(jobs)
+
+
+def _files(models: Iterable[Model | Path | str]) -> list[Path]:
+    """Return where models lie, since candidates load them anew, in processes of their own."""
+    places = [model.path if isinstance(model, Model) else Path(model) for model in models]
+    files = [place for place in places if place is not None]
+    if not places:
+        raise UsageError("no model to measure; give an ONNX file or an engine")
+    if len(files) < len(places):
+        raise UsageError("a model in memory cannot be measured; write it and give its file")
+    return files
+
+
+def _words(given: Iterable[str] | str) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _jobs(paths: Sequence[Path], folder: Path, asked: Asked) -> Iterator[Job]:
@@ -85,7 +106,7 @@ def _reference(paths: Sequence[Path]) -> Model | None:
     given = next((path for path in paths if not is_engine(path)), None)
     if given is not None:
         return load(given)
-    return engine_source(paths[0]) if paths else None
+    return engine_source(paths[0])
 
 
 def _check_is_of_one(table: CalibrationTable, jobs: Sequence[Job]) -> None:

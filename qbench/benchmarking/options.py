@@ -1,8 +1,10 @@
 """What a caller of `qbench.benchmark` can choose."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from qbench.benchmarking.ledger import Ledger
 from qbench.benchmarking.result import Mode
@@ -64,6 +66,9 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
+        if self.mode not in get_args(Mode):
+            choices = ", ".join(get_args(Mode))
+            raise UsageError(f"unknown mode {self.mode!r}; choose from {choices}")
         _check_axis("batch size", self.batches or (1,), least=1)
         _check_axis("number of threads", self.threads, least=0)
         _check_axis("number of streams", self.streams, least=1)
@@ -76,8 +81,18 @@ class Options:
             raise UsageError("mode paced starts calls by the clock; add --rate 30 for 30 a second")
         if self.mode != "paced" and self.rate is not None:
             raise UsageError(f"a rate of {self.rate:g} calls a second needs --mode paced")
-        if self.rate is not None and not self.rate > 0:
-            raise UsageError(f"a rate of {self.rate:g} starts no calls; give --rate 30")
+        if self.rate is not None:
+            _check_rate(self.rate, self.settings.max_seconds)
+
+
+def _check_rate(rate: float, seconds: float) -> None:
+    if not 0 < rate < math.inf:
+        raise UsageError(f"a rate of {rate:g} starts no calls; give --rate 30")
+    if rate * seconds < 1:
+        raise UsageError(
+            f"a rate of {rate:g} starts no call in the {seconds:g} s that a group is timed; "
+            "give --rate 30"
+        )
 
 
 def _check_axis(what: str, values: tuple[int, ...], least: int) -> None:

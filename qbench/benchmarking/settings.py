@@ -1,5 +1,7 @@
 """How long and how finely a benchmark measures."""
 
+import math
+
 import msgspec
 
 from qbench.benchmarking.stats import FEWEST_ROUNDS
@@ -23,7 +25,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seed: Seed of the order within rounds and of the bootstrap.
 
     Raises:
-        UsageError: The rounds cannot hold an interval, or the half-width is not positive.
+        UsageError: The rounds cannot hold an interval, or a width or time is not positive and
+            finite; the warm-up may take none.
     """
 
     half_width: float = 0.01
@@ -41,8 +44,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"min_rounds {self.min_rounds} and max_rounds {self.max_rounds} do not fit; "
                 f"use {FEWEST_ROUNDS} <= min_rounds <= max_rounds"
             )
-        if not self.half_width > 0:
+        if not 0 < self.half_width < math.inf:
             raise UsageError(f"half_width {self.half_width} cannot be reached; use 0.01 for 1 %")
+        for name in ("max_seconds", "block_seconds"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} {getattr(self, name)} is no time; use seconds above 0")
+        if not 0 <= self.warmup_seconds < math.inf:
+            raise UsageError(f"warmup_seconds {self.warmup_seconds} is no time; use 0 or more")
 
 
 MODES = {

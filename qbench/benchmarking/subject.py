@@ -26,7 +26,7 @@ class LabelledData:
     """
 
     choice: DataChoice
-    labels: Path | None = None
+    labels: Path | str | None = None
     task: str = "classify"
     decoder: str = "auto"
 
@@ -83,10 +83,10 @@ class Feed:
                 f"{known.name!r}; drop --recipe or calibrate again with it"
             )
         return Images(
-            given.choice.path,
+            Path(given.choice.path),
             recipe,
             given.choice.limit,
-            given.labels,
+            None if given.labels is None else Path(given.labels),
             given.task,
             given.decoder,
             reference.path if reference else None,

@@ -52,7 +52,7 @@ class DataChoice:
         limit: Use this many samples, evenly spaced; None for all.
     """
 
-    path: Path
+    path: Path | str
     recipe: Recipe | str | None = None
     size: tuple[int, int] | None = None
     limit: int | None = None
@@ -166,7 +166,7 @@ def open_choice(model: Fed, choice: DataChoice) -> tuple[Recipe | None, Source]:
         DataError: The data cannot be read, or does not fit the model.
     """
     recipe = chosen_recipe(model, choice)
-    source = open_source(choice.path, model.inputs, recipe)
+    source = open_source(Path(choice.path), model.inputs, recipe)
     return recipe, subset(source, choice.limit, seed=0)
 
 
@@ -176,7 +176,7 @@ def chosen_recipe(model: Fed, choice: DataChoice) -> Recipe | None:
     Raises:
         RecipeError: The recipe is unknown or malformed.
     """
-    return None if is_arrays(choice.path) else _recipe(model, choice)
+    return None if is_arrays(Path(choice.path)) else _recipe(model, choice)
 
 
 def obtain_table(

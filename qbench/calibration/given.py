@@ -67,10 +67,11 @@ class GivenRanges:
         )
 
 
-def load_ranges(path: Path, image_size: tuple[int, int] | None = None) -> GivenRanges:
+def load_ranges(path: Path | str, image_size: tuple[int, int] | None = None) -> GivenRanges:
     """Read a TensorRT calibration cache, or ONNX Runtime's calibration JSON.
 
     Raises:
         CalibrationError: The file cannot be read, or is neither.
     """
+    path = Path(path)
     return GivenRanges(path, read_ranges(path), image_size)

@@ -150,7 +150,7 @@ class CalibrationTable:
                 f"run `qbench calibrate {name} --data ...`"
             )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write `path` (JSON) and the histograms beside it (.npz), atomically.
 
         Raises:
@@ -158,7 +158,7 @@ class CalibrationTable:
         """
         buffer = BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **self._arrays())
-        with staged(path) as target:
+        with staged(Path(path)) as target:
             target.with_suffix(".npz").write_bytes(buffer.getvalue())
             target.write_bytes(self._json() + b"\n")
 
@@ -187,12 +187,13 @@ _DAMAGE = (
 """What msgspec, zipfile and NumPy raise for files that are cut off or overwritten."""
 
 
-def load_table(path: Path) -> CalibrationTable:
+def load_table(path: Path | str) -> CalibrationTable:
     """Read a table.
 
     Raises:
         CalibrationError: A file is missing, damaged, or no calibration table.
     """
+    path = Path(path)
     try:
         document = msgspec.json.decode(path.read_bytes(), type=_TableFile)
         version = document.header.schema_version

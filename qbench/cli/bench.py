@@ -11,6 +11,7 @@ from qbench.cli.bench_arguments import BenchArguments, keep_options, load_option
 from qbench.cli.options import (
     PathType,
     data_options,
+    exclusive_flags,
     json_option,
     judging_options,
     packed,
@@ -52,8 +53,7 @@ _PRECISIONS = "Of fp32, fp16, bf16, fp8, int8, int4, weight-only, dynamic."
 @table_option
 @click.option("--simulate", is_flag=True, help="Judge INT8 of every target in exact arithmetic.")
 @load_options
-@click.option("--quick", "effort", flag_value="quick", help="Intervals of +-2 %.")
-@click.option("--strict", "effort", flag_value="strict", help="Intervals of +-0.5 %.")
+@exclusive_flags("effort", {"quick": "Intervals of +-2 %.", "strict": "Intervals of +-0.5 %."})
 @keep_options
 @json_option
 @packed(BenchArguments)

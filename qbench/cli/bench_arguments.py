@@ -33,7 +33,7 @@ class CountsType(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         words = [word.strip() for word in str(value).split(",")]
-        if not all(word.isdigit() and int(word) >= self._least for word in words):
+        if not all(word.isdecimal() and int(word) >= self._least for word in words):
             self.fail(
                 f"{value!r} is no list of numbers from {self._least} on; write 1,8", param, ctx
             )

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 SECTIONS = {
     "Precision": (
-        "precision",
+        "int8",
+        "fp16",
+        "bf16",
+        "fp8",
+        "int4",
+        "fp32",
         "keep_io",
         "block",
         "ranges",

@@ -68,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; errors are one line on stderr."""
+    """Run the command line and return its exit code; errors are one line on stderr.
+
+    Raises:
+        SystemExit: The reader of stdout, such as `head`, has left, which click answers with 1.
+    """
     try:
         qbench(args=arguments, prog_name="qbench", standalone_mode=False)
     except QbenchError as error:
@@ -86,8 +90,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("qbench: interrupted; no file was left half-written", err=True)
         return _INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout, such as `head`, has left
-        sys.stderr.close()
     return 0
 
 

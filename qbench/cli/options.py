@@ -13,6 +13,7 @@ import click
 
 from qbench.cli.project import Project, find_model, load_project
 from qbench.errors import UsageError
+from qbench.figures import share_from_text
 
 if TYPE_CHECKING:
     from qbench.calibration.calibrate import DataChoice
@@ -42,7 +43,7 @@ class SizeType(click.ParamType[tuple[int, int]]):
     ) -> tuple[int, int]:
         """Return (height, width)."""
         parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+        if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
             self.fail(f"{value!r} is no size; write 640, or 480x640 for height x width", param, ctx)
         return int(parts[0]), int(parts[-1])
 
@@ -69,12 +70,8 @@ class ShareType(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the share of 1."""
-        text = str(value).removesuffix("%")
-        try:
-            share = float(text) / 100
-        except ValueError:
-            share = -1.0
-        if not (str(value).endswith("%") and 0 <= share <= 1):
+        share = share_from_text(str(value))
+        if share is None or share > 1:
             self.fail(f"{value!r} is no share; write percent, as in 95%", param, ctx)
         return share
 
@@ -151,6 +148,33 @@ def packed(kind: Callable[..., Arguments]) -> Callable[[Callable[[Arguments], No
             command(kind(**values))
 
         return call
+
+    return decorate
+
+
+def exclusive_flags(
+    name: str, flags: dict[str, str], default: str | None = None
+) -> Callable[[Decorated], Decorated]:
+    """Add a flag --WORD for each word and its help; the argument `name` is the one that is given.
+
+    Raises:
+        UsageError: When the command line is read: two of them are given.
+    """
+
+    def take(context: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+        # click hands over what is given first, and then what is not.
+        word = parameter.opts[0].removeprefix("--") if is_given else default
+        taken = context.params.setdefault(name, word)
+        if is_given and taken != word:
+            raise UsageError(f"--{taken} and --{word} exclude each other; drop one")
+
+    def decorate(command: Decorated) -> Decorated:
+        for word, text in reversed(flags.items()):
+            flag = click.option(
+                f"--{word}", is_flag=True, expose_value=False, callback=take, help=text
+            )
+            command = flag(command)
+        return command
 
     return decorate
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import Decorated, ModelArguments, PathType, exclude_option
+from qbench.cli.options import (
+    Decorated,
+    ModelArguments,
+    PathType,
+    exclude_option,
+    exclusive_flags,
+)
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,14 +117,7 @@ def precision_options(*precisions: str) -> Callable[[Decorated], Decorated]:
         )
         ranges = click.option("--ranges", type=PathType, metavar="FILE", help=_RANGES)
         command = exclude_option(keep_io(block(ranges(command))))
-        for precision in reversed(precisions):
-            command = click.option(
-                f"--{precision}",
-                "precision",
-                flag_value=precision,
-                default=precisions[0],
-                help=_FLAGS[precision],
-            )(command)
-        return command
+        flags = {precision: _FLAGS[precision] for precision in precisions}
+        return exclusive_flags("precision", flags, precisions[0])(command)
 
     return decorate

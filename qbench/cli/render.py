@@ -36,12 +36,15 @@ def plain_minus(text: str) -> str:
 
 
 def print_table(table: Table, width: int | None = None) -> None:
-    """Print a table on stdout, in a width; else in the terminal's, or 100 columns into a file."""
+    """Print a table on stdout, in a width; else in the terminal's, or 100 columns into a file.
+
+    Its cells stand as they are: the names in them are no markup.
+    """
     from rich.console import Console
 
     if width is None and not sys.stdout.isatty():
         width = get_terminal_size((100, 24)).columns
-    Console(width=width, highlight=False).print(table)
+    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
 
 
 def print_heading(text: str) -> None:

@@ -71,7 +71,7 @@ class EngineOptions:
     backend: str = "auto"
     shapes: Sequence[str] = ()
     image_size: tuple[int, int] | None = None
-    folder: Path = Path("engines")
+    folder: Path | str = "engines"
     build: BuildOptions = field(default_factory=BuildOptions)
     limits: Limits = field(default_factory=Limits)
     quantization: Options | None = None
@@ -118,7 +118,7 @@ def build_engine(
     model: Model | Path | str,
     *,
     precision: str = "int8",
-    table: CalibrationTable | GivenRanges | Path | None = None,
+    table: CalibrationTable | GivenRanges | Path | str | None = None,
     options: EngineOptions | None = None,
     on_progress: OnProgress | None = None,
 ) -> Engine:
@@ -301,7 +301,7 @@ def _label(precision: str, options: EngineOptions) -> str:
 
 def _stem(model: Model, precision: str, options: EngineOptions) -> Path:
     name = model.path.stem if model.path else "model"
-    return options.folder / f"{name}.{_label(precision, options)}"
+    return Path(options.folder) / f"{name}.{_label(precision, options)}"
 
 
 def _manifest_at(stem: Path) -> Path:

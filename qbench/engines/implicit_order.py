@@ -52,7 +52,7 @@ def implicit_on_images(
     inputs = tuple(TensorSpec(s.name, shapes[s.name].opt, s.dtype) for s in model.inputs)
     recipe, _ = open_choice(_Fed(model.path, inputs), choice)
     fed = tuple(FedInput(s.name, shapes[s.name].opt, s.dtype.name) for s in inputs)
-    images = CalibrationImages(choice.path.absolute(), recipe, choice.limit, fed)
+    images = CalibrationImages(Path(choice.path).absolute(), recipe, choice.limit, fed)
     return ImplicitInt8(calibrator, images=images)
 
 

@@ -31,7 +31,7 @@ def check_targets(precision: str, wanted: Sequence[str]) -> None:
     least = LEAST_GPU.get(precision, 0)
     for target in wanted:
         number = target.removeprefix("sm")
-        if number.isdigit() and int(number) < least:
+        if number.isdecimal() and int(number) < least:
             raise UsageError(
                 f"--{precision} needs sm{least} or later, not {target}; "
                 "drop it from --target-gpu, or use --fp16"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from qbench.calibration.collect import with_outputs
 from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
+from qbench.errors import UsageError
 from qbench.evaluation.bfloat16 import rounded_in_float
 from qbench.evaluation.layerwise import (
     DEFAULT_THRESHOLD_DB,
@@ -59,12 +60,20 @@ class LayerOptions:
         image_size: Height and width of random samples where the model is dynamic.
         on_progress: Called with (samples done, samples in all), each part of a large network
             counting its own.
+
+    Raises:
+        UsageError: No SQNR can be held against the threshold.
     """
 
     native: bool = False
     threshold_db: float = DEFAULT_THRESHOLD_DB
     image_size: tuple[int, int] | None = None
     on_progress: Callable[[int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the threshold."""
+        if not isfinite(self.threshold_db):
+            raise UsageError(f"a threshold of {self.threshold_db} dB tells nothing; use 10")
 
 
 class LayerComparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +116,7 @@ def compare_layers(
     test: Model | Path | str,
     data: DataChoice | Path | str | None = None,
     *,
-    table: CalibrationTable | Path | None = None,
+    table: CalibrationTable | Path | str | None = None,
     options: LayerOptions | None = None,
 ) -> LayerComparison:
     """Return the SQNR and cosine of every float tensor that two forms of a model have in common.
@@ -153,9 +162,9 @@ def compare_layers(
     )
 
 
-def _table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable | None:
+def _table(model: Model, table: CalibrationTable | Path | str | None) -> CalibrationTable | None:
     found = table or find_table(TABLES, model.sha256)
-    known = load_table(found) if isinstance(found, Path) else found
+    known = load_table(found) if isinstance(found, (Path, str)) else found
     if known is not None:
         known.check_model(model.sha256, str(model.path))
     return known

@@ -95,11 +95,13 @@ def size_on_disk(path: Path) -> int:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise ModelError(f"no model at {path}; check the path")
+    try:
+        size = path.stat().st_size
+    except OSError as error:  # also of a name that is too long
+        raise ModelError(f"no model at {path}; check the path") from error
     if path.is_dir():
         raise ModelError(f"{path} is a folder; name the .onnx file in it")
-    if path.stat().st_size == 0:
+    if size == 0:
         raise ModelError(f"{path} is empty; export or copy it again")
 
 

@@ -111,7 +111,7 @@ def quantize(
     *,
     target: str,
     precision: str = "int8",
-    table: CalibrationTable | GivenRanges | Path | None = None,
+    table: CalibrationTable | GivenRanges | Path | str | None = None,
     output: Path | str | None = None,
     options: Options | None = None,
 ) -> QuantizedModel:
@@ -149,7 +149,7 @@ def quantize(
 
 
 def table_for(
-    model: Model, precision: str, table: CalibrationTable | GivenRanges | Path | None
+    model: Model, precision: str, table: CalibrationTable | GivenRanges | Path | str | None
 ) -> CalibrationTable | GivenRanges | None:
     """Return the table that `precision` takes: one is needed, may help, or has no use.
 
@@ -166,7 +166,7 @@ def table_for(
     return resolve_table(model, table) if precision in NEED_TABLE or helps else None
 
 
-def resolve_table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable:
+def resolve_table(model: Model, table: CalibrationTable | Path | str | None) -> CalibrationTable:
     """Return `table`, read where it is a path, or the one in `calibration/` where it is None.
 
     Raises:
@@ -187,9 +187,9 @@ def check_output(model: Model, output: Path | str | None) -> None:
     """
     if output is None:
         return
+    check_writable(Path(output))
     if model.path is not None and _same_file(Path(output), model.path):
         raise UsageError(f"{output} is the model itself; choose another output with -o")
-    check_writable(Path(output))
 
 
 def _same_file(one: Path, other: Path) -> bool:

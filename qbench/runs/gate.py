@@ -6,6 +6,7 @@ import msgspec
 
 from qbench.benchmarking.naming import metric_name
 from qbench.errors import BudgetError, InconclusiveError, UsageError
+from qbench.figures import share_from_text
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
 _METRICS = ("latency", "accuracy")
@@ -68,7 +69,9 @@ def parse_limits(text: str) -> Limits:
     found: dict[str, float] = {}
     for part in text.split(","):
         name, _, share_text = part.strip().partition("=")
-        if name not in _METRICS or name in found:
+        if name in found:
+            raise UsageError(f"limit {part.strip()!r} is the second of {name}; drop one")
+        if name not in _METRICS:
             raise UsageError(
                 f"limit {part.strip()!r} names no metric; write 3% or latency=3%,accuracy=1%"
             )
@@ -161,11 +164,8 @@ def _points(share: float) -> str:
 
 
 def _share(text: str) -> float:
-    try:
-        share = float(text.strip().removesuffix("%")) / 100
-    except ValueError:
-        share = -1.0
-    if not (text.strip().endswith("%") and 0 <= share < 1):
+    share = share_from_text(text.strip())
+    if share is None or share >= 1:
         raise UsageError(f"limit {text!r} is no percentage below 100 %; write 3%")
     return share
 

@@ -44,7 +44,7 @@ class TuneData:
 
     choice: DataChoice
     metric: str = "top1"
-    labels: Path | None = None
+    labels: Path | str | None = None
     decoder: str = "auto"
 
     def __post_init__(self) -> None:
@@ -72,7 +72,8 @@ def material_of(model: Model, table: CalibrationTable, data: TuneData) -> Materi
             f"images are prepared by recipe {recipe.name!r}, but calibration used "
             f"{known.name!r}; drop --recipe or calibrate again with it"
         )
-    return Material(source, choice.path, recipe, data.labels, data.decoder, model)
+    labels = None if data.labels is None else Path(data.labels)
+    return Material(source, Path(choice.path), recipe, labels, data.decoder, model)
 
 
 def spread_samples(source: Source, count: int) -> list[Sample]:

@@ -35,8 +35,8 @@ def tune(
     data: TuneData,
     options: TuneOptions,
     *,
-    table: CalibrationTable | Path | None = None,
-    output: Path | None = None,
+    table: CalibrationTable | Path | str | None = None,
+    output: Path | str | None = None,
 ) -> TuneResult:
     """Find the fewest float nodes with which a model in INT8 meets an accuracy budget.
 
@@ -72,7 +72,9 @@ def tune(
     material = material_of(model, known, data)
     trials = _trials(quantizer, material, data, options)
     is_minimal = _search(trials, material, options.least_int8)
-    return _outcome(quantizer, trials, options, is_minimal, output)
+    return _outcome(
+        quantizer, trials, options, is_minimal, None if output is None else Path(output)
+    )
 
 
 def _outcome(
@@ -100,7 +102,7 @@ def _outcome(
     )
 
 
-def _known_table(model: Model, table: CalibrationTable | Path | None) -> CalibrationTable:
+def _known_table(model: Model, table: CalibrationTable | Path | str | None) -> CalibrationTable:
     """Return `table`, or the one in `calibration/`: the samples judged on must not make it."""
     if table is None and find_table(TABLES, model.sha256) is None:
         name = model.path.name if model.path else "the model"

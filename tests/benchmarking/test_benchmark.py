@@ -1,5 +1,6 @@
 """`qbench.benchmark` from models to rows, with settings that make its figures mean nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,29 @@ def test_without_images_noise_is_timed(model: Path) -> None:
     assert row.accuracy is None
     assert row.latency_ms is not None
     assert row.size_bytes == model.stat().st_size
+
+
+def test_paths_are_strings_too_and_one_word_is_no_list(model: Path, images: Path) -> None:
+    table = model.with_suffix(".json")
+    calibrate(model, DataChoice(str(images), RECIPE)).save(str(table))
+    options: Any = {"table": str(table), "images": str(images), "options": QUICK}
+    (row,) = benchmark(load(model), precisions="int8", providers="cpu", **options).rows
+    assert (row.precision, row.model, row.error) == ("int8", "m.onnx", None)
+    assert row.accuracy is not None
+    assert row.accuracy.n == 6
+
+
+def test_lists_may_be_generators(model: Path) -> None:
+    words: Any = {"precisions": iter(["fp32"]), "providers": iter(["cpu"])}
+    (row,) = benchmark(iter([str(model)]), **words, options=QUICK).rows
+    assert (row.precision, row.provider, row.error) == ("fp32", "cpu", None)
+
+
+def test_without_a_file_there_is_nothing_to_measure(model: Path) -> None:
+    with pytest.raises(UsageError, match="no model to measure; give an ONNX file or an engine"):
+        benchmark([])
+    with pytest.raises(UsageError, match="a model in memory cannot be measured; write it"):
+        benchmark(replace(load(model), path=None))
 
 
 def test_the_order_of_rounds_follows_the_seed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

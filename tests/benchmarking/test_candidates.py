@@ -161,6 +161,10 @@ def test_a_batch_that_the_graph_cannot_run(tmp_path: Path) -> None:
         ({"mode": "paced"}, "mode paced starts calls by the clock; add --rate 30"),
         ({"rate": 30.0}, "a rate of 30 calls a second needs --mode paced"),
         ({"rate": -2.0, "mode": "paced"}, "a rate of -2 starts no calls"),
+        ({"rate": math.inf, "mode": "paced"}, "a rate of inf starts no calls"),
+        ({"rate": math.nan, "mode": "paced"}, "a rate of nan starts no calls"),
+        ({"rate": 0.01, "mode": "paced"}, "a rate of 0.01 starts no call in the 60 s that a group"),
+        ({"mode": "througput"}, "unknown mode 'througput'; choose from latency, throughput, paced"),
     ],
 )
 def test_axes_that_cannot_be_measured(axes: dict[str, Any], message: str) -> None:

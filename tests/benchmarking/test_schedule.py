@@ -383,10 +383,23 @@ def test_settings_that_cannot_hold_an_interval(rounds: dict[str, int]) -> None:
         Settings(**rounds)
 
 
-@pytest.mark.parametrize("half_width", [0.0, -0.1, math.nan])
+@pytest.mark.parametrize("half_width", [0.0, -0.1, math.nan, math.inf])
 def test_settings_with_an_impossible_target(half_width: float) -> None:
     with pytest.raises(UsageError, match=r"cannot be reached; use 0\.01"):
         Settings(half_width=half_width)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["max_seconds", "block_seconds", "warmup_seconds"])
+def test_settings_of_no_time(name: str, seconds: float) -> None:
+    with pytest.raises(UsageError, match=f"{name} {seconds} is no time; use"):
+        Settings(**{name: seconds})
+
+
+@pytest.mark.parametrize("name", ["max_seconds", "block_seconds"])
+def test_settings_that_leave_no_time(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"{name} 0\.0 is no time; use seconds above 0"):
+        Settings(**{name: 0.0})
 
 
 def test_modes_and_settings_are_fixed() -> None:

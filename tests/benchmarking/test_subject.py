@@ -35,3 +35,10 @@ def test_a_name_that_says_nothing_takes_the_recipe_of_the_first_model(
     assert feeding.images is not None
     assert feeding.images.recipe is not None
     assert feeding.images.recipe.name == recipe
+
+
+def test_paths_may_be_strings(tmp_path: Path) -> None:
+    images = LabelledData(DataChoice(str(write_images(tmp_path / "imgs"))), str(tmp_path))
+    fed = Feed(images).of_model(saved(tmp_path / "yolox.onnx"), None).images
+    assert fed is not None
+    assert (fed.path, fed.labels) == (tmp_path / "imgs", tmp_path)

@@ -45,6 +45,14 @@ def test_no_model(
     assert files(project) == before
 
 
+def test_names_that_are_too_long(calibrated: Path, qbench: Qbench) -> None:
+    before, name = files(calibrated), "x" * 300
+    assert f"no model at {name}; check the path" in refused(qbench("inspect", name))
+    outcome = qbench("quantize", "m.onnx", "--target", "cpu", "-o", name)
+    assert f"cannot write {name}: File name too long; choose" in refused(outcome)
+    assert files(calibrated) == before
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_folder_as_model(command: str, project: Path, qbench: Qbench) -> None:
     outcome = qbench(command, project, *COMMANDS[command])

@@ -103,6 +103,12 @@ def test_native_and_another_threshold(pair: tuple[str, str], qbench: Qbench) -> 
     assert document["threshold_db"] == -100
 
 
+@pytest.mark.usefixtures("calibrated")
+def test_a_threshold_that_is_no_number(qbench: Qbench) -> None:
+    outcome = qbench("debug", "m.onnx", "m.onnx", "--threshold", "nan")
+    assert "a threshold of nan dB tells nothing; use 10" in refused(outcome, 2)
+
+
 @pytest.mark.usefixtures("project")
 def test_without_images_or_table_noise_is_fed(qbench: Qbench) -> None:
     text = " ".join(qbench("debug", "m.onnx", "m.onnx").out.split())

@@ -72,6 +72,29 @@ def test_a_cpu_is_named_for_int8_on_cpus_only(options: tuple[str, ...], qbench: 
     assert "--cpu-isa avx2 has an effect with --target cpu and --int8 or --dynamic only" in message
 
 
+@pytest.mark.parametrize(
+    ("command", "one", "other"),
+    [
+        (("quantize", *TENSORRT), "--fp16", "--int8"),
+        (("quantize", *TENSORRT), "--int8", "--weight-only"),
+        (("build-trt",), "--fp32", "--fp8"),
+        (("bench", "m.onnx"), "--quick", "--strict"),
+    ],
+)
+def test_flags_that_exclude_each_other(
+    command: tuple[str, ...], one: str, other: str, calibrated: Path, qbench: Qbench
+) -> None:
+    before = files(calibrated)
+    outcome = qbench(*command, one, other, one)
+    assert f"{one} and {other} exclude each other; drop one" in refused(outcome, 2)
+    assert files(calibrated) == before
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_flag_may_be_given_twice(qbench: Qbench) -> None:
+    assert "fp16.onnx" in qbench("quantize", *TENSORRT, "--fp16", "--fp16").out
+
+
 def test_refusals_write_nothing(calibrated: Path, save: SaveModel, qbench: Qbench) -> None:
     save(graphs.residual())
     before = files(calibrated)

@@ -79,6 +79,13 @@ def test_int8(model: Model, requests: Requests, options: EngineOptions) -> None:
     assert requests[0].profiles == ()
 
 
+@pytest.mark.usefixtures("requests")
+def test_paths_may_be_strings(model: Model) -> None:
+    graphs.table_of(model).save("t.json")
+    options = EngineOptions(folder="out", quantization=Int8Options(effort="fast"))
+    assert build_engine("m.onnx", table="t.json", options=options).path.parent == Path("out")
+
+
 def test_a_notebook_shows_what_was_built(
     model: Model, requests: Requests, options: EngineOptions
 ) -> None:

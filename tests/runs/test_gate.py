@@ -141,7 +141,8 @@ def test_limits_are_read() -> None:
         ("100%", "limit '100%' is no percentage"),
         ("latency=x%", "limit 'x%' is no percentage"),
         ("speed=3%", "limit 'speed=3%' names no metric; write 3% or latency=3%,accuracy=1%"),
-        ("latency=3%,latency=1%", "limit 'latency=1%' names no metric"),
+        ("1_0%", "limit '1_0%' is no percentage"),
+        ("latency=3%,latency=1%", "limit 'latency=1%' is the second of latency; drop one"),
         ("latency=3%,", "limit '' names no metric"),
     ],
 )

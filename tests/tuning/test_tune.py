@@ -248,6 +248,13 @@ def test_the_model_is_written_as_it_was_judged(
     np.testing.assert_array_equal(found["last"], wanted["last"])
 
 
+def test_paths_may_be_strings(model: Model, table: CalibrationTable, cosine: TuneData) -> None:
+    table.save("t.json")
+    result = tune(model, "tensorrt", cosine, options(), table="t.json", output="o.onnx")
+    assert result.path == Path("o.onnx")
+    assert load("o.onnx").is_quantized
+
+
 def test_a_model_is_not_written_over_itself(table: CalibrationTable, cosine: TuneData) -> None:
     onnx.save(graphs.fragile(), "m.onnx")
     with pytest.raises(UsageError, match=r"m\.onnx is the model itself; choose another output"):
