@@ -1,7 +1,9 @@
 """NumPy .npz files as a source, for models with several inputs or inputs that are no images."""
 
 import threading
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,20 @@ class NpzSource:
         return range(len(arrays[self._specs[0].name]))
 
 
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    RuntimeError,
+)
+"""What NumPy raises of files that are damaged, or none of its own."""
+
+
 def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
     """Return the arrays of a file, checked against the inputs `specs`.
 
@@ -104,7 +120,7 @@ def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays: Arrays = dict(file.items())
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{path} is no .npz file of plain arrays ({reason}); write it again"

@@ -130,7 +130,7 @@ def _reaches(manifest: EngineManifest, here: str) -> bool:
 
 
 def _compatibility(manifest: EngineManifest) -> str:
-    return str(manifest.options.get("hardware_compatibility", "none"))
+    return str(manifest.options.get("hardware_compatibility") or "none")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -34,9 +34,10 @@ def gpu_summary() -> tuple[Gpu, ...] | None:
 def parse_gpus(table: str) -> tuple[Gpu, ...]:
     """Read the CSV of `nvidia-smi`; a figure that the GPU does not report becomes None."""
     rows = csv.reader(table.splitlines(), skipinitialspace=True)
+    told = [row for row in rows if len(row) == len(_FIELDS.split(","))]  # others are complaints
     return tuple(
         Gpu(name, driver, memory and memory << 20, capability, clock, max_clock)
-        for name, driver, mebibytes, capability, now, top in rows
+        for name, driver, mebibytes, capability, now, top in told
         for memory, clock, max_clock in [(_number(mebibytes), _number(now), _number(top))]
     )
 

@@ -139,6 +139,21 @@ def test_no_samples(tmp_path: Path) -> None:
         NpzSource(tmp_path, SPECS)
 
 
+def test_any_damaged_byte_of_compressed_arrays_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    np.savez_compressed(path, **arrays(3))
+    whole, told = path.read_bytes(), 0
+    for place in range(30, len(whole) - 60, 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            NpzSource(path, SPECS)
+        except DataError:
+            told += 1
+    assert told > len(whole) / 6
+
+
 @pytest.mark.parametrize("keep", [0, 20, 200])
 def test_truncated_file(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "bad.npz"

@@ -21,7 +21,7 @@ AT_HAND = replace(
     flavour_version="10.3.0",
     targets=(),
     built_on=HERE,
-    options={"version_compatible": False, "hardware_compatibility": "none"},
+    options={"version_compatible": False, "hardware_compatibility": None},
 )
 
 

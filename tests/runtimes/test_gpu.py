@@ -14,6 +14,10 @@ def test_gpus_as_nvidia_smi_lists_them() -> None:
     )
 
 
+def test_what_nvidia_smi_complains_of_is_no_gpu() -> None:
+    assert parse_gpus("Unable to determine the device handle for GPU0000:01:00.0: Lost\n") == ()
+
+
 def test_gpu_summary_asks_nvidia_smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'L4, 570.1, 1, 8.9, 2, 3'\n")
