@@ -14,8 +14,9 @@ from qbench.calibration.ranges import Range
 from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.placement.plan import Reader
+from qbench.quantization.choice import Choice
 from qbench.quantization.corrections import own_bias, shift
-from qbench.quantization.equalization import along_inputs, scaled_weight
+from qbench.quantization.equalization import along_inputs, equalized_name, scaled_weight
 from qbench.quantization.int8 import Quantizer, activation_parameters
 from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.numerics import QuantizationParameters
@@ -45,6 +46,16 @@ them would take as much memory again as a large model, and errors of so many val
 
 GLANCE = 2
 """Samples that a glance runs on."""
+
+
+def scalings_of(quantizer: Quantizer, choice: Choice) -> dict[str, Scaling]:
+    """Return how `choice` scales each tensor that the plan observes, by name."""
+    found = {}
+    for tensor, clip in quantizer.ranges().items():
+        by = choice.factors.get(tensor)
+        name = tensor if by is None else equalized_name(tensor)
+        found[tensor] = Scaling(choice.ranges.get(name, clip), by)
+    return found
 
 
 class Probe:

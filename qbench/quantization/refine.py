@@ -27,7 +27,7 @@ from qbench.quantization.equalization import (
     readers_to_equalize,
 )
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.probe import GLANCE, Factors, Probe, Scaling
+from qbench.quantization.probe import GLANCE, Factors, Probe, Scaling, scalings_of
 
 _NEGLIGIBLE = 0.003
 """Share of the whole noise that a tensor may cause alone without being looked at ..."""
@@ -119,7 +119,7 @@ class Refiner:
         Tensors are settled from the worst on, until the runs are spent or what is left is
         negligible.
         """
-        starts = self.scalings(choice)
+        starts = scalings_of(self.quantizer, choice)
         self.alone = self.noise_of_each(starts)
         worth = _WORTH * sum(min(noise, _MENDED) for noise in self.alone.values())
         found, in_vain = [], 0
@@ -141,17 +141,8 @@ class Refiner:
         What `settled` saw is too good: of several ranges, the one was taken that was lucky there.
         """
         worst = sorted(self.alone, key=lambda tensor: -self.alone[tensor])[:_WORST]
-        probe, scalings = self.probe.on(samples), self.scalings(choice)
+        probe, scalings = self.probe.on(samples), scalings_of(self.quantizer, choice)
         return self.alone | {tensor: probe.of(tensor, *scalings[tensor]) for tensor in worst}
-
-    def scalings(self, choice: Choice) -> dict[str, Scaling]:
-        """Return how `choice` scales each tensor that the plan observes."""
-        found = {}
-        for tensor, clip in self.quantizer.ranges().items():
-            by = choice.factors.get(tensor)
-            name = tensor if by is None else equalized_name(tensor)
-            found[tensor] = Scaling(choice.ranges.get(name, clip), by)
-        return found
 
     def _settled(
         self, tensor: str, by: Factors, first: _Candidate, worth: float

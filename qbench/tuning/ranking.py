@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from qbench.data.samples import Sample
 from qbench.quantization.choice import Choice
-from qbench.quantization.equalization import equalized_name
 from qbench.quantization.fallback import nodes_to_free
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.probe import Probe
+from qbench.quantization.probe import Probe, scalings_of
 
 
 def ranked_nodes(quantizer: Quantizer, start: Choice, samples: Sequence[Sample]) -> list[str]:
@@ -36,16 +35,8 @@ def _noise_alone(
     probe = Probe(quantizer, samples, runs=0)
     if not probe.can_judge:
         return {}
-    ranges = {**quantizer.ranges(), **start.ranges}
-    return {
-        tensor: probe.of(tensor, ranges[_clipped(tensor, start)], start.factors.get(tensor))
-        for tensor in quantizer.plan.observed
-    }
-
-
-def _clipped(tensor: str, start: Choice) -> str:
-    """Return the name of what is clipped: the tensor, or what equalization makes of it."""
-    return equalized_name(tensor) if tensor in start.factors else tensor
+    scalings = scalings_of(quantizer, start)
+    return {tensor: probe.of(tensor, *scaling) for tensor, scaling in scalings.items()}
 
 
 def _noise_of_nodes(quantizer: Quantizer, alone: Mapping[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from qbench.data.samples import Sample
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.int8 import Int8Options, Quantizer
-from qbench.quantization.probe import Probe
+from qbench.quantization.probe import Probe, scalings_of
 from qbench.quantization.refine import Refiner
 
 
@@ -23,7 +23,7 @@ def refiner_for(target: str, runs: int = 400) -> tuple[Refiner, dict[str, Range]
 @pytest.mark.parametrize("runs", [400, 40], ids=["each", "halves"])
 def test_the_tensor_with_unlike_channels_is_found_worst(target: str, runs: int) -> None:
     refiner, _ = refiner_for(target, runs)
-    noise = refiner.noise_of_each(refiner.scalings(Choice()))
+    noise = refiner.noise_of_each(scalings_of(refiner.quantizer, Choice()))
     assert max(noise, key=lambda tensor: noise[tensor]) == "unlike"
 
 
