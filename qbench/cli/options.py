@@ -243,7 +243,7 @@ def effort_option(command: Decorated) -> Decorated:
         type=click.Choice(EFFORTS),
         default="balanced",
         show_default=True,
-        help="How long to look for better scales and for nodes that INT8 ruins; fast only judges.",
+        help="How long to search for better scales and for nodes that INT8 ruins; fast does not.",
     )(command)
 
 

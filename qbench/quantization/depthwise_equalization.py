@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.ranges import Range
-from qbench.model.graph import constant
+from qbench.model.graph import constant, values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
     WORTH_A_MUL,
@@ -38,17 +38,18 @@ def equalized_for_depthwise(quantizer: Quantizer, *, with_muls: bool = False) ->
     """
     if isinstance(quantizer.table, GivenRanges):
         return Choice()
-    values = {v.name or "": v for node in quantizer.prepared.ir.graph for v in node.outputs}
+    values = values_by_name(quantizer.prepared.ir.graph)
     clips = quantizer.ranges()
     ranges: dict[str, Range] = {}
     factors: dict[str, NDArray[Any]] = {}
     for tensor in _read_once(quantizer):
-        by = _factors(quantizer, values[tensor]) if tensor in values else None
+        by = _factors(quantizer, values[tensor])
         if by is None:
             continue
-        most = _most_left(quantizer, values[tensor], with_muls)
         behind = range_behind(quantizer.statistics_of(tensor), by)
-        if _errors_left(quantizer, tensor, clips[tensor], behind, by) < most:
+        left = _errors_left(quantizer, tensor, clips[tensor], behind, by)
+        # The cheap test comes first: the other divides on a copy of the graph.
+        if left < 1 and left < _most_left(quantizer, values[tensor], with_muls):
             ranges[equalized_name(tensor)], factors[tensor] = behind, by
     return Choice(ranges, factors)
 
