@@ -13,6 +13,7 @@ Example:
 import argparse
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -119,6 +120,7 @@ def large_model(size: int) -> ir.Model:
 def copy_weights(folder: Path) -> Cost:
     """Read every weight into a numpy array and write it to another file."""
     model = ir.load(folder / "model.onnx")
+    os.sync()
     started = time.perf_counter()
     with (folder / "copy.data").open("wb") as file:
         for value in model.graph.initializers.values():
@@ -130,6 +132,7 @@ def copy_weights(folder: Path) -> Cost:
 def write_int8(folder: Path, target: str, effort: str) -> Cost:
     """Load the model, quantize it and write the result."""
     table = load_table(folder / "table.json")
+    os.sync()
     started = time.perf_counter()
     quantize(
         folder / "model.onnx",

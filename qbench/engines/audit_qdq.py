@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant
+from qbench.model.graph import is_constant
 from qbench.quantization.encodings import is_dequantize, is_quantize
 
 
@@ -66,7 +66,7 @@ def _neighbours(node: ir.Node) -> Neighbours:
     readers = dict.fromkeys(_name(user) for user in uses if not _is_pair(user))
     return Neighbours(
         maker=None if maker is None else _name(maker),
-        is_constant=constant(origin) is not None,
+        is_constant=is_constant(origin),
         readers=tuple(readers),
         is_output=any(value.is_graph_output() for value in values),
     )

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from qbench.artifacts import SCHEMA_VERSION, check_writable, staged
 from qbench.engines.reduce_check import failure_of, kind_of
 from qbench.errors import EngineError, UnfitError
-from qbench.model.graph import constant
+from qbench.model.graph import is_constant
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
@@ -138,7 +138,7 @@ def _named_node(whole: ir.Model, file: Path, failing: tuple[Flavour, str]) -> Pa
     node = next((n for n in whole.graph if named and n.name == named[2]), None)
     if node is None:
         return None
-    inputs = [value for value in node.inputs if value is not None and constant(value) is None]
+    inputs = [value for value in node.inputs if value is not None and not is_constant(value)]
     graph = ir.convenience.extract(whole.graph, list(dict.fromkeys(inputs)), node.outputs)
     part = file.with_name("node.onnx")
     save(ir.Model(graph, ir_version=whole.ir_version), part)

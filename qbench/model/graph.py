@@ -17,12 +17,21 @@ INTEGER_PREFIXES = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "QAttent
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:
     """Return the array of a constant value, or None where the value is absent or computed."""
-    if value is None or value.is_graph_input():
-        return None
-    tensor = ir.convenience.get_const_tensor(value)
+    tensor = _const_tensor(value)
     if isinstance(tensor, ir.ExternalTensor):
         tensor = copy(tensor)  # whose file is mapped no longer than the array lives
     return None if tensor is None else tensor.numpy()
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Return whether `value` is known before the model runs; its data are not read."""
+    return _const_tensor(value) is not None
+
+
+def _const_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    if value is None or value.is_graph_input():
+        return None
+    return ir.convenience.get_const_tensor(value)
 
 
 def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.errors import UsageError
-from qbench.model.graph import constant, only_user
+from qbench.model.graph import constant, is_constant, only_user
 
 COMPUTE = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """Operators that multiply and accumulate; quantization pays here."""
@@ -33,7 +33,7 @@ _GATES = {"Erf", "Tanh"}
 
 def is_float(value: ir.Value | None) -> bool:
     """Return whether `value` is a float32 tensor that the graph computes."""
-    return value is not None and value.dtype == ir.DataType.FLOAT and constant(value) is None
+    return value is not None and value.dtype == ir.DataType.FLOAT and not is_constant(value)
 
 
 def weight_array_rank(node: ir.Node) -> int | None:
@@ -41,7 +41,7 @@ def weight_array_rank(node: ir.Node) -> int | None:
     if node.op_type not in COMPUTE or len(node.inputs) < 2:
         return None
     weight = node.inputs[1]
-    if weight is None or constant(weight) is None or weight.dtype != ir.DataType.FLOAT:
+    if weight is None or not is_constant(weight) or weight.dtype != ir.DataType.FLOAT:
         return None
     return len(weight.shape) if weight.shape is not None else None
 
@@ -142,7 +142,7 @@ def compute_nodes(graph: ir.Graph) -> list[ir.Node]:
         for node in graph
         if node.op_type in COMPUTE
         and not node.domain
-        and all(is_float(value) or constant(value) is not None for value in node.inputs[:2])
+        and all(is_float(value) or is_constant(value) for value in node.inputs[:2])
         and is_float(node.inputs[0])
         and not is_expectation(node)
     ]

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant, integer, static_shape
+from qbench.model.graph import constant, integer, is_constant, static_shape
 
 _FEW_CHANNELS = 4
 """Up to as many input channels, a convolution is a network's first one."""
@@ -154,7 +154,7 @@ def _time_of(kernel: _Kernel, value: ir.Value) -> float:
 def _elements(node: ir.Node) -> int | None:
     values = [node.outputs[0]] if node.op_type == "Conv" else [*node.outputs, *node.inputs]
     shapes = [
-        static_shape(value) for value in values if value is not None and constant(value) is None
+        static_shape(value) for value in values if value is not None and not is_constant(value)
     ]
     known = [shape for shape in shapes if shape is not None]
     return max(prod(shape) for shape in known) if len(known) == len(shapes) and known else None

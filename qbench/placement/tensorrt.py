@@ -16,7 +16,7 @@ this, and the additions become part of the kernel that writes the tensor.
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant, ints
+from qbench.model.graph import ints, is_constant
 from qbench.placement.analysis import (
     COMPUTE,
     bias_place,
@@ -79,7 +79,7 @@ def _makes_up_for_offset(node: ir.Node) -> bool:
 
 def _weights(node: ir.Node) -> list[Weight]:
     weight = node.inputs[1]
-    if constant(weight) is None or weight is None:
+    if not is_constant(weight) or weight is None:
         return []
     return [Weight(weight.name or "", Reader(node.name or "", 1), weight_axis(node))]
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.model.graph import INTEGER_PREFIXES, constant, integer
+from qbench.model.graph import INTEGER_PREFIXES, constant, integer, is_constant
 
 
 class Encoding(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ def is_weight(node: ir.Node) -> bool:
     source = node.inputs[0]
     producer = source.producer() if source is not None and is_dequantize(node) else None
     origin = producer.inputs[0] if producer is not None and is_quantize(producer) else source
-    return constant(origin) is not None
+    return is_constant(origin)
 
 
 def scale_of(node: ir.Node) -> NDArray[Any] | None:
@@ -136,7 +136,7 @@ def same_encoding(one: ir.Node, other: ir.Node) -> bool:
 
 
 def _dequantizes_constant(node: ir.Node) -> bool:
-    return is_dequantize(node) and constant(node.inputs[0]) is not None
+    return is_dequantize(node) and is_constant(node.inputs[0])
 
 
 def _encoding(node: ir.Node) -> Encoding:

@@ -146,13 +146,15 @@ def quantize(
     """Return the codes of `array`, saturated to the range of the zero-point's dtype."""
     codes = np.empty(array.shape, parameters.zero_point.dtype)
     low, high = _LIMITS[codes.dtype]
+    has_offset = bool(np.any(parameters.zero_point))
     every = (np.broadcast_to(one, array.shape) for one in _along(parameters, array.shape, axis))
     parts = (_rows(one) for one in (array, *every, codes))
     for values, scale, zero_point, out in zip(*parts, strict=True):
         steps = values / scale
         if codes.dtype != FLOAT8:  # else the assignment below rounds
             np.rint(steps, out=steps)
-        steps += zero_point
+        if has_offset:
+            steps += zero_point
         out[...] = np.clip(steps, low, high, out=steps)
     return codes
 

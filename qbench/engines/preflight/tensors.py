@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant
+from qbench.model.graph import is_constant
 from qbench.quantization.encodings import is_dequantize, is_quantize
 from qbench.quantization.linting.finding import ERROR, WARNING, Place, Rule
 
@@ -107,7 +107,7 @@ def _inner_bytes(graph: ir.Graph) -> Iterator[Place]:
 def _int8_constants(graph: ir.Graph) -> Iterator[Place]:
     for node, value in _tensors(graph):
         is_int8 = value.dtype == ir.DataType.INT8 and node.op_type in _NO_INT8_CONSTANTS
-        if is_int8 and constant(value) is not None:
+        if is_int8 and is_constant(value):
             yield Place(node, value, f"{node.op_type} reads the int8 constant {value.name!r}")
 
 

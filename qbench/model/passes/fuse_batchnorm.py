@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.model.graph import add_initializer, constant, floating, integer, only_user
+from qbench.model.graph import add_initializer, constant, floating, integer, is_constant, only_user
 
 _DEFAULT_EPSILON = 1e-5
 
@@ -41,7 +41,7 @@ def _foldable_conv(norm: ir.Node) -> ir.Node | None:
     if only_user(conv.outputs[0]) is not norm:
         return None
     parameters = filter(None, (*conv.inputs[1:], *norm.inputs[1:]))  # a bias may be left out
-    return conv if all(constant(value) is not None for value in parameters) else None
+    return conv if all(is_constant(value) for value in parameters) else None
 
 
 def _fuse(graph: ir.Graph, conv: ir.Node, norm: ir.Node) -> None:
