@@ -21,6 +21,7 @@ AUTO = "auto"
 _MOST_CANDIDATES = 10_000
 # Quantized probabilities may exceed 1 a little.
 _HIGHEST_SCORE = 1.1
+_TABLE_RANK = 2
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,11 @@ def with_decoder(options: DetectOptions, outputs: Tensors, sample: Sample) -> De
     """
     if options.decoder != AUTO:
         return options
-    name = choose_decoder(_of_one_image(outputs, sample), _input_size(sample, options))
+    # Here a table with one row is no box: it may be the logits of a classifier.
+    one = [
+        output[0] if output.shape[:1] == (sample.batch,) else output for output in outputs.values()
+    ]
+    name = choose_decoder(one, _input_size(sample, options))
     return replace(options, decoder=name)
 
 
@@ -197,9 +202,13 @@ def suppress(candidates: Candidates, options: DetectOptions) -> Detections:
 
 
 def _of_one_image(outputs: Tensors, sample: Sample) -> list[NDArray[np.generic]]:
-    """Return the outputs without their batch axis; a repeated sample has the same in every row."""
+    """Return the outputs without their batch axis; a repeated sample has the same in every row.
+
+    Tables have none: in a table of boxes with one row, that row is a box.
+    """
     return [
-        output[0] if output.shape[:1] == (sample.batch,) else output for output in outputs.values()
+        output[0] if output.ndim > _TABLE_RANK and len(output) == sample.batch else output
+        for output in outputs.values()
     ]
 
 
