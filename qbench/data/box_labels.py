@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.data.samples import first_names
+from qbench.data.samples import first_names, sample_name
 from qbench.errors import DataError
 
 _YOLO_ROW = 5
@@ -108,7 +108,7 @@ def _from_coco(names: Sequence[str], file: Path) -> BoxLabels:
     by_image = defaultdict(list)
     for annotation in document.annotations:
         by_image[annotation.image_id].append(annotation)
-    place = {_posix(image.file_name): image.id for image in document.images}
+    place = {sample_name(image.file_name): image.id for image in document.images}
     truth = {name: _coco_boxes(by_image[place[name]]) for name in names if name in place}
     if not truth:
         raise DataError(
@@ -223,7 +223,3 @@ def _yolo_row(number: int, line: str, file: Path) -> list[float]:
             "give shares of the image's width and height, 0 to 1"
         )
     return values
-
-
-def _posix(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./")

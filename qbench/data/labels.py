@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qbench.data.samples import first_names
+from qbench.data.samples import first_names, sample_name
 from qbench.errors import DataError
 
 _CLASSES_FILE = "classes.txt"
@@ -127,7 +127,10 @@ def _rows(file: Path) -> list[tuple[int, tuple[str, str]]]:
             reader = csv.DictReader(stream)
             if not {"file", "label"} <= set(reader.fieldnames or ()):
                 raise DataError(f"{file} lacks the header file,label; make it the first line")
-            return [(reader.line_num, (_path(row["file"]), _text(row["label"]))) for row in reader]
+            return [
+                (reader.line_num, (sample_name(_text(row["file"])), _text(row["label"])))
+                for row in reader
+            ]
     except OSError as error:
         raise DataError(f"cannot read labels {file}: {error.strerror}; check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -136,10 +139,6 @@ def _rows(file: Path) -> list[tuple[int, tuple[str, str]]]:
 
 def _text(cell: str | None) -> str:
     return (cell or "").strip()
-
-
-def _path(cell: str | None) -> str:
-    return _text(cell).replace("\\", "/").removeprefix("./")
 
 
 def _indices(texts: Mapping[str, str], file: Path) -> tuple[dict[str, int], tuple[str, ...] | None]:
