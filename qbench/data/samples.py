@@ -4,13 +4,13 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.artifacts import sha256_bytes, sha256_files
+from qbench.artifacts import check_name, sha256_bytes, sha256_files
 from qbench.errors import DataError, UsageError
 from qbench.model.spec import TensorSpec
 
@@ -221,15 +221,23 @@ def files_below(folder: Path, endings: tuple[str, ...]) -> tuple[str, ...]:
 
     Raises:
         DataError: A folder cannot be read.
+        StorageError: A name is not in UTF-8.
     """
-    names = (path.relative_to(folder).as_posix() for path in _files(folder, frozenset()))
-    return tuple(sorted(name for name in names if PurePosixPath(name).suffix.lower() in endings))
+    found = (path for path in walk(folder) if path.suffix.lower() in endings)
+    names = tuple(sorted(path.relative_to(folder).as_posix() for path in found))
+    for name in names:
+        check_name(name)
+    return names
 
 
-def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Yield the files below `folder`, but for those behind a link to one of the folders `above`."""
+def walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden, also behind links to folders.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
     place = folder.resolve()
-    if place in above:
+    if place in above:  # a link that leads in a circle
         return
     try:
         with os.scandir(folder) as found:
@@ -242,7 +250,7 @@ def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
         if name.startswith("."):
             continue
         if is_folder:
-            yield from _files(folder / name, above | {place})
+            yield from walk(folder / name, above | {place})
         else:
             yield folder / name
 
