@@ -58,9 +58,10 @@ def _labels_from_tree(names: Sequence[str], root: Path, data: Path) -> Labels:
         raise DataError(f"{root} has no folder per class; give --labels with a CSV file,label")
     classes = _read_classes(root) or _folders(root)
     place = {name: index for index, name in enumerate(classes)}
+    base, top = _base(data).resolve(), root.resolve()
     index: dict[str, int] = {}
     for name in names:
-        folder = _class_folder(name, root, data)
+        folder = _class_folder(base / name, top)
         if folder is None:
             continue
         if folder not in place:
@@ -79,12 +80,11 @@ def _folders(root: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if not name.startswith(".")))
 
 
-def _class_folder(name: str, root: Path, data: Path) -> str | None:
+def _class_folder(path: Path, root: Path) -> str | None:
     """Return the first folder below `root` on the way to a sample, None where there is none."""
-    path = _base(data).resolve() / name
-    if not path.is_relative_to(root.resolve()):
+    if not path.is_relative_to(root):
         return None
-    parts = path.relative_to(root.resolve()).parts
+    parts = path.relative_to(root).parts
     return parts[0] if len(parts) > 1 else None
 
 
