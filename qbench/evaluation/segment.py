@@ -1,5 +1,6 @@
 """Mean IoU of a segmentation model over samples with labelled pixels."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from qbench.errors import DataError, ModelError
 from qbench.evaluation.numbers import check_numbers
 from qbench.evaluation.stream import SampleStream
 from qbench.runtimes.base import Runner
+
+logger = logging.getLogger(__name__)
 
 Counts = NDArray[np.int64]
 
@@ -73,6 +76,12 @@ def evaluate(
         answer, classes = _answer(runner, sample, (truth.shape[0], truth.shape[1]))
         counts[sample.name] = _counts(truth, answer, classes, sample.name)
     stacked = np.stack(list(counts.values()))
+    if not stacked[:, 1, 1:].any():
+        logger.warning(
+            "the masks show no class but 0, and pixels of %d do not count; save the classes as "
+            "gray values 0, 1, 2 and so on",
+            NO_CLASS,
+        )
     return SegmentResult(mean_iou(stacked), stacked, tuple(counts), samples.skipped)
 
 

@@ -73,6 +73,20 @@ def test_iou_by_hand(masks: MaskLabels) -> None:
     assert found.miou == pytest.approx(np.mean([20, 28, 36, 44]) / SIZE[1] / CLASSES)
 
 
+@pytest.mark.parametrize("foreground", [1, 255])
+def test_masks_of_0_and_255(
+    foreground: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many save what is there as white, which counts as no class: the rest alone tells nothing."""
+    names = [Views(COUNT).name(index) for index in range(COUNT)]
+    for name in names:
+        mask = np.zeros((2 * SIZE[0], 2 * SIZE[1]), np.uint8)
+        mask[20:50] = foreground
+        cv2.imwrite(str(tmp_path / name), mask)
+    judged([truth(0)] * COUNT, find_masks(names, tmp_path))
+    assert ("the masks show no class but 0, and pixels of 255" in caplog.text) == (foreground > 1)
+
+
 def test_classes_that_do_not_occur_do_not_count() -> None:
     assert mean_iou(np.array([[[5, 0, 0], [5, 5, 0], [5, 0, 0]]])) == pytest.approx(0.5)
     assert np.isnan(mean_iou(np.zeros((1, 3, 2), np.int64)))
