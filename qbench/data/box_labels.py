@@ -2,9 +2,10 @@
 
 import codecs
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -47,16 +48,20 @@ class BoxLabels:
         truth: Boxes by sample name; none where an image shows nothing that is labelled.
         categories: All categories, ascending; None where the labels list none.
         notes: What does not match but does no harm, one line each.
+        sizes: Height and width of the image that was labelled by sample name, where they are told.
     """
 
     truth: dict[str, TrueBoxes]
     categories: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class _Image(msgspec.Struct):
     id: int | str
     file_name: str
+    height: Any = None
+    width: Any = None
 
 
 class _Annotation(msgspec.Struct):
@@ -118,7 +123,12 @@ def _from_coco(names: Sequence[str], file: Path) -> BoxLabels:
         )
     categories = tuple(sorted({category.id for category in document.categories}))
     _check_annotations(document, categories, file)
-    return BoxLabels(truth, categories, _coco_notes(document, names, truth, file))
+    sizes = {
+        sample_name(image.file_name): (image.height, image.width)
+        for image in document.images
+        if isinstance(image.height, int) and isinstance(image.width, int)
+    }
+    return BoxLabels(truth, categories, _coco_notes(document, names, truth, file), sizes)
 
 
 def _image_ids(images: Sequence[_Image], file: Path) -> dict[str, int | str]:

@@ -1,5 +1,6 @@
 """COCO mAP of a detector over samples with labelled boxes."""
 
+import logging
 from dataclasses import dataclass, replace
 
 import cv2
@@ -9,12 +10,14 @@ from numpy.typing import NDArray
 from qbench.data.box_labels import BoxLabels, TrueBoxes
 from qbench.data.preprocess import boxes_in_image
 from qbench.data.recipes import Recipe
-from qbench.data.samples import Sample, Source
+from qbench.data.samples import Sample, Source, first_names
 from qbench.errors import DataError, ModelError, UsageError
 from qbench.evaluation.coco import AveragePrecision, Detections, load_library
 from qbench.evaluation.stream import SampleStream
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.runtimes.base import Runner, Tensors
+
+logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 
@@ -117,6 +120,7 @@ def evaluate(
     if not indices:
         raise DataError(f"no sample of {source.describe()} has labels; check --labels")
     samples = SampleStream(source, indices, threads)
+    resized: list[str] = []
     truth: dict[str, TrueBoxes] = {}
     found: dict[str, Detections] = {}
     for sample in samples:
@@ -125,6 +129,9 @@ def evaluate(
         candidates = read_candidates(outputs, sample, options)
         found[sample.name] = _in_image(suppress(candidates, options), sample, options)
         truth[sample.name] = _true_boxes(labels, sample, candidates.classes)
+        if labels.sizes.get(sample.name, sample.image_size) != sample.image_size:
+            resized.append(sample.name)
+    _warn_of_resized(resized, len(truth))
     precision = AveragePrecision(tuple(truth.values()), tuple(found.values()), options.most)
     overall, at_half = precision.means()
     return DetectResult(
@@ -137,6 +144,17 @@ def evaluate(
         found=tuple(found.values()),
         most=options.most,
     )
+
+
+def _warn_of_resized(names: list[str], total: int) -> None:
+    if names:
+        logger.warning(
+            "%d of %d images have another size than when they were labelled, so that their boxes "
+            "lie elsewhere: %s; give the images that were labelled",
+            len(names),
+            total,
+            first_names(names),
+        )
 
 
 def with_decoder(options: DetectOptions, outputs: Tensors, sample: Sample) -> DetectOptions:

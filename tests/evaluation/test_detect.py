@@ -115,6 +115,24 @@ def test_coco_and_yolo_labels_give_the_same_figure(tmp_path: Path) -> None:
     assert yolo.map == pytest.approx(coco.map)
 
 
+def test_images_that_were_resized_after_they_were_labelled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names, (height, width) = [f"{index:03}.png" for index in range(COUNT)], IMAGE_SIZE
+    images = [{"id": name, "file_name": name, "height": height, "width": width} for name in names]
+    document: dict[str, Any] = {
+        "images": images,
+        "annotations": [{"image_id": names[0], "category_id": 0, "bbox": [0, 0, 5, 5]}],
+        "categories": [{"id": label} for label in range(CLASSES)],
+    }
+    for changed in (False, True):
+        images[3]["width"] = width + changed
+        (tmp_path / "l.json").write_text(json.dumps(document), encoding="utf-8")
+        judged(answers(), load_boxes(names, tmp_path / "l.json"))
+        told = "1 of 12 images have another size than when they were labelled" in caplog.text
+        assert told == changed
+
+
 def test_the_figure_is_that_of_the_library_with_its_own_defaults() -> None:
     library = pytest.importorskip("faster_coco_eval")
     found = judged(answers(2.0))
