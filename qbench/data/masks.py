@@ -35,8 +35,10 @@ def find_masks(source_names: Sequence[str], folder: Path) -> MaskLabels:
     """Return the masks NAME.png in `folder` of the samples NAME.jpg, whatever their ending.
 
     Raises:
-        DataError: No sample has one.
+        DataError: There is no such folder, or no sample has one.
     """
+    if not folder.is_dir():
+        raise DataError(f"no folder of masks at {folder}; check the path")
     paths = {name: folder / PurePosixPath(name).with_suffix(".png") for name in source_names}
     files = {name: path for name, path in paths.items() if path.is_file()}
     if not files:

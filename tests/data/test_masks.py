@@ -33,6 +33,8 @@ def test_no_masks(tmp_path: Path) -> None:
         DataError, match=r"has a \.png mask for none of the 1 samples, such as a\.j"
     ):
         find_masks(["a.jpg"], tmp_path)
+    with pytest.raises(DataError, match=r"no folder of masks at .*gone; check the path"):
+        find_masks(["a.jpg"], tmp_path / "gone")
 
 
 def test_gray_values_are_class_indices(tmp_path: Path) -> None:
