@@ -113,8 +113,9 @@ def _answer(runner: Runner, sample: Sample, size: tuple[int, int]) -> tuple[NDAr
     if classes is not None and _skew(classes.shape, size) <= max(size):
         return _resized(classes, size, cv2.INTER_NEAREST_EXACT), NO_CLASS
     logits = np.moveaxis(output, _class_axis(output, name, size), 0)
-    planes = [_resized(plane, size, cv2.INTER_LINEAR) for plane in logits]
-    return np.stack(planes).argmax(axis=0), len(planes)
+    if logits.shape[1:] != size:
+        logits = np.stack([_resized(plane, size, cv2.INTER_LINEAR) for plane in logits])
+    return logits.argmax(axis=0), len(logits)
 
 
 def _class_map(output: NDArray[Any], name: str) -> NDArray[np.uint8] | None:
