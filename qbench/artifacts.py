@@ -105,6 +105,16 @@ def check_writable(target: Path, fix: str = _CHOOSE) -> None:
         raise storage_error(target, error, fix) from error
 
 
+def check_name(name: Path | str) -> None:
+    """Make sure that a path can be kept as text, and opened by libraries that take no other.
+
+    Raises:
+        StorageError: It is not in UTF-8.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in str(name)):
+        raise StorageError(f"the name {str(name)!r} is not in UTF-8; choose another name")
+
+
 def _check_no_folder(target: Path) -> None:
     try:
         is_folder = stat.S_ISDIR(target.stat().st_mode)

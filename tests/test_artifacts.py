@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from qbench.artifacts import (
+    check_name,
     check_writable,
     json_bytes,
     sha256_bytes,
@@ -141,3 +142,9 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         check_writable(tmp_path / "x")
     with pytest.raises(StorageError, match="x: Read-only file system; go elsewhere"):
         check_writable(tmp_path / "x", "go elsewhere")
+
+
+def test_names_that_are_no_text() -> None:
+    check_name(Path("d\xfcne \U0001f600.onnx"))
+    with pytest.raises(StorageError, match=r"the name 'd\\udcfcne\.onnx' is not in UTF-8; choose"):
+        check_name(Path("d\udcfcne.onnx"))

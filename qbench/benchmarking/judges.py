@@ -188,13 +188,29 @@ class ClassifyJudge:
     def __init__(self, material: Material) -> None:
         self._source = material.source
         self._labels = load_labels(material.names, material.labels, material.data)
+        self._warned = False
         _warn(self._labels.notes)
 
     def judge(self, runner: Runner) -> Judged:
         """Return the share of samples whose class is ranked first, and among the first five."""
+        self._warn_of_other_classes(runner)
         found = classify.evaluate(runner, self._source, self._labels, usable_cores())
         near = Outcome(found.top5, found.near)
         return Judged("top1", found.names, Outcome(found.top1, found.correct), {"top5": near})
+
+    def _warn_of_other_classes(self, runner: Runner) -> None:
+        """Say where names, which count by their order, are not as many as the model's classes."""
+        there, known = runner.outputs[0].shape[1:2], self._labels.classes
+        if known is None or not there or there[0] == len(known) or not isinstance(there[0], int):
+            return
+        if not self._warned:
+            logger.warning(
+                "the labels name %d classes, but the model has %d, so that they may be others than "
+                "those of the same place; list the model's in classes.txt beside the labels",
+                len(known),
+                there[0],
+            )
+        self._warned = True
 
 
 class DetectJudge:

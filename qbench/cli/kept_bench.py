@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from qbench.artifacts import sha256_files
+from qbench.artifacts import check_name, sha256_files
 from qbench.benchmarking.benchmark import benchmark
 from qbench.benchmarking.naming import row_name
 from qbench.benchmarking.options import Options
@@ -157,7 +157,14 @@ def _baseline(arguments: BenchArguments, paths: Sequence[Path], store: Store) ->
 
 
 def _request(arguments: BenchArguments, models: Sequence[ModelFile]) -> Request:
+    """Return what is asked for.
+
+    Raises:
+        StorageError: A name among them is not in UTF-8, and cannot be kept.
+    """
     given = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
+    for word in (*sys.argv[1:], *map(str, given.values())):
+        check_name(word)
     options: dict[str, Any] = {
         name: str(value) for name, value in given.items() if name not in _BY_CONTENT | _NO_FIGURE
     }

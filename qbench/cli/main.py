@@ -87,6 +87,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         click.echo(f"qbench: error: {_missing(error)}", err=True)
         return UnfitError.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # Paths that cannot even be looked at: the name is too long, a folder on the way is locked.
+        click.echo(
+            f"qbench: error: cannot use {error.filename}: {error.strerror}; check the path",
+            err=True,
+        )
+        return QbenchError.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("qbench: interrupted; no file was left half-written", err=True)
         return _INTERRUPTED

@@ -1,15 +1,17 @@
 """Labelled boxes of images: a COCO JSON file, or a folder of YOLO text files."""
 
+import codecs
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.data.samples import first_names
+from qbench.data.samples import first_names, sample_name
 from qbench.errors import DataError
 
 _YOLO_ROW = 5
@@ -46,23 +48,27 @@ class BoxLabels:
         truth: Boxes by sample name; none where an image shows nothing that is labelled.
         categories: All categories, ascending; None where the labels list none.
         notes: What does not match but does no harm, one line each.
+        sizes: Height and width of the image that was labelled by sample name, where they are told.
     """
 
     truth: dict[str, TrueBoxes]
     categories: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class _Image(msgspec.Struct):
-    id: int
+    id: int | str
     file_name: str
+    height: Any = None
+    width: Any = None
 
 
 class _Annotation(msgspec.Struct):
-    image_id: int
+    image_id: int | str
     category_id: int
     bbox: tuple[float, float, float, float]
-    iscrowd: int = 0
+    iscrowd: int | bool = 0
 
 
 class _Category(msgspec.Struct):
@@ -108,7 +114,7 @@ def _from_coco(names: Sequence[str], file: Path) -> BoxLabels:
     by_image = defaultdict(list)
     for annotation in document.annotations:
         by_image[annotation.image_id].append(annotation)
-    place = {_posix(image.file_name): image.id for image in document.images}
+    place = _image_ids(document.images, file)
     truth = {name: _coco_boxes(by_image[place[name]]) for name in names if name in place}
     if not truth:
         raise DataError(
@@ -117,7 +123,27 @@ def _from_coco(names: Sequence[str], file: Path) -> BoxLabels:
         )
     categories = tuple(sorted({category.id for category in document.categories}))
     _check_annotations(document, categories, file)
-    return BoxLabels(truth, categories, _coco_notes(document, names, truth, file))
+    sizes = {
+        sample_name(image.file_name): (image.height, image.width)
+        for image in document.images
+        if isinstance(image.height, int) and isinstance(image.width, int)
+    }
+    return BoxLabels(truth, categories, _coco_notes(document, names, truth, file), sizes)
+
+
+def _image_ids(images: Sequence[_Image], file: Path) -> dict[str, int | str]:
+    """Return the id of each image by its name, after checking that each has one of its own."""
+    ids: dict[str, int | str] = {}
+    names: dict[int | str, str] = {}
+    for image in images:
+        name = sample_name(image.file_name)
+        if ids.setdefault(name, image.id) != image.id:
+            raise DataError(f"{file} lists {name} as images {ids[name]} and {image.id}; keep one")
+        if names.setdefault(image.id, name) != name:
+            raise DataError(
+                f"{file} lists image {image.id} as {names[image.id]} and {name}; number them anew"
+            )
+    return ids
 
 
 def _coco_notes(
@@ -138,7 +164,8 @@ def _coco_notes(
 
 def _read_coco(file: Path) -> _Coco:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=_Coco)
+        data = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        return msgspec.json.decode(data, type=_Coco)
     except OSError as error:
         raise DataError(f"cannot read labels {file}: {error.strerror}; check the path") from error
     except msgspec.MsgspecError as error:
@@ -148,13 +175,14 @@ def _read_coco(file: Path) -> _Coco:
 
 
 def _check_annotations(document: _Coco, categories: tuple[int, ...], file: Path) -> None:
+    known = frozenset(categories)
     for annotation in document.annotations:
         if min(annotation.bbox[2:]) < 0:
             raise DataError(
                 f"{file}: box {list(annotation.bbox)} of image {annotation.image_id} has a "
                 "negative size; give x, y, width, height"
             )
-        if annotation.category_id not in categories:
+        if annotation.category_id not in known:
             raise DataError(
                 f"{file}: category {annotation.category_id} of image {annotation.image_id} is not "
                 "among its categories; add it there"
@@ -190,7 +218,7 @@ def _from_yolo(names: Sequence[str], folder: Path) -> BoxLabels:
 def _rows(file: Path) -> list[tuple[int, str]]:
     """Return line numbers with lines that are not empty."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read labels {file}: {error}; save it as UTF-8 text") from error
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -223,7 +251,3 @@ def _yolo_row(number: int, line: str, file: Path) -> list[float]:
             "give shares of the image's width and height, 0 to 1"
         )
     return values
-
-
-def _posix(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./")

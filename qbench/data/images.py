@@ -5,6 +5,7 @@ complain on stderr, past every logger; so the structure is checked before anythi
 """
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -79,13 +80,33 @@ def _jpeg_is_whole(data: bytes) -> bool:
 
 def _png_is_whole(data: bytes) -> bool:
     """Return whether all chunks up to the end chunk are there and agree with their checksums."""
-    at = len(_PNG_START)
+    return png_chunks(data) is not None
+
+
+def png_chunks(data: bytes) -> list[tuple[bytes, memoryview]] | None:
+    """Return type and content of the chunks of a PNG file up to its end chunk.
+
+    None where it is no such file, the end chunk is not there, or a checksum is wrong.
+    """
+    if not data.startswith(_PNG_START):
+        return None
+    at, chunks = len(_PNG_START), []
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         checksum = int.from_bytes(data[end : end + 4], "big")
         if zlib.crc32(memoryview(data)[at + 4 : end]) != checksum:
-            return False
-        if data[at + 4 : at + 8] == b"IEND":
-            return True
+            return None
+        chunks.append((data[at + 4 : at + 8], memoryview(data)[at + 8 : end]))
+        if chunks[-1][0] == b"IEND":
+            return chunks
         at = end + 4
-    return False
+    return None
+
+
+def png_from_chunks(chunks: Sequence[tuple[bytes, bytes | memoryview]]) -> bytes:
+    """Return the PNG file that has these chunks, each a type and its content."""
+    parts = [_PNG_START]
+    for kind, content in chunks:
+        body = kind + bytes(content)
+        parts += [len(content).to_bytes(4, "big"), body, zlib.crc32(body).to_bytes(4, "big")]
+    return b"".join(parts)

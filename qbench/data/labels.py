@@ -5,11 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from qbench.data.samples import first_names
+from qbench.data.samples import first_names, sample_name
 from qbench.errors import DataError
 
 _CLASSES_FILE = "classes.txt"
+# Tables in which a label was missing once have all of them as floats: 7.0.
+_INDEX = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,10 @@ def _labels_from_tree(names: Sequence[str], root: Path, data: Path) -> Labels:
         raise DataError(f"{root} has no folder per class; give --labels with a CSV file,label")
     classes = _read_classes(root) or _folders(root)
     place = {name: index for index, name in enumerate(classes)}
+    base, top = _base(data).resolve(), root.resolve()
     index: dict[str, int] = {}
     for name in names:
-        folder = _class_folder(name, root, data)
+        folder = _class_folder(base / name, top)
         if folder is None:
             continue
         if folder not in place:
@@ -76,12 +80,11 @@ def _folders(root: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if not name.startswith(".")))
 
 
-def _class_folder(name: str, root: Path, data: Path) -> str | None:
+def _class_folder(path: Path, root: Path) -> str | None:
     """Return the first folder below `root` on the way to a sample, None where there is none."""
-    path = _base(data).resolve() / name
-    if not path.is_relative_to(root.resolve()):
+    if not path.is_relative_to(root):
         return None
-    parts = path.relative_to(root.resolve()).parts
+    parts = path.relative_to(root).parts
     return parts[0] if len(parts) > 1 else None
 
 
@@ -125,28 +128,35 @@ def _rows(file: Path) -> list[tuple[int, tuple[str, str]]]:
         # utf-8-sig: spreadsheets put a byte-order mark in front.
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
-            if not {"file", "label"} <= set(reader.fieldnames or ()):
+            reader.fieldnames = columns = [_text(name).lower() for name in reader.fieldnames or ()]
+            if columns.count("file") != 1 or columns.count("label") != 1:
                 raise DataError(f"{file} lacks the header file,label; make it the first line")
-            return [(reader.line_num, (_path(row["file"]), _text(row["label"]))) for row in reader]
+            return [
+                (reader.line_num, _file_and_label(row, reader.line_num, file)) for row in reader
+            ]
     except OSError as error:
         raise DataError(f"cannot read labels {file}: {error.strerror}; check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} is no CSV in UTF-8 ({error}); save it as such") from error
 
 
+def _file_and_label(row: Mapping[str | None, Any], line: int, file: Path) -> tuple[str, str]:
+    if any(row.get(None, ())):  # where the reader puts cells beyond the header
+        raise DataError(
+            f"{file}, line {line} has more cells than the header; put names with a comma in quotes"
+        )
+    return sample_name(_text(row["file"])), _text(row["label"])
+
+
 def _text(cell: str | None) -> str:
     return (cell or "").strip()
-
-
-def _path(cell: str | None) -> str:
-    return _text(cell).replace("\\", "/").removeprefix("./")
 
 
 def _indices(texts: Mapping[str, str], file: Path) -> tuple[dict[str, int], tuple[str, ...] | None]:
     """Return class indices by file, and the class names."""
     classes = _read_classes(file.parent)
-    if all(re.fullmatch(r"[+-]?[0-9]+", text) for text in texts.values()):
-        indices = {name: int(text) for name, text in texts.items()}
+    if all(map(_INDEX.fullmatch, texts.values())):
+        indices = {name: int(text.partition(".")[0]) for name, text in texts.items()}
         for name, index in indices.items():
             if index < 0 or (classes is not None and index >= len(classes)):
                 end = "" if classes is None else f" to {len(classes) - 1}"
@@ -168,7 +178,7 @@ def _places(
             raise DataError(
                 f"{file}: label {text!r} of {name} is not in {_CLASSES_FILE}; correct it"
             )
-        if classes is None and re.fullmatch(r"[+-]?[0-9]+", text):
+        if classes is None and _INDEX.fullmatch(text):
             raise DataError(
                 f"{file}: label {text} of {name} is an int, but others are not; "
                 "give indices or names throughout"
@@ -205,4 +215,7 @@ def _base(data: Path) -> Path:
 
 def _exists(name: str, data: Path) -> bool:
     # The samples of an .npz file are named FILE.npz[ROW].
-    return (_base(data) / re.sub(r"(?<=\.npz)\[[0-9]+\]$", "", name)).exists()
+    try:
+        return (_base(data) / re.sub(r"(?<=\.npz)\[[0-9]+\]$", "", name)).exists()
+    except OSError:  # longer than a file's name can be
+        return False

@@ -119,7 +119,7 @@ def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays: Arrays = dict(file.items())
+            arrays = {name: _native(array) for name, array in file.items()}
     except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
@@ -135,6 +135,11 @@ def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
             f"{path} holds {counts} samples; every array needs as many, and at least one"
         )
     return arrays
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in this machine's byte order; runtimes know no other."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _is_call(arrays: Arrays, specs: Sequence[TensorSpec]) -> bool:

@@ -152,7 +152,8 @@ def _letterboxed(image: Pixels, recipe: Recipe, size: tuple[int, int]) -> Pixels
 
 _RESIZERS = {"stretch": _stretched, "crop": _cropped, "letterbox": _letterboxed}
 _FILTERS = {
-    "nearest": cv2.INTER_NEAREST,
+    # Pixels are taken at their centres as with the others; plain INTER_NEAREST is half a pixel off.
+    "nearest": cv2.INTER_NEAREST_EXACT,
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,

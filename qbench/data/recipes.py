@@ -27,7 +27,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dynamic_size: Used where the model leaves a dimension open and `size` is None.
         crop_fraction: Share of the short side (of the largest centred rectangle, if the target is
             not square) that `crop` keeps.
-        interpolation: OpenCV's filter of that name, without antialiasing except for `area`.
+        interpolation: OpenCV's filter of that name, without antialiasing except for `area`;
+            `nearest` is its INTER_NEAREST_EXACT, whose pixels have their centres where the others'
+            have them.
         colour: Order and number of channels.
         scale: Factor of the pixels 0..255; one value, or one per channel.
         mean: Subtracted after scaling; one value, or one per channel.

@@ -1,7 +1,8 @@
 """Samples, the Source protocol, and what holds for every source: skipping, choosing, hashing."""
 
+import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.artifacts import sha256_bytes, sha256_files
+from qbench.artifacts import check_name, sha256_bytes, sha256_files
 from qbench.errors import DataError, UsageError
 from qbench.model.spec import TensorSpec
 
@@ -215,12 +216,50 @@ def file_digest(path: Path) -> str:
 def files_below(folder: Path, endings: tuple[str, ...]) -> tuple[str, ...]:
     """Return the paths below `folder`, with forward slashes and sorted, that have one of `endings`.
 
-    Letter case does not matter. Hidden files and folders are left out; broken links are not: they
-    are noticed when they are read.
+    Letter case does not matter. Links to folders are followed. Hidden files and folders are left
+    out; broken links are not: they are noticed when they are read.
+
+    Raises:
+        DataError: A folder cannot be read.
+        StorageError: A name is not in UTF-8.
     """
-    names = (
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in endings and not path.is_dir()
-    )
-    return tuple(sorted(name for name in names if "/." not in f"/{name}"))
+    found = (path for path in walk(folder) if path.suffix.lower() in endings)
+    names = tuple(sorted(path.relative_to(folder).as_posix() for path in found))
+    for name in names:
+        check_name(name)
+    return names
+
+
+def walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden, also behind links to folders.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    place = folder.resolve()
+    if place in above:  # a link that leads in a circle
+        return
+    try:
+        with os.scandir(folder) as found:
+            entries = [(entry.name, _is_folder(entry)) for entry in found]
+    except OSError as error:
+        raise DataError(
+            f"cannot read folder {folder}: {error.strerror}; check its permissions and links"
+        ) from error
+    for name, is_folder in entries:
+        if name.startswith("."):
+            continue
+        if is_folder:
+            yield from walk(folder / name, above | {place})
+        else:
+            yield folder / name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A Path takes a link to itself for a broken one, which an entry does not.
+    return Path(entry).is_dir() if entry.is_symlink() else entry.is_dir()
+
+
+def sample_name(path: str) -> str:
+    """Return what a source calls the file that labels call `path`, relative to its folder."""
+    return path.replace("\\", "/").removeprefix("./")

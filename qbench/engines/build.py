@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from msgspec import structs
 
-from qbench.artifacts import check_writable, staged
+from qbench.artifacts import check_name, check_writable, staged
 from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
@@ -185,9 +185,11 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
         UsageError: A shape or layout fits no input or output, or a target lacks what it needs.
         EngineError: TensorRT is known not to build it.
         ModelError: It is quantized already.
-        StorageError: The engine cannot be written.
+        StorageError: The engine cannot be written, or a name is not in UTF-8.
     """
     model.check_float()
+    check_name(model.path or "")
+    check_name(_stem(model, precision, options))
     check_writable(_manifest_at(_stem(model, precision, options)))
     check_products(precision, options.build.target_gpus, model.ir.graph)
     check_profiles(model.inputs, parse_profiles(options.shapes))

@@ -19,7 +19,6 @@ from qbench.evaluation.similarity import (
     top1_agreement,
 )
 from qbench.evaluation.stream import SampleStream
-from qbench.model.decoders import Candidates
 from qbench.runtimes.base import Runner, Tensors
 
 Floats = NDArray[np.float64]
@@ -157,11 +156,16 @@ def output_cosine(sample: Sample, wanted: Tensors, found: Tensors) -> float:
 
 
 def score_cosine(options: DetectOptions) -> Measure:
-    """Return the measure of the cosine between the class scores of all boxes that are proposed."""
+    """Return the measure of the cosine between the class scores of all boxes that are proposed.
+
+    The decoder that fits the reference's outputs for the first sample reads all outputs.
+    """
 
     def measure(sample: Sample, wanted: Tensors, found: Tensors) -> float:
-        reference, test = _both(sample, wanted, found, options)
-        return cosine(reference.scores, test.scores)
+        nonlocal options
+        options = with_decoder(options, wanted, sample)
+        both = [read_candidates(outputs, sample, options) for outputs in (wanted, found)]
+        return cosine(both[0].scores, both[1].scores)
 
     return measure
 
@@ -169,13 +173,18 @@ def score_cosine(options: DetectOptions) -> Measure:
 def detections_in_common(options: DetectOptions) -> Measure:
     """Return the measure of the share of confident detections that both models make.
 
-    See `similarity.detection_agreement`; confident are scores above .25.
+    See `similarity.detection_agreement`; confident are scores above .25. The decoder that fits the
+    reference's outputs for the first sample reads all outputs.
     """
     confident = replace(options, score_threshold=_CONFIDENT)
 
     def measure(sample: Sample, wanted: Tensors, found: Tensors) -> float:
-        both = _both(sample, wanted, found, confident)
-        reference, test = (suppress(candidates, confident) for candidates in both)
+        nonlocal confident
+        confident = with_decoder(confident, wanted, sample)
+        reference, test = (
+            suppress(read_candidates(outputs, sample, confident), confident)
+            for outputs in (wanted, found)
+        )
         return detection_agreement((reference.boxes, reference.classes), (test.boxes, test.classes))
 
     return measure
@@ -186,11 +195,3 @@ def _embedding(outputs: Tensors) -> Floats:
     parts = [output.ravel().astype(np.float64) for output in outputs.values()]
     with np.errstate(over="ignore", invalid="ignore"):
         return np.concatenate([part / (np.linalg.norm(part) or 1) for part in parts])
-
-
-def _both(
-    sample: Sample, wanted: Tensors, found: Tensors, options: DetectOptions
-) -> tuple[Candidates, Candidates]:
-    """Return what both models propose, read by the decoder that fits the reference."""
-    options = with_decoder(options, wanted, sample)
-    return read_candidates(wanted, sample, options), read_candidates(found, sample, options)

@@ -1,5 +1,6 @@
 """COCO mAP of a detector over samples with labelled boxes."""
 
+import logging
 from dataclasses import dataclass, replace
 
 import cv2
@@ -9,18 +10,21 @@ from numpy.typing import NDArray
 from qbench.data.box_labels import BoxLabels, TrueBoxes
 from qbench.data.preprocess import boxes_in_image
 from qbench.data.recipes import Recipe
-from qbench.data.samples import Sample, Source
+from qbench.data.samples import Sample, Source, first_names
 from qbench.errors import DataError, ModelError, UsageError
 from qbench.evaluation.coco import AveragePrecision, Detections, load_library
 from qbench.evaluation.stream import SampleStream
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.runtimes.base import Runner, Tensors
 
+logger = logging.getLogger(__name__)
+
 AUTO = "auto"
 
 _MOST_CANDIDATES = 10_000
 # Quantized probabilities may exceed 1 a little.
 _HIGHEST_SCORE = 1.1
+_TABLE_RANK = 2
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ def evaluate(
     if not indices:
         raise DataError(f"no sample of {source.describe()} has labels; check --labels")
     samples = SampleStream(source, indices, threads)
+    resized: list[str] = []
     truth: dict[str, TrueBoxes] = {}
     found: dict[str, Detections] = {}
     for sample in samples:
@@ -124,6 +129,9 @@ def evaluate(
         candidates = read_candidates(outputs, sample, options)
         found[sample.name] = _in_image(suppress(candidates, options), sample, options)
         truth[sample.name] = _true_boxes(labels, sample, candidates.classes)
+        if labels.sizes.get(sample.name, sample.image_size) != sample.image_size:
+            resized.append(sample.name)
+    _warn_of_resized(resized, len(truth))
     precision = AveragePrecision(tuple(truth.values()), tuple(found.values()), options.most)
     overall, at_half = precision.means()
     return DetectResult(
@@ -138,6 +146,17 @@ def evaluate(
     )
 
 
+def _warn_of_resized(names: list[str], total: int) -> None:
+    if names:
+        logger.warning(
+            "%d of %d images have another size than when they were labelled, so that their boxes "
+            "lie elsewhere: %s; give the images that were labelled",
+            len(names),
+            total,
+            first_names(names),
+        )
+
+
 def with_decoder(options: DetectOptions, outputs: Tensors, sample: Sample) -> DetectOptions:
     """Return `options` with the decoder that fits the outputs of a sample, where it is `auto`.
 
@@ -146,7 +165,11 @@ def with_decoder(options: DetectOptions, outputs: Tensors, sample: Sample) -> De
     """
     if options.decoder != AUTO:
         return options
-    name = choose_decoder(_of_one_image(outputs, sample), _input_size(sample, options))
+    # Here a table with one row is no box: it may be the logits of a classifier.
+    one = [
+        output[0] if output.shape[:1] == (sample.batch,) else output for output in outputs.values()
+    ]
+    name = choose_decoder(one, _input_size(sample, options))
     return replace(options, decoder=name)
 
 
@@ -197,9 +220,13 @@ def suppress(candidates: Candidates, options: DetectOptions) -> Detections:
 
 
 def _of_one_image(outputs: Tensors, sample: Sample) -> list[NDArray[np.generic]]:
-    """Return the outputs without their batch axis; a repeated sample has the same in every row."""
+    """Return the outputs without their batch axis; a repeated sample has the same in every row.
+
+    Tables have none: in a table of boxes with one row, that row is a box.
+    """
     return [
-        output[0] if output.shape[:1] == (sample.batch,) else output for output in outputs.values()
+        output[0] if output.ndim > _TABLE_RANK and len(output) == sample.batch else output
+        for output in outputs.values()
     ]
 
 

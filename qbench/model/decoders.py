@@ -162,8 +162,12 @@ def choose_decoder(outputs: Outputs, size: tuple[int, int]) -> str:
 
 
 def _is_relative(output: NDArray[Any], size: tuple[int, int]) -> bool:
-    """Return whether x and y are offsets from cells; in pixels they reach across the input."""
-    return bool(np.abs(output[:, :2]).max() < max(size) / 2)
+    """Return whether x and y are offsets from cells; in pixels they reach across the input.
+
+    NaN and infinity say nothing: what reads the outputs tells of them.
+    """
+    finite = output[:, :2][np.isfinite(output[:, :2])]
+    return bool(np.abs(finite).max(initial=0) < max(size) / 2)
 
 
 def _cell_count(size: tuple[int, int], strides: Sequence[int]) -> int:
@@ -210,7 +214,7 @@ def _boxes_and_scores(outputs: Outputs, decoder: str) -> tuple[Floats, Floats]:
 def _softmax(logits: Floats) -> Floats:
     # Logits of thousands of boxes never all lie between 0 and 1; a softmax's outputs always do, but
     # for the rounding of quantized ones.
-    if logits.min() > -0.02 and logits.max() < 1.02:
+    if logits.min(initial=0) > -0.02 and logits.max(initial=0) < 1.02:
         return logits
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: Floats = powers / powers.sum(axis=1, keepdims=True)

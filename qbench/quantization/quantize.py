@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from qbench.artifacts import check_writable
+from qbench.artifacts import check_name, check_writable
 from qbench.calibration.calibrate import obtain_table
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable, find_table, load_table
@@ -183,10 +183,11 @@ def check_output(model: Model, output: Path | str | None) -> None:
 
     Raises:
         UsageError: It is the model.
-        StorageError: It cannot be written.
+        StorageError: It cannot be written, or its name is not in UTF-8.
     """
     if output is None:
         return
+    check_name(output)
     check_writable(Path(output))
     if model.path is not None and _same_file(Path(output), model.path):
         raise UsageError(f"{output} is the model itself; choose another output with -o")

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from qbench.artifacts import sha256_bytes, sha256_files
+from qbench.artifacts import check_name, sha256_bytes, sha256_files
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.given_engines import is_engine
 from qbench.benchmarking.settings import Settings
+from qbench.data.samples import walk
 from qbench.model.load import load
 from qbench.runs.machine import machine_of
 
@@ -62,7 +63,9 @@ def model_file(path: Path) -> ModelFile:
 
     Raises:
         ModelError: The model is missing, or cannot be read.
+        StorageError: Its path is not in UTF-8.
     """
+    check_name(path.absolute())
     if not is_engine(path):
         return ModelFile(str(path.absolute()), load(path).sha256)
     return ModelFile(str(path.absolute()), sha256_files([path]) if path.is_file() else "")
@@ -78,12 +81,12 @@ def fingerprint(data: Path | None, labels: Path | None = None) -> str | None:
         return None
     places = ((data, False), (labels, labels != data))
     found = [list(_traits(place, whole)) for place, whole in places if place is not None]
-    return sha256_bytes(msgspec.json.encode(found))
+    return sha256_bytes(repr(found).encode())  # which escapes names that are no text
 
 
 def _traits(place: Path, whole: bool) -> Iterator[tuple[str, int, str]]:
     """Yield name, size and hash of files; images have no hash, unless the `whole` counts."""
-    files = [place] if place.is_file() else sorted(place.rglob("*"))
+    files = sorted(walk(place)) if place.is_dir() else [place]
     for file in files:
         if file.is_file():
             is_read = whole or file.suffix.lower() in _BY_CONTENT

@@ -158,6 +158,25 @@ def test_top_5_beside_top_1(colours: Path, tmp_path: Path) -> None:
     assert top5.value == pytest.approx(6 / 9)  # class 6 is the last of seven
 
 
+@pytest.mark.parametrize(("names", "warned"), [("rg", True), ("rgb", False)])
+def test_folders_of_some_classes_alone(
+    names: str, warned: bool, colours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their sorted names are other indices than the model's: 0 % would be blamed on the model."""
+    for file in sorted(colours.iterdir()):
+        place = tmp_path / "tree" / "rgb"[int(file.stem) % 3]
+        if place.name in names:
+            place.mkdir(parents=True, exist_ok=True)
+            file.rename(place / file.name)
+    models = [classifier(RGB, tmp_path / f"{name}.onnx") for name in "ab"]
+    data = LabelledData(
+        DataChoice(tmp_path / "tree", Recipe(resize="stretch")), tmp_path / "tree", task="classify"
+    )
+    assert len(accuracies(models, data)) == 2
+    told = caplog.text.count("the labels name 2 classes, but the model has 3")
+    assert told == (2 if warned else 0)  # of each model
+
+
 def test_embeddings_retrieve(colours: Path, tmp_path: Path) -> None:
     models = [classifier(RGB, tmp_path / "a.onnx"), classifier(NO_BLUE, tmp_path / "b.onnx")]
     data = LabelledData(DataChoice(colours, Recipe(resize="stretch")), task="embed")

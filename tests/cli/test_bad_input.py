@@ -53,6 +53,50 @@ def test_names_that_are_too_long(calibrated: Path, qbench: Qbench) -> None:
     assert files(calibrated) == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("calibrate", "--data"),
+        ("bench", "--task", "classify", "--data"),
+        ("bench", "--task", "classify", "--data", "imgs", "--labels"),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_data_whose_names_are_too_long(
+    words: tuple[str, ...], project: Path, qbench: Qbench
+) -> None:
+    before, name = files(project), "x" * 300
+    message = refused(qbench(words[0], "m.onnx", "--recipe", "raw", *words[1:], name))
+    assert f"cannot use {name}: File name too long; check the path" in message
+    assert files(project) == before
+
+
+LATIN = "caf\udce9"
+"""What Python makes of a file name in Latin-1."""
+
+
+@pytest.mark.parametrize("command", ["quantize", "build-trt", "bench"])
+@pytest.mark.usefixtures("quick")
+def test_models_whose_names_no_library_opens(command: str, project: Path, qbench: Qbench) -> None:
+    shutil.copy("m.onnx", f"{LATIN}.onnx")
+    before = files(project)
+    message = refused(qbench(command, f"{LATIN}.onnx", *COMMANDS[command]))
+    assert r"caf\udce9" in message
+    assert "is not in UTF-8; choose another name" in message
+    assert files(project) == before
+
+
+@pytest.mark.usefixtures("project", "quick")
+def test_data_whose_names_cannot_be_kept(qbench: Qbench) -> None:
+    bench = ("bench", "m.onnx", "--recipe", "raw", "--task", "classify", "--data")
+    shutil.copytree("imgs", LATIN)
+    assert r"the name 'caf\udce9' is not in UTF-8" in refused(qbench(*bench, LATIN))
+    shutil.copy("imgs/cat/00.png", f"imgs/cat/{LATIN}.png")
+    for command in (bench[:-1], ("calibrate", "m.onnx", "--recipe", "raw")):
+        message = refused(qbench(*command, "--data", "imgs"))
+        assert r"the name 'cat/caf\udce9.png' is not in UTF-8" in message
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_folder_as_model(command: str, project: Path, qbench: Qbench) -> None:
     outcome = qbench(command, project, *COMMANDS[command])

@@ -1,3 +1,4 @@
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,23 @@ def test_coco(tmp_path: Path) -> None:
     assert labels.notes == ()
 
 
+def test_coco_as_other_tools_write_it(tmp_path: Path) -> None:
+    """With a byte-order mark, bools for crowds, and strings as the ids of images."""
+    images = [{"id": "7", "file_name": "a.jpg"}, {"id": 3, "file_name": "sub/b.jpg"}]
+    annotations = [
+        {"image_id": "7", "category_id": 1, "bbox": [0, 0, 5, 6], "iscrowd": crowd}
+        for crowd in (False, True, 0, 1)
+    ]
+    file = coco(tmp_path, images=[*images, images[0]], annotations=annotations)
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    assert load_boxes(NAMES, file).truth["a.jpg"].crowd.tolist() == [False, True, False, True]
+
+
+def test_yolo_with_a_byte_order_mark(tmp_path: Path) -> None:
+    labels = load_boxes(NAMES, yolo(tmp_path, a="\ufeff3 0.5 0.25 0.2 0.1\n"))
+    assert labels.truth["a.jpg"].categories.tolist() == [3]
+
+
 def test_yolo(tmp_path: Path) -> None:
     labels = load_boxes(NAMES, yolo(tmp_path, a="3 0.5 0.25 0.2 0.1\n\n0 1 1 0 0\n", sub__b=""))
     found = labels.truth["a.jpg"].in_pixels((100, 200))
@@ -87,6 +105,14 @@ def test_samples_without_a_yolo_file_show_nothing(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"images": [{"id": 1, "file_name": "z.jpg"}]}, "has none of the 2 samples: it names z.jp"),
+        (
+            {"images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "./a.jpg"}]},
+            r"lists a\.jpg as images 7 and 8; keep one",
+        ),
+        (
+            {"images": [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}]},
+            r"lists image 7 as a\.jpg and b\.jpg; number them anew",
+        ),
         ({"images": []}, "lists no images or no annotations"),
         ({"annotations": []}, "lists no images or no annotations"),
         ({"images": 5}, r"is no COCO file of boxes: Expected `array`, got `int` - at `\$\.images`"),

@@ -89,6 +89,36 @@ def test_csv_of_a_spreadsheet_with_more_columns(tmp_path: Path) -> None:
     assert load_labels(names, file, tmp_path).index == {"a.png": 3}
 
 
+@pytest.mark.parametrize("header", ["File,Label", "file, label", " LABEL ,x,file"])
+def test_csv_with_a_header_in_other_letters_or_with_blanks(header: str, tmp_path: Path) -> None:
+    names = tree(tmp_path, "a.png")
+    row = "3,val,a.png" if "x" in header else "a.png, 3"
+    assert load_labels(names, table(tmp_path, f"{header}\n{row}\n"), tmp_path).index == {"a.png": 3}
+
+
+def test_csv_with_indices_as_floats(tmp_path: Path) -> None:
+    """They count as numbers: as names 10.0 would come before 2.0."""
+    names = tree(tmp_path, *(f"{index:02}.png" for index in range(12)))
+    rows = "".join(f"{name},{index}.0\n" for index, name in enumerate(names))
+    labels = load_labels(names, table(tmp_path, f"file,label\n{rows}"), tmp_path)
+    assert labels == Labels({name: index for index, name in enumerate(names)})
+
+
+def test_csv_with_a_comma_in_a_name(tmp_path: Path) -> None:
+    names = tree(tmp_path, "a,1.png", "b.png")
+    file = table(tmp_path, 'file,label\n"a,1.png",0\nb.png,1,\n')  # a comma at the end is no cell
+    assert load_labels(names, file, tmp_path).index == {"a,1.png": 0, "b.png": 1}
+    file = table(tmp_path, "file,label\na,1.png,0\nb.png,1\n")
+    with pytest.raises(DataError, match="line 2 has more cells than the header; put names with a"):
+        load_labels(names, file, tmp_path)
+
+
+def test_csv_that_names_what_no_file_can_be_called(tmp_path: Path) -> None:
+    names = tree(tmp_path, "a.png")
+    file = table(tmp_path, f"file,label\na.png,0\n{'x' * 300}.png,1\n")
+    assert "1 of 2 labels" in load_labels(names, file, tmp_path).notes[0]
+
+
 def test_csv_with_indices_and_classes_txt(tmp_path: Path) -> None:
     names = tree(tmp_path, "a.png")
     (tmp_path / "classes.txt").write_text("x\ny\n", encoding="utf-8")
@@ -144,6 +174,8 @@ def test_csv_for_rows_of_npz(tmp_path: Path) -> None:
     [
         ("", "lacks the header file,label; make it the first line"),
         ("a.png,0\n", "lacks the header file,label"),
+        ("file,label,File\na.png,0,b.png\n", "lacks the header file,label"),
+        ("file,label\na.png," + "9" * 5000 + "\nb.png,1\n", r"label 1 of b\.png is an int, but"),
         ("file,label\n", "holds no labels; add lines of file,label"),
         ("file,label\na.png\n", "line 2 has no file or no label; complete or remove it"),
         ("file,label\n,3\n", "line 2 has no file or no label"),

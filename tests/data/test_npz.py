@@ -34,6 +34,16 @@ def test_rows_of_one_file(tmp_path: Path) -> None:
     assert source.describe() == f"3 samples in {path}"
 
 
+def test_arrays_in_the_other_byte_order(tmp_path: Path) -> None:
+    swapped = {
+        name: array.astype(array.dtype.newbyteorder("S")) for name, array in arrays(3).items()
+    }
+    np.savez(tmp_path / "batch.npz", **swapped)
+    feeds = NpzSource(tmp_path / "batch.npz", SPECS).load(2).feeds
+    assert [feeds[spec.name].dtype for spec in SPECS] == [spec.dtype for spec in SPECS]
+    assert np.array_equal(feeds["ids"], [[2, 2, 2, 2]])
+
+
 def test_files_of_a_folder_from_threads(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     np.savez_compressed(tmp_path / "more" / "b.npz", **arrays(5, start=4))

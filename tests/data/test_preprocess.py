@@ -155,7 +155,7 @@ def test_boxes_of_a_cropped_image() -> None:
 @pytest.mark.parametrize(
     ("name", "flag"),
     [
-        ("nearest", cv2.INTER_NEAREST),
+        ("nearest", cv2.INTER_NEAREST_EXACT),
         ("bilinear", cv2.INTER_LINEAR),
         ("bicubic", cv2.INTER_CUBIC),
         ("area", cv2.INTER_AREA),
@@ -180,3 +180,13 @@ def test_a_mask_moves_as_its_image(resize: str) -> None:
     assert inside.all() == (resize != "letterbox")
     smooth = Recipe(resize=resize)  # type: ignore[arg-type]
     assert np.array_equal(preprocess_mask(mask, smooth, (24, 24)), moved)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_mask_takes_the_pixels_at_the_centres_of_the_new_ones(size: int) -> None:
+    """There a smooth filter of the image is centred; others lie left of it and above."""
+    mask = np.tile(np.arange(15, dtype=np.uint8), (15, 1))
+    centres = (np.arange(size) + 0.5) * 15 / size
+    for turned in (mask, mask.T):
+        moved = preprocess_mask(turned, Recipe(), (size, size))
+        assert (moved[0] if turned is mask else moved[:, 0]).tolist() == [int(c) for c in centres]

@@ -13,6 +13,7 @@ from qbench.data.samples import (
     files_below,
     fingerprint,
     first_names,
+    sample_name,
     subset,
     without,
 )
@@ -145,3 +146,33 @@ def test_files_below(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
     found = files_below(tmp_path, (".jpg", ".jpeg", ".png"))
     assert found == ("a.b/c.png", "a/z.jpeg", "b.JPG", "broken.jpg")
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    """Sets of a few classes are often made of links to the folders of a large one."""
+    data, other = tmp_path / "data", tmp_path / "other"
+    for folder in (data / "cat", other / "deep"):
+        folder.mkdir(parents=True)
+    for file in (data / "cat" / "1.jpg", other / "2.jpg", other / "deep" / "3.jpg"):
+        file.touch()
+    (data / "dog").symlink_to(other)
+    (data / "emu").symlink_to(Path("..") / "other")  # a folder may be there twice
+    (data / "again").symlink_to(data)
+    (other / "back").symlink_to(data)
+    (data / "self.jpg").symlink_to(data / "self.jpg")
+    found = files_below(data, (".jpg",))
+    assert found == (
+        "cat/1.jpg",
+        *(f"{name}/{file}" for name in ("dog", "emu") for file in ("2.jpg", "deep/3.jpg")),
+        "self.jpg",
+    )
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read folder .*gone: No such file.*; check its"):
+        files_below(tmp_path / "gone", (".jpg",))
+
+
+@pytest.mark.parametrize("path", ["a/b.jpg", "./a/b.jpg", "a\\b.jpg", ".\\a\\b.jpg"])
+def test_names_in_labels_are_those_of_samples(path: str) -> None:
+    assert sample_name(path) == "a/b.jpg"

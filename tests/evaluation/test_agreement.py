@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from detections import ENCODERS, Oracle, Outputs, Scene, Views, scene
@@ -58,6 +60,19 @@ def test_the_reference_chooses_the_decoder() -> None:
     measure = detections_in_common(DetectOptions())
     reference = Oracle(yolo(decoder="yolox"))
     assert evaluate(reference, Oracle(ruined), Views(3), measure, threads=1).mean == 0
+
+
+def test_the_first_sample_chooses_the_decoder() -> None:
+    """Later tables may have one row, which alone could be the logits of a classifier."""
+
+    class Tables(Oracle):
+        def run(self, feeds: Any) -> Any:
+            return {name: output[0] for name, output in super().run(feeds).items()}
+
+    many = ENCODERS["end2end"](FOUND)[0]
+    tables = Tables([[many[: len(FOUND.boxes)]], [many[:1]], [many[:0]]])
+    measure = detections_in_common(DetectOptions())
+    assert evaluate(tables, tables, Views(3), measure, threads=1).mean == 1
 
 
 def test_outputs_of_other_shapes() -> None:

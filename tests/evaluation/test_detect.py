@@ -115,6 +115,24 @@ def test_coco_and_yolo_labels_give_the_same_figure(tmp_path: Path) -> None:
     assert yolo.map == pytest.approx(coco.map)
 
 
+def test_images_that_were_resized_after_they_were_labelled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names, (height, width) = [f"{index:03}.png" for index in range(COUNT)], IMAGE_SIZE
+    images = [{"id": name, "file_name": name, "height": height, "width": width} for name in names]
+    document: dict[str, Any] = {
+        "images": images,
+        "annotations": [{"image_id": names[0], "category_id": 0, "bbox": [0, 0, 5, 5]}],
+        "categories": [{"id": label} for label in range(CLASSES)],
+    }
+    for changed in (False, True):
+        images[3]["width"] = width + changed
+        (tmp_path / "l.json").write_text(json.dumps(document), encoding="utf-8")
+        judged(answers(), load_boxes(names, tmp_path / "l.json"))
+        told = "1 of 12 images have another size than when they were labelled" in caplog.text
+        assert told == changed
+
+
 def test_the_figure_is_that_of_the_library_with_its_own_defaults() -> None:
     library = pytest.importorskip("faster_coco_eval")
     found = judged(answers(2.0))
@@ -271,6 +289,50 @@ def test_outputs_that_are_no_numbers(value: float) -> None:
     outputs[0][0][0, 0] = value
     with pytest.raises(ModelError, match=r"output 'y0' holds NaN or infinity for 000\.png"):
         judged(outputs)
+
+
+@pytest.mark.parametrize("share", [0.01, 1.0])
+def test_a_raw_yolox_with_nan_is_told_as_such(share: float) -> None:
+    """Its coordinates tell the decoder, but NaN among them must not hide it."""
+    outputs = answers(decoder="yolox")
+    outputs[0][0][: max(1, int(share * len(outputs[0][0])))] = np.nan
+    with pytest.raises(ModelError, match=r"output 'y0' holds NaN or infinity for 000\.png"):
+        judged(outputs)
+
+
+class Tables(Oracle):
+    """A runner whose outputs have no batch axis: as many rows as there are boxes."""
+
+    def run(self, feeds: Any) -> Any:
+        return {name: output[0] for name, output in super().run(feeds).items()}
+
+
+@pytest.mark.parametrize("decoder", ["auto", "end2end"])
+def test_tables_of_as_many_rows_as_boxes(decoder: str) -> None:
+    found = [SCENES[0], *(Scene(s.boxes[:1], s.classes[:1], s.scores[:1]) for s in SCENES[1:-1])]
+    found.append(scene())
+    tables = Tables([[ENCODERS["end2end"](s)[0][: len(s.boxes)]] for s in found])
+    options = DetectOptions(Recipe(resize="letterbox"), decoder)
+    result = evaluate(tables, Views(COUNT), labels_of(found), options, threads=1)
+    assert (result.map, result.decoder) == (pytest.approx(1), "end2end")
+    assert [len(each.boxes) for each in result.found] == [3, *[1] * (COUNT - 2), 0]
+
+
+def test_one_row_may_be_a_classifiers() -> None:
+    with pytest.raises(UsageError, match=r"outputs \[1, 6\] do not say how to read them; choose"):
+        evaluate(
+            Tables([[np.zeros((1, 6), np.float32)]] * COUNT),
+            Views(COUNT),
+            labels_of(SCENES),
+            OPTIONS,
+            threads=1,
+        )
+
+
+@pytest.mark.parametrize("decoder", ["ssd", "detr", "rtdetr"])
+def test_no_rows_at_all_find_nothing(decoder: str) -> None:
+    outputs = [[output[:0] for output in each] for each in answers(decoder=decoder)]
+    assert judged(outputs, decoder=decoder).map == 0
 
 
 def test_scores_that_are_no_probabilities() -> None:

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from qbench.data.masks import MaskLabels, find_masks
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample
 from qbench.errors import DataError, ModelError
-from qbench.evaluation.segment import SegmentResult, evaluate, mean_iou
+from qbench.evaluation.segment import SegmentResult, _class_axis, evaluate, mean_iou
 
 COUNT, CLASSES = 4, 3
 RECIPE = Recipe(resize="letterbox")
@@ -72,9 +73,73 @@ def test_iou_by_hand(masks: MaskLabels) -> None:
     assert found.miou == pytest.approx(np.mean([20, 28, 36, 44]) / SIZE[1] / CLASSES)
 
 
+@pytest.mark.parametrize("foreground", [1, 255])
+def test_masks_of_0_and_255(
+    foreground: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many save what is there as white, which counts as no class: the rest alone tells nothing."""
+    names = [Views(COUNT).name(index) for index in range(COUNT)]
+    for name in names:
+        mask = np.zeros((2 * SIZE[0], 2 * SIZE[1]), np.uint8)
+        mask[20:50] = foreground
+        cv2.imwrite(str(tmp_path / name), mask)
+    judged([truth(0)] * COUNT, find_masks(names, tmp_path))
+    assert ("the masks show no class but 0, and pixels of 255" in caplog.text) == (foreground > 1)
+
+
 def test_classes_that_do_not_occur_do_not_count() -> None:
     assert mean_iou(np.array([[[5, 0, 0], [5, 5, 0], [5, 0, 0]]])) == pytest.approx(0.5)
     assert np.isnan(mean_iou(np.zeros((1, 3, 2), np.int64)))
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_classes_may_be_the_last_axis(step: int, masks: MaskLabels) -> None:
+    first = [logits(truth(index))[0][:, ::step, ::step] for index in range(COUNT)]
+    last = Oracle([[np.moveaxis(each, 0, -1)] for each in first])
+    found = judged([], masks, oracle=last)
+    assert found.miou == judged([], masks, oracle=Oracle([[each] for each in first])).miou > 0.9
+    assert found.counts.shape == (COUNT, 3, CLASSES)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+@pytest.mark.parametrize("axis", [None, 0, 2])
+def test_a_model_that_ends_in_argmax(
+    axis: int | None, dtype: type[np.integer], masks: MaskLabels
+) -> None:
+    maps = [truth(min(index, 2)).astype(dtype) for index in range(COUNT)]
+    shaped = [each if axis is None else np.expand_dims(each, axis) for each in maps]
+    found = judged([], masks, oracle=Oracle([[each] for each in shaped]))
+    assert found.miou == judged(maps, masks).miou < 1
+
+
+def test_small_class_maps_are_enlarged_at_the_centres(masks: MaskLabels) -> None:
+    small = [truth(index)[::2, ::2] for index in range(COUNT)]
+    assert judged([], masks, oracle=Oracle([[each] for each in small])).miou == 1
+
+
+@pytest.mark.parametrize("value", [-1, 255])
+def test_integers_that_are_no_classes(value: int, masks: MaskLabels) -> None:
+    message = r"output 'y0' has values from .* to .*, but classes are 0 to 254; give a model"
+    with pytest.raises(ModelError, match=message):
+        judged([], masks, oracle=Oracle([[np.where(truth(0), value, 0)]] * COUNT))
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 6, 9), (9, 15, 21)], ids=["both as the input", "both but for fractions"]
+)
+def test_classes_that_may_be_either_axis(shape: tuple[int, ...], masks: MaskLabels) -> None:
+    cube = np.zeros(shape, np.float32)
+    with pytest.raises(ModelError, match="whose classes may be the second axis or the last; give"):
+        judged([], masks, oracle=Oracle([[cube]] * COUNT))
+
+
+def test_sides_that_were_rounded_are_still_those_of_the_input() -> None:
+    """Strides that do not divide a side leave its last pixel in or out, on either layout."""
+    for classes, size, stride in itertools.product((2, 40, 150), ((321, 481), (97, 64)), (4, 8)):
+        for sides in (np.floor_divide(size, stride), -np.floor_divide(np.negative(size), stride)):
+            height, width = sides.tolist()
+            for axis, shape in ((0, (classes, height, width)), (2, (height, width, classes))):
+                assert _class_axis(np.zeros(shape), "y", size) == axis
 
 
 def test_small_maps_are_enlarged(masks: MaskLabels) -> None:
@@ -95,7 +160,7 @@ def test_a_class_that_the_model_lacks(masks: MaskLabels) -> None:
         judged([], masks, oracle=Oracle([[planes] for planes in two]))
 
 
-@pytest.mark.parametrize("shape", [(5,), (1, 4, 4), (4, 4)])
+@pytest.mark.parametrize("shape", [(5,), (1, 4, 6), (4, 6), (3, 40, 4), (4, 40, 3)])
 def test_an_output_that_is_no_map(shape: tuple[int, ...], masks: MaskLabels) -> None:
     with pytest.raises(ModelError, match=r"output 'y0' has the shape .* no map of classes"):
         judged([], masks, oracle=Oracle([[np.zeros(shape, np.float32)]] * COUNT))

@@ -89,6 +89,17 @@ def test_arrays_and_masks_count_by_content(tmp_path: Path) -> None:
         assert fingerprint(*places) != before
 
 
+def test_images_behind_links_count_and_names_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
+    data, other = tmp_path / "data", tmp_path / "other"
+    data.mkdir()
+    other.mkdir()
+    (data / "cat").symlink_to(other)
+    (data / "caf\udce9.txt").touch()
+    before = fingerprint(data)
+    (other / "a.png").touch()
+    assert fingerprint(data) != before
+
+
 def test_differences_between_machines_are_told_in_words() -> None:
     before = run_parts.environment(isa=None)
     after = run_parts.environment(cores=8, gpus=(run_parts.GPU,), isa=())
