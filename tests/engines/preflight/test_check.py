@@ -119,6 +119,14 @@ def two_outputs(op_type: str, inputs: str, **attributes: Any) -> onnx.ModelProto
     return model(nodes, constants={"g": np.ones(4, np.float32)})
 
 
+def outputs_left_out() -> onnx.ModelProto:
+    """A Q/DQ model whose LayerNormalization names its first output alone of three."""
+    norm = helper.make_node("LayerNormalization", ["d", "g"], ["y", "", ""])
+    nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), norm]
+    constants = {"s": np.float32(0.1), "z": np.int8(0), "g": np.ones(4, np.float32)}
+    return model(nodes, constants=constants)
+
+
 REFUSED: dict[str, tuple[str, str, Maker]] = {
     "Unique": ("unknown-operator", "the_y", lambda: model([node("Unique", "x", "y")])),
     "Det": ("unknown-operator", "the_y", lambda: model([node("Det", "x", "y")])),
@@ -175,6 +183,7 @@ TAKEN: dict[str, Maker] = {
     "an input of uint8": lambda: model([cast("x", "y", 1)], dtype=TensorProto.UINT8),
     "int64": lambda: inner(TensorProto.INT64),
     "double": lambda: inner(TensorProto.DOUBLE),
+    "outputs that are left out": outputs_left_out,
     "indices that nothing reads": lambda: model([node("MaxPool", "x", "y i", kernel_shape=[2, 2])]),
     "TopK": lambda: model(
         [node("TopK", "x k", "y i")], (1, 4000), constants={"k": np.array([3840])}
