@@ -18,8 +18,8 @@ from qbench.quantization.linting.finding import ERROR, WARNING, Finding, Rule
 from qbench.quantization.linting.lint import lint, tidied
 from qbench.runtimes.flavour import Flavour, find_flavour
 
-_ELSEWHERE = frozenset({"type", "double"})
-"""Rules of RTX that hold for every TensorRT: their reason is a list of types, which all share."""
+_ELSEWHERE = frozenset({"type", "double", "shape-input"})
+"""Rules of RTX that hold for every TensorRT: all share its types, and are built with by qbench."""
 
 
 def _softened(rule: Rule) -> Rule:
