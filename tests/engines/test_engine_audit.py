@@ -128,6 +128,15 @@ def test_fp8_is_counted_and_explained():
     assert found.not_int8[0].reason == "its model asks for FP8"
 
 
+@pytest.mark.parametrize("held", ["Int4", "Int8"])
+def test_weights_that_are_dequantized_inside_a_layer_are_quantized(held):
+    (found,) = audit([layer(["Float"], [held, "Float"])], {"conv": "Conv"}).not_int8
+    assert found.dtype == "Float"
+    assert found.reason == (
+        f"its weights are {held}, which the layer dequantizes; its input is not quantized"
+    )
+
+
 def test_all_layers_of_a_node_must_be_int8():
     layers = [layer(["Int8"], ["Int8"]), layer(["Float"], ["Float"])]
     assert audit(layers, {"conv": "Conv"}).nodes_by_dtype == {"Conv": {"Float": 1}}
