@@ -402,6 +402,14 @@ def test_a_shape_that_is_chosen_is_a_warning(saved: Saved) -> None:
     assert found.fix == "choose with --shapes x=..."
 
 
+def test_shapes_of_dimensions_that_another_input_has_too(saved: Saved) -> None:
+    proto = model([node("Add", "x w", "y")], ("N", "T"))
+    proto.graph.input.append(helper.make_tensor_value_info("w", 1, ("N", "T")))
+    (found,) = preflight(saved(proto), "tensorrt_rtx", parse_shapes(["w=1x8/2x8/4x8"]))
+    assert (found.severity, found.node) == (WARNING, "x")
+    assert "built for 1x8/2x8/4x8" in found.reason
+
+
 def test_a_shape_of_no_input(saved: Saved) -> None:
     static = saved(model([node("Relu", "x", "y")]))
     (found,) = preflight(static, "tensorrt_rtx", parse_shapes(["z=1x2"]))
