@@ -7,7 +7,7 @@ from types import MappingProxyType
 import msgspec
 
 from qbench.engines.audit_qdq import Neighbours, likely_reason
-from qbench.engines.layers import AROUND, INT8, NARROW, EngineLayer
+from qbench.runtimes.layers import AROUND, INT8, NARROW, EngineLayer
 
 COMPUTE_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with weights or products, where INT8 pays."""

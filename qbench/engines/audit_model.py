@@ -14,7 +14,6 @@ from qbench.artifacts import SCHEMA_VERSION
 from qbench.engines.audit import EngineAudit, NodeFinding, audit
 from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
-from qbench.engines.layers import INT8, EngineLayer
 from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
@@ -33,6 +32,7 @@ from qbench.quantization.encodings import (
 from qbench.quantization.linting.finding import ERROR, Finding
 from qbench.quantization.linting.lint import blocking_reasons, lint, tidied
 from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.layers import INT8, EngineLayer
 
 _FLOAT = "Float"
 

@@ -4,7 +4,7 @@ import pytest
 
 from qbench.engines.audit import NodeFinding, audit
 from qbench.engines.audit_qdq import Neighbours
-from qbench.engines.layers import EngineLayer, EngineTensor, layers_from_log
+from qbench.runtimes.layers import EngineLayer, EngineTensor, layers_from_log
 
 LOG = (Path(__file__).parent / "rtx-verbose.log").read_text()
 # The operators of the model that the log is from.
