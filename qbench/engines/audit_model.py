@@ -14,6 +14,7 @@ from qbench.artifacts import SCHEMA_VERSION
 from qbench.engines.audit import EngineAudit, NodeFinding, audit
 from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
+from qbench.engines.preflight.check import graph_findings, judged_flavour
 from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
@@ -69,12 +70,10 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
         """Make sure that the target runs the model as it is written.
 
         Raises:
-            EngineError: TensorRT refuses it.
-            ModelError: ONNX Runtime refuses it, or a rule says that the target would compute
-                something else.
+            ModelError: A rule says that the target refuses it, or would compute something else; or
+                ONNX Runtime refuses it.
+            EngineError: TensorRT does, for a reason that no rule knows.
         """
-        if self.refusal is not None:
-            raise (EngineError if self.target == "tensorrt" else ModelError)(self.refusal)
         errors = [finding for finding in self.findings if finding.severity == ERROR]
         if errors:
             first = errors[0]
@@ -82,6 +81,8 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.model} does not suit target {self.target}: {first.node!r}: "
                 f"{first.reason}; {first.fix}"
             )
+        if self.refusal is not None:
+            raise (EngineError if self.target == "tensorrt" else ModelError)(self.refusal)
 
     def check_int8(self, share: float) -> None:
         """Make sure that at least `share` of the compute nodes run in INT8.
@@ -122,7 +123,7 @@ def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelA
             f"{model.path} is not quantized, so there is nothing to audit; "
             f"quantize it first: `qbench quantize {model.path} --target {target}`"
         )
-    findings = lint(model.ir, target)
+    findings = _judged(model) if target == "tensorrt" else lint(model.ir, target)
     base = ModelAudit(
         model=str(model.path), sha256=model.sha256, target=target, runtime=None, findings=findings
     )
@@ -205,6 +206,15 @@ def _placement_reasons(model: ir.Model) -> dict[str, str]:
 
 def _is_float32(value: ir.Value | None) -> bool:
     return value is not None and value.dtype == ir.DataType.FLOAT
+
+
+def _judged(model: Model) -> tuple[Finding, ...]:
+    """Return what stands against TensorRT for RTX, which is asked, or what is here in its place."""
+    try:
+        flavour = find_flavour("rtx").name
+    except UnfitError:
+        flavour = judged_flavour()
+    return graph_findings(model, flavour)
 
 
 def _ask_tensorrt(base: ModelAudit, model: Model, shapes: Sequence[str]) -> ModelAudit:
