@@ -104,7 +104,12 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelAudit:
+def audit_model(
+    model: Model,
+    target: str,
+    shapes: Sequence[str] = (),
+    image_size: tuple[int, int] | None = None,
+) -> ModelAudit:
     """Check a quantized model against the rules of `target`, and ask the target itself.
 
     ONNX Runtime optimizes the model; TensorRT for RTX, where it is installed, builds it.
@@ -113,6 +118,7 @@ def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelA
         model: A file with Q/DQ nodes or integer operators, made by any tool.
         target: `cpu` or `tensorrt`.
         shapes: Shapes of dynamic inputs for TensorRT, as `profiles.parse_shapes` reads them.
+        image_size: Height and width for a dynamic input without a shape.
 
     Raises:
         ModelError: The model is not quantized, or has no file.
@@ -127,7 +133,9 @@ def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelA
     base = ModelAudit(
         model=str(model.path), sha256=model.sha256, target=target, runtime=None, findings=findings
     )
-    return _ask_cpu(base, model.path) if target == "cpu" else _ask_tensorrt(base, model, shapes)
+    if target == "cpu":
+        return _ask_cpu(base, model.path)
+    return _ask_tensorrt(base, model, shapes, image_size)
 
 
 def likely_target(graph: ir.Graph) -> str:
@@ -217,9 +225,11 @@ def _judged(model: Model) -> tuple[Finding, ...]:
     return graph_findings(model, flavour)
 
 
-def _ask_tensorrt(base: ModelAudit, model: Model, shapes: Sequence[str]) -> ModelAudit:
+def _ask_tensorrt(
+    base: ModelAudit, model: Model, shapes: Sequence[str], image_size: tuple[int, int] | None
+) -> ModelAudit:
     try:
-        found = audit_tensorrt(model, shapes=shapes)
+        found = audit_tensorrt(model, shapes=shapes, image_size=image_size)
     except UnfitError as error:
         return replace(base, notes=(f"only rules were checked: {error}",))
     except EngineError as error:

@@ -249,6 +249,7 @@ class TestTensorRTForRTX:
         with pytest.raises(UsageError, match=r"input 'x' is dynamic .*--shapes"):
             audit_model(model, "tensorrt")
         assert audit_model(model, "tensorrt", ["x=1x8x16x16"]).int8_fraction == 1.0
+        assert audit_model(model, "tensorrt", image_size=(16, 16)).int8_fraction == 1.0
 
     def test_pairs_that_stay_by_themselves(self, saved: Any) -> None:
         b = qdq.QdqBuilder()
