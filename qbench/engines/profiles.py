@@ -8,6 +8,9 @@ from qbench.errors import UsageError
 from qbench.model.spec import Shape, TensorSpec, is_image, with_image_size
 
 _DIMS = r"\d+(?:x\d+)*"
+_LARGEST = (1 << 31) - 1
+"""No tensor that an engine could hold has a larger dimension."""
+
 # The name ends at the last separator: TensorFlow's names hold colons of their own.
 _ENTRY = re.compile(rf"(?P<name>.+)[=:](?P<shapes>{_DIMS}(?:/{_DIMS}/{_DIMS})?)")
 
@@ -241,10 +244,10 @@ def _check_dimension(name: str, axis: int, fixed: int | str | None, *dims: int) 
             f"dimension {axis} of input {name!r} is fixed to {fixed} in the model; "
             f"give {fixed} in place of {wrong}"
         )
-    if not 1 <= low <= usual <= high:
+    if not 1 <= low <= usual <= high <= _LARGEST:
         raise UsageError(
             f"dimension {axis} of input {name!r} is {low}/{usual}/{high}; "
-            "it must hold 1 <= min <= opt <= max"
+            f"it must hold 1 <= min <= opt <= max <= {_LARGEST}"
         )
 
 

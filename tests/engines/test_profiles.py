@@ -150,6 +150,7 @@ def test_unknown_size_is_an_error(shape, size, example):
             ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (2, 3, 8, 8)),
             "dimension 0 of input 'x' is 1/4/2; it must hold",
         ),
+        (same(1 << 64, 3, 8, 8), "it must hold 1 <= min <= opt <= max <= 2147483647"),
         (same(0, 3, 8, 8), "dimension 0 of input 'x' is 0/0/0; it must hold 1 <= min"),
     ],
 )
