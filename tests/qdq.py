@@ -70,11 +70,13 @@ def conv(code: Any = U8, **options: Any) -> onnx.ModelProto:
 
 
 def gemm(axis: int = 0, bias: str | None = None, *, ends: bool = True, **attributes: Any) -> Any:
-    """A Gemm of transposed weights; `bias` is `float`, `good` or `bad`."""
+    """A Gemm of transposed weights; `bias` is `empty`, `float`, `good` or `bad`."""
     b = QdqBuilder((4, CHANNELS))
     inputs = [b.qdq(b.x, "x"), b.qweight("w", (CHANNELS, CHANNELS), axis)]
     if bias == "float":
         inputs.append(b.constant("b", np.ones(CHANNELS, np.float32)))
+    elif bias == "empty":
+        inputs.append("")
     elif bias is not None:
         inputs.append(b.qbias("b", 0.05 * 0.01 if bias == "good" else 0.3))
     y = b.node("Gemm", "gemm", *inputs, transB=1, **attributes)

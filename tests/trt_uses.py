@@ -42,12 +42,6 @@ RECEIVERS = {
     },
     "qbench/engines/features.py": {"module": MODULE},
     "qbench/engines/implicit.py": {"module": MODULE, "config": "IBuilderConfig"},
-    "qbench/engines/inspector.py": {
-        "module": MODULE,
-        "runtime": "Runtime",
-        "loaded": "ICudaEngine",
-        "inspector": "EngineInspector",
-    },
     "qbench/engines/io_formats.py": {
         "compilation.module": MODULE,
         "network": "INetworkDefinition",
@@ -66,17 +60,19 @@ RECEIVERS = {
         "severities": "ILogger.Severity",
     },
     "qbench/runtimes/engine_io.py": {"module": MODULE, "context": "IExecutionContext"},
-    "qbench/runtimes/engine_profile.py": {
-        "module": MODULE,
-        "engine.module": MODULE,
-        "engine.engine": "ICudaEngine",
-        "inspector": "EngineInspector",
-    },
+    "qbench/runtimes/engine_profile.py": {"module": MODULE, "engine.module": MODULE},
     "qbench/runtimes/execution.py": {
         "context": "IExecutionContext",
         "self._context": "IExecutionContext",
     },
     "qbench/runtimes/flavour.py": {"module": MODULE, "builder": "Builder"},
+    "qbench/runtimes/inspector.py": {
+        "module": MODULE,
+        "runtime": "Runtime",
+        "loaded": "ICudaEngine",
+        "engine": "ICudaEngine",
+        "inspector": "EngineInspector",
+    },
 }
 
 FOLDERS = ("qbench/engines", "qbench/runtimes", "scripts")

@@ -14,11 +14,11 @@ from qbench.benchmarking.clock import Block, BlockTimer, Call
 from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.sittings import Reload
 from qbench.benchmarking.workload import Load, bind, timer_of
-from qbench.errors import ModelError
+from qbench.errors import DataError, ModelError
 from qbench.runtimes import openvino
 from qbench.runtimes.base import OperatorTime, Runner, Tensors
 from qbench.runtimes.flavour import flavour_named
-from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, first_line
+from qbench.runtimes.ort import OrtRunner
 from qbench.runtimes.ort_providers import ProviderChoice, options_of
 from qbench.runtimes.tensorrt import TensorRtRunner
 
@@ -212,9 +212,8 @@ def _first_inference(call: Call, batch: int) -> float:
     started = time.perf_counter()
     try:
         call()
-    except ORT_ERRORS as error:
-        reason = f"the model does not run with a batch of {batch}: {first_line(error)}"
-        raise ModelError(reason) from error
+    except DataError as error:
+        raise ModelError(f"the model does not run with a batch of {batch}: {error}") from error
     return time.perf_counter() - started
 
 

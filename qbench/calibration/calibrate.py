@@ -28,7 +28,7 @@ from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.spec import TensorSpec, open_image_size
-from qbench.placement.targets import TARGETS, observed_tensors
+from qbench.placement.targets import TARGETS, check_computes_in_float32, observed_tensors
 from qbench.runtimes.cpu import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ def obtain_table(
     Data that is named wins over a table that is found: it is calibrated anew.
 
     Raises:
-        ModelError: The model is quantized already.
+        ModelError: The model is quantized already, or computes in no FP32.
         CalibrationError: No table fits the model, and no data is given.
         StorageError: The table cannot be kept there.
     """
@@ -201,6 +201,8 @@ def obtain_table(
     if choice is None:
         found = find_table(folder, model.sha256)
         if found is None:
+            # Where no table could ever be made, to ask for one would lead nowhere.
+            check_computes_in_float32(prepare(model), alone=False)
             raise CalibrationError(
                 f"no calibration table in {folder}/ was made from {name}; "
                 f"run `qbench calibrate {name} --data IMAGES` or add --data IMAGES here"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import TARGETS, PathType, ShareType, json_option, packed
+from qbench.cli.options import TARGETS, PathType, ShareType, SizeType, json_option, packed
 
 if TYPE_CHECKING:
     from qbench.engines.audit import NodeFinding
@@ -21,6 +21,7 @@ _MOST_NODES = 12
 class _Arguments:
     model: Path
     target: str | None
+    size: tuple[int, int] | None
     shapes: tuple[str, ...]
     require_int8: float | None
     as_json: bool
@@ -29,6 +30,7 @@ class _Arguments:
 @click.command()
 @click.argument("model", type=PathType)
 @click.option("--target", type=click.Choice(TARGETS), help="What its Q/DQ look like if left out.")
+@click.option("--size", type=SizeType(), help="Image size where the model is dynamic: 640 or HxW.")
 @click.option("--shapes", multiple=True, metavar="NAME=SHAPE", help="Of dynamic inputs (tensorrt).")
 @click.option(
     "--require-int8",
@@ -51,7 +53,7 @@ def audit(arguments: _Arguments) -> None:
 
     model = load(arguments.model)
     target = arguments.target or likely_target(model.ir.graph)
-    found = audit_model(model, target, arguments.shapes)
+    found = audit_model(model, target, arguments.shapes, arguments.size)
     if arguments.as_json:
         print_json(found)
     else:

@@ -103,7 +103,7 @@ class _Arguments(DataArguments):
     type=click.Choice(METHODS),
     help="How ranges of the cache are found.  [default: mse]",
 )
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="0: all cores.")
+@click.option("--threads", type=click.IntRange(0, 1024), default=0, help="0: all cores.")
 @json_option
 @packed(_Arguments)
 def calibrate(arguments: _Arguments) -> None:

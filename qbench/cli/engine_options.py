@@ -97,7 +97,7 @@ _OPTIONS = (
     click.option("--tf32/--no-tf32", default=None, help="FP32 layers may compute in TF32."),
     click.option(
         "--max-aux-streams",
-        type=click.IntRange(min=0),
+        type=click.IntRange(0, 1024),
         metavar="N",
         help="Most streams beside the main one.",
     ),

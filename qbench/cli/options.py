@@ -43,7 +43,7 @@ class SizeType(click.ParamType[tuple[int, int]]):
     ) -> tuple[int, int]:
         """Return (height, width)."""
         parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+        if len(parts) > 2 or not all(re.fullmatch(r"0*[1-9]\d{0,5}", part) for part in parts):
             self.fail(f"{value!r} is no size; write 640, or 480x640 for height x width", param, ctx)
         return int(parts[0]), int(parts[-1])
 
@@ -55,7 +55,7 @@ class MebibytesType(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return it in MiB."""
-        found = re.fullmatch(r"0*([1-9]\d*) *(mib|gib)?", str(value).lower())
+        found = re.fullmatch(r"0*([1-9]\d{0,8}) *(mib|gib)?", str(value).lower())
         if found is None:
             self.fail(f"{value!r} is no amount of MiB; write 512, 512MiB or 2GiB", param, ctx)
         return int(found[1]) << (10 if found[2] == "gib" else 0)

@@ -188,7 +188,7 @@ def _step_text(step: Step) -> str:
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
     from qbench.cli.render import print_first
     from qbench.engines.audit import EngineAudit
-    from qbench.engines.layers import INT8
+    from qbench.runtimes.layers import INT8
 
     if isinstance(audit, EngineAudit):
         counts = [count for by in audit.nodes_by_dtype.values() for count in by.items()]

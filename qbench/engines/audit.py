@@ -7,7 +7,7 @@ from types import MappingProxyType
 import msgspec
 
 from qbench.engines.audit_qdq import Neighbours, likely_reason
-from qbench.engines.layers import AROUND, INT8, NARROW, EngineLayer
+from qbench.runtimes.layers import AROUND, INT8, NARROW, EngineLayer
 
 COMPUTE_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with weights or products, where INT8 pays."""
@@ -124,6 +124,9 @@ def _reason(layer: EngineLayer | None, unpacked: set[str]) -> str:
             "its weights are quantized but dequantized at run time: its input carries no Q/DQ, "
             "or one that cannot be fused"
         )
+    held = next((tensor.dtype for tensor in layer.constants if tensor.dtype in NARROW), None)
+    if held is not None:
+        return f"its weights are {held}, which the layer dequantizes; its input is not quantized"
     return "its weights are not quantized"
 
 

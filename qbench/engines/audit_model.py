@@ -14,7 +14,7 @@ from qbench.artifacts import SCHEMA_VERSION
 from qbench.engines.audit import EngineAudit, NodeFinding, audit
 from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
-from qbench.engines.layers import INT8, EngineLayer
+from qbench.engines.preflight.check import graph_findings, judged_flavour
 from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildRequest
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
@@ -33,6 +33,7 @@ from qbench.quantization.encodings import (
 from qbench.quantization.linting.finding import ERROR, Finding
 from qbench.quantization.linting.lint import blocking_reasons, lint, tidied
 from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.layers import INT8, EngineLayer
 
 _FLOAT = "Float"
 
@@ -69,12 +70,10 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
         """Make sure that the target runs the model as it is written.
 
         Raises:
-            EngineError: TensorRT refuses it.
-            ModelError: ONNX Runtime refuses it, or a rule says that the target would compute
-                something else.
+            ModelError: A rule says that the target refuses it, or would compute something else; or
+                ONNX Runtime refuses it.
+            EngineError: TensorRT does, for a reason that no rule knows.
         """
-        if self.refusal is not None:
-            raise (EngineError if self.target == "tensorrt" else ModelError)(self.refusal)
         errors = [finding for finding in self.findings if finding.severity == ERROR]
         if errors:
             first = errors[0]
@@ -82,6 +81,8 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.model} does not suit target {self.target}: {first.node!r}: "
                 f"{first.reason}; {first.fix}"
             )
+        if self.refusal is not None:
+            raise (EngineError if self.target == "tensorrt" else ModelError)(self.refusal)
 
     def check_int8(self, share: float) -> None:
         """Make sure that at least `share` of the compute nodes run in INT8.
@@ -103,7 +104,12 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelAudit:
+def audit_model(
+    model: Model,
+    target: str,
+    shapes: Sequence[str] = (),
+    image_size: tuple[int, int] | None = None,
+) -> ModelAudit:
     """Check a quantized model against the rules of `target`, and ask the target itself.
 
     ONNX Runtime optimizes the model; TensorRT for RTX, where it is installed, builds it.
@@ -112,6 +118,7 @@ def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelA
         model: A file with Q/DQ nodes or integer operators, made by any tool.
         target: `cpu` or `tensorrt`.
         shapes: Shapes of dynamic inputs for TensorRT, as `profiles.parse_shapes` reads them.
+        image_size: Height and width for a dynamic input without a shape.
 
     Raises:
         ModelError: The model is not quantized, or has no file.
@@ -122,11 +129,13 @@ def audit_model(model: Model, target: str, shapes: Sequence[str] = ()) -> ModelA
             f"{model.path} is not quantized, so there is nothing to audit; "
             f"quantize it first: `qbench quantize {model.path} --target {target}`"
         )
-    findings = lint(model.ir, target)
+    findings = _judged(model) if target == "tensorrt" else lint(model.ir, target)
     base = ModelAudit(
         model=str(model.path), sha256=model.sha256, target=target, runtime=None, findings=findings
     )
-    return _ask_cpu(base, model.path) if target == "cpu" else _ask_tensorrt(base, model, shapes)
+    if target == "cpu":
+        return _ask_cpu(base, model.path)
+    return _ask_tensorrt(base, model, shapes, image_size)
 
 
 def likely_target(graph: ir.Graph) -> str:
@@ -207,9 +216,20 @@ def _is_float32(value: ir.Value | None) -> bool:
     return value is not None and value.dtype == ir.DataType.FLOAT
 
 
-def _ask_tensorrt(base: ModelAudit, model: Model, shapes: Sequence[str]) -> ModelAudit:
+def _judged(model: Model) -> tuple[Finding, ...]:
+    """Return what stands against TensorRT for RTX, which is asked, or what is here in its place."""
     try:
-        found = audit_tensorrt(model, shapes=shapes)
+        flavour = find_flavour("rtx").name
+    except UnfitError:
+        flavour = judged_flavour()
+    return graph_findings(model, flavour)
+
+
+def _ask_tensorrt(
+    base: ModelAudit, model: Model, shapes: Sequence[str], image_size: tuple[int, int] | None
+) -> ModelAudit:
+    try:
+        found = audit_tensorrt(model, shapes=shapes, image_size=image_size)
     except UnfitError as error:
         return replace(base, notes=(f"only rules were checked: {error}",))
     except EngineError as error:

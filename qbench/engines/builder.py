@@ -14,8 +14,6 @@ from typing import IO, cast
 import msgspec
 
 from qbench import artifacts, errors
-from qbench.engines.inspector import layers_from_inspector
-from qbench.engines.layers import EngineLayer, layers_from_log
 from qbench.engines.limits import Limits, Watchdog, check_limits
 from qbench.engines.protocol import (
     BuildRequest,
@@ -26,6 +24,8 @@ from qbench.engines.protocol import (
     decode_event,
     encode,
 )
+from qbench.runtimes.inspector import layers_from_inspector
+from qbench.runtimes.layers import EngineLayer, layers_from_log
 
 _LOGGER = logging.getLogger(__name__)
 _COMPILER = logging.getLogger("qbench.engines.compiler")

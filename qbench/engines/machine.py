@@ -5,7 +5,7 @@ import platform
 import msgspec
 from msgspec.structs import replace
 
-from qbench.runtimes.gpu import current_gpu, gpu_summary
+from qbench.runtimes.gpu import current_gpu, current_gpu_name, gpu_summary
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -13,7 +13,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     Attributes:
         system: Operating system and processor (`Linux x86_64`).
-        gpu: Name of the first GPU; None where there is none, or nobody tells.
+        gpu: Name of the first GPU; None where there is none.
         compute_capability: Of that GPU (`sm86`).
         driver: Version of its driver.
     """
@@ -29,18 +29,11 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def this_machine() -> Machine:
-    """Ask the driver about the first GPU; `nvidia-smi` adds its name where it is installed."""
+    """Ask the driver about the first GPU; `nvidia-smi` adds its version where it is installed."""
     system = f"{platform.system()} {platform.machine()}"
     capability = current_gpu()
     if capability is None:
         return Machine(system)
-    # The driver counts the fastest GPU first, nvidia-smi the first on the bus.
-    alike = (
-        gpu
-        for gpu in gpu_summary() or ()
-        if f"sm{gpu.compute_capability.replace('.', '')}" == capability
-    )
-    found = next(alike, None)
-    if found is None:
-        return Machine(system, compute_capability=capability)
-    return Machine(system, found.name, capability, found.driver)
+    # The tool may count the GPUs in another order than CUDA; one driver serves them all.
+    listed = gpu_summary() or ()
+    return Machine(system, current_gpu_name(), capability, listed[0].driver if listed else None)

@@ -8,6 +8,9 @@ from qbench.errors import UsageError
 from qbench.model.spec import Shape, TensorSpec, is_image, with_image_size
 
 _DIMS = r"\d+(?:x\d+)*"
+_LARGEST = (1 << 31) - 1
+"""No tensor that an engine could hold has a larger dimension."""
+
 # The name ends at the last separator: TensorFlow's names hold colons of their own.
 _ENTRY = re.compile(rf"(?P<name>.+)[=:](?P<shapes>{_DIMS}(?:/{_DIMS}/{_DIMS})?)")
 
@@ -91,17 +94,59 @@ def profile_for(
             a given nor an obvious shape.
     """
     check_shapes(specs, given)
-    dynamic = [spec for spec in specs if not _is_static(spec)]
+    shared = shared_dimensions(specs, given)
+    dynamic = [spec for spec in specs if not is_static(spec)]
     chosen = {
-        spec.name: _default_shape(spec, image_size) for spec in dynamic if spec.name not in given
+        spec.name: default_range(spec, shared, image_size)
+        for spec in dynamic
+        if spec.name not in given
     }
-    ranges = {
-        spec.name: given.get(spec.name) or ShapeRange(*(chosen[spec.name],) * 3) for spec in dynamic
-    }
-    notes = tuple(
-        _note(spec, chosen[spec.name], image_size) for spec in dynamic if spec.name in chosen
-    )
+    ranges = {spec.name: given.get(spec.name) or chosen[spec.name][0] for spec in dynamic}
+    notes = tuple(note for _, note in chosen.values())
     return (ShapeProfile(ranges) if ranges else None), notes
+
+
+def shared_dimensions(
+    specs: Sequence[TensorSpec], given: Mapping[str, ShapeRange]
+) -> dict[str, tuple[int, int, int]]:
+    """Return the ranges of dimensions by the names that the model has for them.
+
+    Those of the first input hold where several are given for one name.
+    """
+    shared: dict[str, tuple[int, int, int]] = {}
+    for spec in specs:
+        shapes = given.get(spec.name)
+        if shapes is not None:
+            ranges = zip(shapes.min, shapes.opt, shapes.max, strict=True)
+            for dim, limits in zip(spec.shape, ranges, strict=False):
+                if isinstance(dim, str):
+                    shared.setdefault(dim, limits)
+    return shared
+
+
+def default_range(
+    spec: TensorSpec,
+    shared: Mapping[str, tuple[int, int, int]],
+    image_size: tuple[int, int] | None,
+) -> tuple[ShapeRange, str]:
+    """Return the shapes of a dynamic input that has none given, and a note that says why.
+
+    Dimensions that have the name of one in `shared` have its range.
+
+    Raises:
+        UsageError: A dimension is not to be guessed.
+    """
+    # One of these for the minimal, one for the usual and one for the maximal shape.
+    narrowed = [
+        tuple(
+            shared[dim][part] if isinstance(dim, str) and dim in shared else dim
+            for dim in spec.shape
+        )
+        for part in range(3)
+    ]
+    specs = (TensorSpec(spec.name, shape, spec.dtype) for shape in narrowed)
+    shapes = ShapeRange(*(_default_shape(part, image_size) for part in specs))
+    return shapes, _note(spec, shapes, narrowed[0] != spec.shape, image_size)
 
 
 def profiles_for(
@@ -129,7 +174,7 @@ def check_profiles(specs: Sequence[TensorSpec], given: Sequence[Mapping[str, Sha
     """
     for ranges in given:
         check_shapes(specs, ranges)
-    if len(given) > 1 and all(_is_static(spec) for spec in specs):
+    if len(given) > 1 and all(is_static(spec) for spec in specs):
         raise UsageError(
             f"{len(given)} profiles are given, but every input of the model is static; "
             "give --shapes once, or none"
@@ -168,7 +213,8 @@ def _range(text: str) -> ShapeRange:
     return ShapeRange(shapes[0], shapes[len(shapes) // 2], shapes[-1])
 
 
-def _is_static(spec: TensorSpec) -> bool:
+def is_static(spec: TensorSpec) -> bool:
+    """Return whether an input has one shape only."""
     return all(isinstance(dim, int) for dim in spec.shape)
 
 
@@ -198,10 +244,10 @@ def _check_dimension(name: str, axis: int, fixed: int | str | None, *dims: int) 
             f"dimension {axis} of input {name!r} is fixed to {fixed} in the model; "
             f"give {fixed} in place of {wrong}"
         )
-    if not 1 <= low <= usual <= high:
+    if not 1 <= low <= usual <= high <= _LARGEST:
         raise UsageError(
             f"dimension {axis} of input {name!r} is {low}/{usual}/{high}; "
-            "it must hold 1 <= min <= opt <= max"
+            f"it must hold 1 <= min <= opt <= max <= {_LARGEST}"
         )
 
 
@@ -226,10 +272,16 @@ def _example(shape: Shape) -> str:
     return format_shape(dim if isinstance(dim, int) else stand_in for dim, stand_in in pairs)
 
 
-def _note(spec: TensorSpec, shape: tuple[int, ...], image_size: tuple[int, int] | None) -> str:
+def _note(
+    spec: TensorSpec, shapes: ShapeRange, is_shared: bool, image_size: tuple[int, int] | None
+) -> str:
     only_batch = all(isinstance(dim, int) for dim in spec.shape[1:])
     why = "batch 1" if only_batch or image_size is None else "batch 1 and the size of the images"
+    if is_shared:
+        why = "as other inputs with its dimensions are"
+    parts = (shapes.opt,) if shapes.min == shapes.max else (shapes.min, shapes.opt, shapes.max)
+    built = "/".join(map(format_shape, parts))
     return (
-        f"input {spec.name!r} is dynamic; built for {format_shape(shape)}, {why}; "
+        f"input {spec.name!r} is dynamic; built for {built}, {why}; "
         f"choose with --shapes {spec.name}=..."
     )

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from qbench.engines.audit import EngineAudit
-from qbench.engines.layers import INT8
 from qbench.errors import BudgetError, UnfitError
+from qbench.runtimes.layers import INT8
 
 _MOST_NODES = 3
 

@@ -19,7 +19,6 @@ from qbench.artifacts import storage_error
 from qbench.engines.config import apply_options, check_options, notes_on_options
 from qbench.engines.features import Compilation, builds_ahead
 from qbench.engines.implicit import check_implicit, placed_by_compiler
-from qbench.engines.inspector import inspect_engine
 from qbench.engines.listeners import logger_of, monitor_of
 from qbench.engines.machine import this_machine
 from qbench.engines.protocol import (
@@ -36,6 +35,7 @@ from qbench.engines.timing_cache import CacheKey, TimingCache
 from qbench.errors import EngineError, QbenchError, UnfitError
 from qbench.runtimes.flavour import import_flavour, strongly_typed_network
 from qbench.runtimes.gpu import current_gpu
+from qbench.runtimes.inspector import inspect_engine
 
 _SOURCE = re.compile(r"\.? In \S+ at \S+:\d+")
 _LONGEST = 300

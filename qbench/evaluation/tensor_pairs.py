@@ -149,8 +149,8 @@ class _Finder:
 
     def _take(self, value: ir.Value, op_type: str, depth: int, inputs: tuple[str, ...]) -> None:
         self._depths[value], self._nearest[value] = depth, inputs
-        if value.dtype not in _FLOATS:
-            return
+        if value.dtype not in _FLOATS or not isinstance(value.type, ir.TensorType):
+            return  # a sequence has the type of its elements, too
         self.total += 1
         if layer := self._layer(value, op_type, depth, inputs):
             self._nearest[value] = (layer.name,)

@@ -69,7 +69,8 @@ def load(path: Path | str) -> Model:
     """Read an ONNX file; weights in external data stay on disk until they are used.
 
     Raises:
-        ModelError: The file is missing, empty, truncated or not ONNX, or lacks its external data.
+        ModelError: The file is missing, empty, truncated or not ONNX, or lacks its external data;
+            or an input is no tensor, or one of unknown rank.
     """
     path = Path(path)
     _check_file(path)
@@ -84,6 +85,7 @@ def load(path: Path | str) -> Model:
         raise ModelError(f"{path} holds no graph; is it really an ONNX model?")
     data_files = _external_files(model, path)
     _check_graph(model, path)
+    _check_inputs(model.graph, path)
     _shorten_domain(model)
     _open_negative_dimensions(model.graph)
     return Model(model, path, sha256_files([path, *data_files]))
@@ -150,6 +152,20 @@ def _problems(graph: ir.Graph) -> Iterator[str]:
     for output in graph.outputs:
         if not _is_made(output):
             yield f"nothing makes its output {output.name!r}"
+
+
+def _check_inputs(graph: ir.Graph, path: Path) -> None:
+    """Make sure that it is known what inputs take; runtimes tell a missing shape as a scalar's."""
+    for value in graph.inputs:
+        if value.type is not None and not isinstance(value.type, ir.TensorType):
+            raise ModelError(
+                f"input {value.name!r} of {path} is no tensor; export a model that takes tensors"
+            )
+        if value.shape is None and value.name not in graph.initializers:
+            raise ModelError(
+                f"input {value.name!r} of {path} has no shape; export it with one, whose sizes may "
+                "be open"
+            )
 
 
 def _shorten_domain(model: ir.Model) -> None:

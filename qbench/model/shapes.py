@@ -59,7 +59,7 @@ def bind_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
         for output in node.outputs:
             output.shape = None
     infer_shapes(bound)
-    while fold_constants(bound):
+    while fold_constants(bound, infers=True):
         infer_shapes(bound)
     return bound
 

@@ -16,12 +16,26 @@ from qbench.model.graph import (
     constant,
     drop_unused_initializers,
     integer,
+    names_in,
+    unused_name,
+    values_by_name,
 )
 from qbench.model.save import save
 from qbench.placement.analysis import COMPUTE
 
 _OPERATORS = ["MatMul", "Gemm"]
 """Convolutions are left out: ConvInteger is slower than a float Conv."""
+
+_ENDINGS = (
+    "_MatMul",
+    "_Transposed",
+    "_quant_scales_mul:0",
+    "_quantized",
+    "_quantized_cast_output",
+    "_scale",
+    "_zero_point",
+)
+"""How the tensors are called that ONNX Runtime's quantizer adds, whether or not a name is taken."""
 
 
 def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
@@ -42,7 +56,9 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
     try:
         with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
             source, output = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
-            save(_with_turned_weights(model), source)
+            turned = _with_turned_weights(model)
+            stand_ins = _out_of_the_way(turned.graph)
+            save(turned, source)
             quantize_dynamic(
                 source,
                 output,
@@ -52,6 +68,7 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
                 weight_type=QuantType.QInt8,
             )
             quantized = ir.external_data.load_to_model(ir.load(output))
+            _put_back(quantized.graph, stand_ins)
     finally:
         logging.getLogger().removeFilter(_is_no_advice)
     if not any(node.op_type == "MatMulInteger" for node in quantized.graph):
@@ -97,6 +114,36 @@ def _with_turned_weights(model: ir.Model) -> ir.Model:
         del node.attributes["transB"]
     drop_unused_initializers(graph)
     return copy
+
+
+def _out_of_the_way(graph: ir.Graph) -> dict[str, str]:
+    """Rename the tensors that the quantizer could give a namesake; return their names by new name.
+
+    It would take a tensor `w_scale` of the model for the scale of `w`.
+    """
+    taken, stand_ins = names_in(graph), {}
+    for name, value in _values(graph).items():
+        if name.endswith(_ENDINGS):
+            value.name = unused_name(f"{name}_of_the_model", taken)
+            taken.add(value.name)
+            stand_ins[value.name] = name
+    return stand_ins
+
+
+def _put_back(graph: ir.Graph, stand_ins: Mapping[str, str]) -> None:
+    """Give renamed tensors their names back, and what was added under such a name another one."""
+    taken, values = names_in(graph), _values(graph)
+    for name in stand_ins.values():
+        if name in values:
+            values[name].name = unused_name(name, taken)
+            taken.add(values[name].name)
+    for stand_in, name in stand_ins.items():
+        if stand_in in values:  # else nothing needs it any longer
+            values[stand_in].name = name
+
+
+def _values(graph: ir.Graph) -> dict[str, ir.Value]:
+    return values_by_name(graph) | dict(graph.initializers)
 
 
 def _is_no_advice(record: logging.LogRecord) -> bool:

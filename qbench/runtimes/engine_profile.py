@@ -1,6 +1,5 @@
 """What the layers of a TensorRT engine take of its time."""
 
-import json
 from collections import Counter
 from types import ModuleType
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.engine_file import EngineFile
 from qbench.runtimes.execution import Lane
+from qbench.runtimes.inspector import inspected, layers_from_inspector
+from qbench.runtimes.layers import EngineLayer
 from qbench.runtimes.profile import Times, shares, type_in
-
-_FORMATS = ("Datatype", "DataType", "Format/Datatype")
-"""Where versions of the inspector tell the type of a tensor."""
 
 
 def profile_lane(engine: EngineFile, lane: Lane, runs: int) -> tuple[OperatorTime, ...]:
@@ -36,24 +34,13 @@ def profile_lane(engine: EngineFile, lane: Lane, runs: int) -> tuple[OperatorTim
 
 def _kinds_of_layers(engine: EngineFile) -> dict[str, tuple[str, str | None]]:
     """Return what kind of layer each is and which type it takes, as far as the engine tells."""
-    inspector = engine.engine.create_engine_inspector()
-    text = inspector.get_engine_information(engine.module.LayerInformationFormat.JSON)
-    # TensorRT writes the separators of node names as they are, which strict JSON forbids.
-    layers = json.loads(text, strict=False).get("Layers", ())
-    return dict(_kind(layer) for layer in layers if isinstance(layer, dict))
+    layers = layers_from_inspector(inspected(engine.module, engine.engine))
+    return {layer.name: (layer.kind or layer.name, _type(layer)) for layer in layers}
 
 
-def _kind(layer: dict[str, Any]) -> tuple[str, tuple[str, str | None]]:
-    name = str(layer["Name"])
-    return name, (str(layer.get("LayerType", name)), _type(layer))
-
-
-def _type(layer: dict[str, Any]) -> str | None:
-    for tensor in (*layer.get("Inputs", ()), *layer.get("Outputs", ())):
-        for name in _FORMATS:
-            if name in tensor:
-                return type_in(str(tensor[name]))
-    return None
+def _type(layer: EngineLayer) -> str | None:
+    tensors = (*layer.inputs, *layer.outputs)
+    return next((type_in(tensor.dtype) for tensor in tensors if tensor.dtype), None)
 
 
 def _profiler(module: ModuleType) -> Any:

@@ -11,7 +11,7 @@ from qbench.runtimes.command import command_output
 
 _FIELDS = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.max.sm"
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: COMPUTE_CAPABILITY_MAJOR and _MINOR
-_BUS_ID_BYTES = 32
+_TEXT_BYTES = 256
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -58,21 +58,31 @@ def current_gpu() -> str | None:
     return None if failed else f"sm{major.value}{minor.value}"
 
 
+def current_gpu_name() -> str | None:
+    """Return the name of the first GPU (`NVIDIA L4`), or None where there is none."""
+    return _text_of_first("cuDeviceGetName")
+
+
 def current_bus_id() -> str | None:
     """Return the PCI address of the first GPU (`0000:65:00.0`), or None where there is none.
 
     The first is what CUDA_VISIBLE_DEVICES makes it, of which tools beside CUDA know nothing.
     """
+    return _text_of_first("cuDeviceGetPCIBusId")
+
+
+def _text_of_first(function: str) -> str | None:
+    """Return the text that a function of the driver gives for the first GPU."""
     driver = _driver()
     if driver is None:
         return None
-    device, text = ctypes.c_int(), ctypes.create_string_buffer(_BUS_ID_BYTES)
+    device, text = ctypes.c_int(), ctypes.create_string_buffer(_TEXT_BYTES)
     failed = (
         driver.cuInit(0)
         or driver.cuDeviceGet(ctypes.byref(device), 0)
-        or driver.cuDeviceGetPCIBusId(text, _BUS_ID_BYTES, device)
+        or getattr(driver, function)(text, _TEXT_BYTES, device)
     )
-    return None if failed else text.value.decode()
+    return None if failed else text.value.decode(errors="replace")
 
 
 def _driver() -> Any:

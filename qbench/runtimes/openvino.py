@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qbench.errors import ModelError, UnfitError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import OperatorTime, Tensors, misfit
+from qbench.runtimes.base import OperatorTime, Tensors, dtype_named, misfit
 from qbench.runtimes.profile import Times, shares, type_in
 
 PROVIDER = "openvino"
@@ -22,17 +22,6 @@ PROVIDER = "openvino"
 _DEVICE = "CPU"
 _TELEMETRY = "openvino_telemetry"
 _MICROSECOND = timedelta(microseconds=1)
-
-_DTYPES = {
-    "f32": np.float32,
-    "f16": np.float16,
-    "f64": np.float64,
-    "u8": np.uint8,
-    "i8": np.int8,
-    "i32": np.int32,
-    "i64": np.int64,
-    "boolean": np.bool_,
-}
 
 _HALVES = {"f16": "FP16", "bf16": "BF16"}
 """What OpenVINO calls the types of 16 bits, as elements and as capabilities of a CPU."""
@@ -198,7 +187,7 @@ def _spec(port: Any) -> TensorSpec:
     name = port.node.friendly_name.removesuffix(_SINK)
     dims: tuple[Any, ...] = () if port.partial_shape.rank.is_dynamic else tuple(port.partial_shape)
     shape = tuple(dim.get_length() if dim.is_static else None for dim in dims)
-    dtype = np.dtype(_DTYPES.get(port.element_type.get_type_name(), np.object_))
+    dtype = dtype_named(port.element_type.get_type_name())
     return TensorSpec(name if name in port.names else port.any_name, shape, dtype)
 
 

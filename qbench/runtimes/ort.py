@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qbench.errors import ModelError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import OperatorTime, Tensors, misfit
+from qbench.runtimes.base import OperatorTime, Tensors, dtype_named, misfit
 from qbench.runtimes.nvml import Nvml, open_nvml
 from qbench.runtimes.ort_providers import (
     ProviderChoice,
@@ -31,17 +31,6 @@ from qbench.runtimes.profile import shares, times_from_ort
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-_DTYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}
 
 _DISABLED = "optimization.disable_specified_optimizers"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -101,38 +90,62 @@ class OrtRunner:
 
         Raises:
             DataError: The feeds do not fit the model's inputs.
+            ModelError: An output is no tensor.
         """
         names = [spec.name for spec in self.outputs]
         try:
-            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+            results = self._session.run(names, dict(feeds))
         except ORT_ERRORS as error:
             raise misfit(feeds, self.inputs, first_line(error)) from error
+        for name, result in zip(names, results, strict=True):
+            if not isinstance(result, np.ndarray):
+                raise ModelError(
+                    f"output {name!r} is no tensor but a {type(result).__name__}; "
+                    "export a model that gives tensors"
+                )
+        return dict(zip(names, results, strict=True))
 
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
         """Return a call that runs once on `feeds` through ONNX Runtime's IO binding.
 
         On a GPU the inputs are copied here, once, and the outputs stay there. Models whose outputs
         have another rank than they declare, which binding refuses, run without it.
+
+        Raises:
+            DataError: The feeds do not fit the model's inputs; the call raises it as well, since
+                ONNX Runtime looks at shapes and types only then.
         """
         run, binding = self.bind_bare(feeds)
-        session, names = self._session, [spec.name for spec in self.outputs]
+        session, names, inputs = self._session, [spec.name for spec in self.outputs], self.inputs
         arrays, is_refused = dict(feeds), False
+
+        def call_unbound() -> None:
+            try:
+                session.run(names, arrays)
+            except ORT_ERRORS as error:
+                raise misfit(arrays, inputs, first_line(error)) from error
 
         def call() -> None:
             nonlocal is_refused
             if is_refused:
-                session.run(names, arrays)
+                call_unbound()
                 return
             try:
                 run(binding)
             except ORT_ERRORS:
-                session.run(names, arrays)  # which tells what is wrong, if it is not that
+                call_unbound()  # which tells what is wrong, if it is not that
                 is_refused = True
 
         return call
 
     def bind_bare(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[Callable[[Any], None], Any]:
-        """Return ONNX Runtime's own call and its argument, which `bind` is measured against."""
+        """Return ONNX Runtime's own call and its argument, which `bind` is measured against.
+
+        Raises:
+            DataError: The names are not those of the model's inputs.
+        """
+        if {spec.name for spec in self.inputs} != feeds.keys():
+            raise misfit(feeds, self.inputs, "the names differ")
         binding = self._session.io_binding()
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
@@ -212,14 +225,19 @@ def profile_file(
 
     Raises:
         ModelError: ONNX Runtime refuses the model.
+        DataError: The feeds do not fit its inputs.
     """
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = create_session(model, "cpu", options)
-        for _ in range(runs):
-            session.run(None, dict(feeds))
+        try:
+            for _ in range(runs):
+                session.run(None, dict(feeds))
+        except ORT_ERRORS as error:
+            inputs = tuple(map(_spec, session.get_inputs()))
+            raise misfit(feeds, inputs, first_line(error)) from error
         return shares(times_from_ort(Path(session.end_profiling()).read_bytes()))
 
 
@@ -285,7 +303,7 @@ ORT_ERRORS = (
 
 
 def _spec(arg: Any) -> TensorSpec:
-    dtype = np.dtype(_DTYPES.get(arg.type, np.object_))
+    dtype = dtype_named(arg.type.removeprefix("tensor(").removesuffix(")"))
     return TensorSpec(arg.name, tuple(arg.shape), dtype)
 
 

@@ -145,8 +145,7 @@ class TensorRtRunner:
         try:
             return profile_lane(self._engine, lane, runs)
         finally:
-            self._lanes.remove(lane)
-            lane.close()
+            self._drop(lane)
 
     def typical_inputs(self) -> tuple[TensorSpec, ...]:
         """Return the inputs with open dimensions as the first profile has them most often.
@@ -194,11 +193,7 @@ class TensorRtRunner:
     def close(self) -> None:
         """Free everything on the device; calls that `bind` returned must not be called again."""
         while self._lanes:
-            lane = self._lanes.pop()
-            try:
-                lane.close()
-            except EngineError as error:  # an earlier failure, told then, leaves the GPU unusable
-                logger.warning("a context was not freed: %s", error)
+            self._drop(self._lanes[-1])
         self._own = None
         if self._engine is not None:
             self._engine.close()
@@ -215,10 +210,22 @@ class TensorRtRunner:
     def _bound(self, feeds: Mapping[str, Any]) -> Lane:
         """Return a new lane whose inputs are on the device."""
         lane = self._new_lane()
-        lane.feed(feeds)
-        lane.upload()
-        lane.stream.synchronize()
+        try:
+            lane.feed(feeds)
+            lane.upload()
+            lane.stream.synchronize()
+        except BaseException:
+            self._drop(lane)
+            raise
         return lane
+
+    def _drop(self, lane: Lane) -> None:
+        """Free what a lane holds."""
+        self._lanes.remove(lane)
+        try:
+            lane.close()
+        except EngineError as error:  # an earlier failure, told then, leaves the GPU unusable
+            logger.warning("a context was not freed: %s", error)
 
     def _new_lane(self) -> Lane:
         if self._engine is None:

@@ -1,5 +1,7 @@
 """`qbench audit`, and what `qbench inspect` shows of quantized models."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import qdq
@@ -101,6 +103,15 @@ def test_a_float_model(qbench: Qbench, save: SaveModel) -> None:
 def test_shares_are_percent(share: str, qbench: Qbench, save: SaveModel) -> None:
     message = refused(qbench("audit", save(qdq.conv()), f"--require-int8={share}"), code=2)
     assert f"{share!r} is no share; write percent, as in 95%" in message
+
+
+def test_the_size_of_images_is_passed_on(
+    qbench: Qbench, save: SaveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock(return_value=ModelAudit(model="m", sha256="", target="tensorrt", runtime="RTX"))
+    monkeypatch.setattr(audit_model, "audit_model", asked)
+    qbench("audit", save(qdq.conv()), "--target", "tensorrt", "--size", "32x48")
+    assert asked.call_args.args[1:] == ("tensorrt", (), (32, 48))
 
 
 def test_inspect_shows_the_encodings(qbench: Qbench, save: SaveModel) -> None:

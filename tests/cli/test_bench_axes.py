@@ -75,6 +75,7 @@ def test_openvino_beside_onnx_runtime(qbench: Qbench) -> None:
         (("--batch", "²"), "'²' is no list of numbers from 1 on; write 1,8"),
         (("--threads", "²"), "'²' is no list of numbers from 0 on; write 1,8"),
         (("--size", "²"), "'²' is no size; write 640, or 480x640"),
+        (("--size", "9999999"), "'9999999' is no size; write 640, or 480x640"),
         (("--batch", "1,x"), "'1,x' is no list of numbers from 1 on; write 1,8"),
         (("--threads", "-1"), "'-1' is no list of numbers from 0 on; write 1,8"),
         (("--streams", "4"), "4 streams put calls in flight at the same time"),

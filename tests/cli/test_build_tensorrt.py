@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from qbench.engines import build
 from qbench.engines.audit import EngineAudit
 from qbench.engines.builder import BuildResult
-from qbench.engines.layers import EngineLayer
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildRequest
 from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.layers import EngineLayer
 
 from .conftest import Qbench, files, refused
 

@@ -1,7 +1,9 @@
 """Audits of quantized models that other tools made."""
 
+import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import graphs
 import msgspec
@@ -32,6 +34,7 @@ from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
+from qbench.runtimes.flavour import Flavour
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -134,6 +137,26 @@ def test_the_likely_target() -> None:
     assert likely_target(ir.from_proto(graphs.residual()).graph) == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("op_type", "rule"), [("NonZero", "missing-plugin"), ("Unique", "unknown-operator")]
+)
+def test_operators_that_tensorrt_does_not_build_are_findings(
+    op_type: str, rule: str, saved: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "find_flavour", lambda _: Flavour("tensorrt_rtx", "1.7"))
+    refused = EngineError("creator && getPluginCreatorVersion(creator) == CreatorVersion::kV3ONE")
+    monkeypatch.setattr(module, "audit_tensorrt", Mock(side_effect=refused))
+    b = qdq.QdqBuilder()
+    proto = b.model(b.node(op_type, "odd", b.qconv("conv", b.qdq(b.x, "x", code=qdq.S8))))
+    if op_type == "NonZero":
+        proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    found = audit_model(saved(proto), "tensorrt")
+    assert [(f.rule, f.severity, f.node) for f in found.findings] == [(rule, "error", "odd")]
+    assert found.refusal == str(refused)
+    with pytest.raises(ModelError, match=rf"does not suit target tensorrt: 'odd': .*{op_type}"):
+        found.check_runs()
+
+
 @pytest.fixture
 def without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(_: str) -> None:
@@ -205,9 +228,20 @@ class TestTensorRTForRTX:
     def test_what_it_refuses(self, quantized: Any) -> None:
         found = audit_model(quantized(), "tensorrt")
         assert {"integer-bias", "zero-point"} <= {f.rule for f in found.findings}
-        with pytest.raises(EngineError, match=r"TensorRT for RTX .* cannot parse .*int8\.onnx"):
-            found.check_runs()
+        assert re.match(r"TensorRT for RTX .* cannot parse .*int8\.onnx", found.refusal or "")
         assert "see" not in (found.refusal or "")
+        with pytest.raises(
+            ModelError, match=r"does not suit target tensorrt: .* its bias is int32"
+        ):
+            found.check_runs()
+
+    def test_what_it_refuses_for_a_reason_that_no_rule_knows(self, saved: Any) -> None:
+        b = qdq.QdqBuilder()
+        squashed = b.node("Reshape", "y", b.qdq(b.x, "x", code=qdq.S8), b.constant("s", [7, -1]))
+        found = audit_model(saved(b.model(squashed)), "tensorrt")
+        assert found.findings == ()
+        with pytest.raises(EngineError, match=r"TensorRT for RTX .* cannot "):
+            found.check_runs()
 
     def test_dynamic_inputs_need_a_shape(self, saved: Any) -> None:
         b = qdq.QdqBuilder((1, 8, "H", "W"))
@@ -215,6 +249,7 @@ class TestTensorRTForRTX:
         with pytest.raises(UsageError, match=r"input 'x' is dynamic .*--shapes"):
             audit_model(model, "tensorrt")
         assert audit_model(model, "tensorrt", ["x=1x8x16x16"]).int8_fraction == 1.0
+        assert audit_model(model, "tensorrt", image_size=(16, 16)).int8_fraction == 1.0
 
     def test_pairs_that_stay_by_themselves(self, saved: Any) -> None:
         b = qdq.QdqBuilder()

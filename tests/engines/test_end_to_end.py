@@ -17,7 +17,6 @@ from fake_trt.plan import Plan, from_bytes
 from host_cuda import HostCuda
 
 from qbench.engines.build import Engine, EngineOptions, build_engine
-from qbench.engines.inspector import inspect_engine, layers_from_inspector
 from qbench.engines.listeners import logger_of
 from qbench.engines.manifest import read_manifest
 from qbench.engines.protocol import BuildOptions, Progress
@@ -27,6 +26,7 @@ from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.cuda.choose import BACKENDS
 from qbench.runtimes.flavour import find_flavour, flavour_named, import_flavour
+from qbench.runtimes.inspector import inspect_engine, layers_from_inspector
 from qbench.runtimes.ort import OrtRunner
 from qbench.runtimes.tensorrt import TensorRtRunner
 

@@ -4,7 +4,7 @@ import pytest
 
 from qbench.engines.audit import NodeFinding, audit
 from qbench.engines.audit_qdq import Neighbours
-from qbench.engines.layers import EngineLayer, EngineTensor, layers_from_log
+from qbench.runtimes.layers import EngineLayer, EngineTensor, layers_from_log
 
 LOG = (Path(__file__).parent / "rtx-verbose.log").read_text()
 # The operators of the model that the log is from.
@@ -126,6 +126,15 @@ def test_fp8_is_counted_and_explained():
     assert found.fraction("Conv", "FP8") == 1.0
     assert found.fraction("Conv") == 0.0
     assert found.not_int8[0].reason == "its model asks for FP8"
+
+
+@pytest.mark.parametrize("held", ["Int4", "Int8"])
+def test_weights_that_are_dequantized_inside_a_layer_are_quantized(held):
+    (found,) = audit([layer(["Float"], [held, "Float"])], {"conv": "Conv"}).not_int8
+    assert found.dtype == "Float"
+    assert found.reason == (
+        f"its weights are {held}, which the layer dequantizes; its input is not quantized"
+    )
 
 
 def test_all_layers_of_a_node_must_be_int8():

@@ -8,35 +8,36 @@ from qbench.engines.record import built_on
 from qbench.runtimes.gpu import Gpu
 
 SMALL = Gpu("RTX A2000", "580.65", 6 << 30, "8.6", 210, 1200)
-LARGE = Gpu("RTX 4090", "580.65", 24 << 30, "8.9", 210, 2520)
+LARGE = Gpu("RTX 3090", "580.65", 24 << 30, "8.6", 210, 1695)
 HERE = Machine("Linux x86_64", "RTX 4090", "sm89", "580.65")
 
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch):
-    def pretend(first, listed):
+    def pretend(first, name, listed):
         monkeypatch.setattr(module, "current_gpu", lambda: first)
+        monkeypatch.setattr(module, "current_gpu_name", lambda: name)
         monkeypatch.setattr(module, "gpu_summary", lambda: listed)
 
     return pretend
 
 
 def test_the_first_gpu_is_the_one_that_the_driver_counts_first(gpus):
-    gpus("sm89", (SMALL, LARGE))
+    gpus("sm86", "RTX 3090", (SMALL, LARGE))
     found = this_machine()
-    assert (found.gpu, found.compute_capability, found.driver) == ("RTX 4090", "sm89", "580.65")
+    assert (found.gpu, found.compute_capability, found.driver) == ("RTX 3090", "sm86", "580.65")
     assert found.system == f"{platform.system()} {platform.machine()}"
 
 
-@pytest.mark.parametrize("listed", [None, (), (SMALL,)])
-def test_a_gpu_that_nvidia_smi_does_not_list(gpus, listed):
-    gpus("sm89", listed)
+@pytest.mark.parametrize("listed", [None, ()])
+def test_without_nvidia_smi_the_version_of_the_driver_is_unknown(gpus, listed):
+    gpus("sm86", "RTX 3090", listed)
     found = this_machine()
-    assert (found.gpu, found.compute_capability, found.driver) == (None, "sm89", None)
+    assert (found.gpu, found.compute_capability, found.driver) == ("RTX 3090", "sm86", None)
 
 
 def test_a_machine_without_a_gpu(gpus):
-    gpus(None, (LARGE,))
+    gpus(None, None, (LARGE,))
     assert this_machine() == this_machine().without_gpu()
 
 

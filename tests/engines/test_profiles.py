@@ -102,6 +102,25 @@ def test_a_dynamic_batch_needs_no_recipe():
     assert "batch 1;" in notes[0]
 
 
+def test_inputs_share_the_range_of_a_dimension_with_one_name():
+    specs = [spec("N", 3, "H", 8), spec("N", "T", "H", name="y"), spec("N", 3, "H", "W", name="z")]
+    given = {
+        "x": ShapeRange((1, 3, 8, 8), (4, 3, 16, 8), (8, 3, 32, 8)),
+        "y": ShapeRange((1, 2, 8), (4, 2, 16), (8, 2, 32)),
+    }
+    profile, (note,) = profile_for(specs, given, (64, 64))
+    # What has no range comes from the images all the same.
+    shared = ShapeRange((1, 3, 8, 64), (4, 3, 16, 64), (8, 3, 32, 64))
+    assert profile.inputs == {**given, "z": shared}
+    assert "built for 1x3x8x64/4x3x16x64/8x3x32x64, as other inputs with its dimensions" in note
+
+
+def test_a_dimension_without_a_name_is_nobody_elses():
+    specs = [spec(None, 3), spec(None, 3, name="y")]
+    profile, _ = profile_for(specs, {"x": same(4, 3)}, None)
+    assert profile.inputs["y"] == same(1, 3)
+
+
 @pytest.mark.parametrize(
     ("shape", "size", "example"),
     [
@@ -131,6 +150,7 @@ def test_unknown_size_is_an_error(shape, size, example):
             ShapeRange((1, 3, 8, 8), (4, 3, 8, 8), (2, 3, 8, 8)),
             "dimension 0 of input 'x' is 1/4/2; it must hold",
         ),
+        (same(1 << 64, 3, 8, 8), "it must hold 1 <= min <= opt <= max <= 2147483647"),
         (same(0, 3, 8, 8), "dimension 0 of input 'x' is 0/0/0; it must hold 1 <= min"),
     ],
 )
@@ -179,7 +199,7 @@ def test_one_text_does_not_name_an_input_twice():
 
 
 def test_profiles_for_each_range():
-    specs = [spec("N", 3), spec("N", name="y")]
+    specs = [spec("N", 3), spec("M", name="y")]
     profiles, notes = profiles_for(specs, parse_profiles(["x=1x3", "x=8x3"]), None)
     assert profiles == tuple(ShapeProfile({"x": same(batch, 3), "y": same(1)}) for batch in (1, 8))
     assert len(notes) == 1

@@ -41,6 +41,16 @@ def test_an_output_that_was_handed_over_stands_for_itself() -> None:
     assert len(found.layers) == found.total
 
 
+def test_sequences_are_not_compared() -> None:
+    b = Builder()
+    middle = b.conv("middle", b.x)
+    proto = b.model(b.node("SequenceConstruct", "pair", middle, middle))
+    tensor = proto.graph.input[0].type
+    proto.graph.output[0].type.CopyFrom(onnx.helper.make_sequence_type_proto(tensor))
+    model = model_of(proto)
+    assert named(pair_tensors(model, model)) == {"middle": "middle"}
+
+
 def test_batch_normalization_is_compared_behind_its_fusion() -> None:
     found = pairs_of(graphs.conv_bn_relu(), "tensorrt")
     assert {"bn0", "relu0", "bn1", "relu1", "head"} <= named(found).keys()

@@ -40,6 +40,26 @@ def test_named_and_unknown_dimensions(tmp_path: Path) -> None:
     assert load(tmp_path / "m.onnx").inputs[0].shape == ("N", 8, "height", None)
 
 
+def test_an_input_without_a_shape_is_no_scalar(path: Path) -> None:
+    proto = onnx.load(path)
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match=r"input 'x' of .*model.onnx has no shape; export it with"):
+        load(path)
+    proto.graph.input[0].type.tensor_type.shape.SetInParent()
+    onnx.save(proto, path)
+    assert load(path).inputs[0].shape == ()
+
+
+def test_an_input_that_is_no_tensor(path: Path) -> None:
+    proto = onnx.load(path)
+    kind = proto.graph.input[0].type
+    kind.CopyFrom(onnx.helper.make_sequence_type_proto(kind))
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match=r"input 'x' of .*model.onnx is no tensor; export"):
+        load(path)
+
+
 def test_initializers_that_older_files_list_as_inputs_are_none(tmp_path: Path) -> None:
     proto = graphs.classifier()
     weight = proto.graph.initializer[0]

@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import graphs
 import numpy as np
 import onnx
@@ -5,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from qbench.errors import ModelError
+from qbench.model import shapes
 from qbench.model.graph import static_shape
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
@@ -64,6 +67,34 @@ def test_macs_of_recurrent_layers(op_type: str, gates: int, directions: int) -> 
     layer = b.node(op_type, "layer", b.x, *weights, hidden_size=hidden, direction=way)
     per_step = gates * hidden * (inputs + hidden)
     assert macs(b.model(layer)) == {"layer": steps * batch * directions * per_step}
+
+
+def halved_repeatedly(times: int) -> onnx.ModelProto:
+    """Each reshape takes its shape from the one before it, by a division as windows are cut."""
+    b = graphs.Builder(("N", 2**times))
+    one, two, rest = (b.constant(f"c{value}", np.array([value])) for value in (1, 2, -1))
+    for i in range(times):
+        shape = b.node("Shape", f"shape{i}", b.x)
+        width = b.node("Gather", f"width{i}", shape, one)
+        count = b.node("Div", f"count{i}", width, two)
+        wanted = b.node("Concat", f"wanted{i}", rest, count, axis=0)
+        b.x = b.node("Reshape", f"reshape{i}", b.x, wanted)
+    return b.model(b.node("Relu", "y", b.x))
+
+
+def test_shapes_that_follow_from_each_other_take_no_pass_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = Mock(side_effect=shapes.infer_shapes)
+    monkeypatch.setattr(shapes, "infer_shapes", counted)
+    prepared = prepare(graphs.model_of(halved_repeatedly(10)))
+    bound = bind_shapes(prepared.ir, {"x": (3, 1024)})
+    found = {value.name: value.shape for node in bound.graph for value in node.outputs}
+    assert [found[f"reshape{i}"] for i in range(10)] == [
+        (3 * 2**i, 1024 >> i) for i in range(1, 11)
+    ]
+    assert {node.op_type for node in bound.graph} == {"Reshape", "Relu"}
+    assert counted.call_count < 4
 
 
 def test_what_multiplies_without_being_counted_is_named() -> None:

@@ -60,6 +60,23 @@ def test_a_gemm_may_share_its_weights_and_read_what_is_looked_up_in_them() -> No
     assert sqnr_db(wanted[total], found[total]) > 30
 
 
+def test_tensors_may_be_called_as_the_quantizer_calls_its_own() -> None:
+    b = graphs.Builder((1, 8))
+    b.input("x_zero_point", (1, 8))
+    first = b.node("MatMul", "w_quantized", b.x, b.weight("w", 8, 8))
+    second = b.node("Gemm", "y", first, b.weight("v", 8, 8), b.weight("w_scale", 8), transB=1)
+    added = b.node("Add", "y_scale", second, "x_zero_point")
+    model = graphs.model_of(b.model(first, added))
+    result = quantize(model, target="cpu", precision="dynamic")
+    assert [node.op_type for node in result.ir.graph].count("MatMulInteger") == 2
+    assert [value.name for value in result.ir.graph.inputs] == ["x", "x_zero_point"]
+    assert "w_scale" in result.ir.graph.initializers
+    feeds = graphs.feeds_of(model)
+    wanted, found = graphs.run(model.ir, feeds), graphs.run(result.ir, feeds)
+    assert list(found) == ["w_quantized", "y_scale"]
+    assert all(sqnr_db(wanted[name], found[name]) > 30 for name in wanted)
+
+
 def test_halves_that_change_places_keep_their_shapes() -> None:
     """As in rotary position embeddings; ONNX infers other shapes where it has to start anew."""
     b = graphs.Builder((1, 6, 8))

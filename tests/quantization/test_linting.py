@@ -172,6 +172,7 @@ FUSED: dict[str, Case] = {
     "a bias in scale": lambda: with_bias(0.05 * 0.01),
     "a gemm": lambda: gemm(bias="good"),
     "a gemm that ends float": lambda: gemm(bias="good", ends=False),
+    "a gemm whose bias is left out": lambda: gemm(bias="empty", ends=False),
     "a gemm of float bias": lambda: gemm(bias="float"),
     "a pool on both sides": lambda: moved("MaxPool", kernel_shape=[1, 1]),
     "a transposition on both sides": lambda: moved("Transpose", perm=[0, 1, 3, 2]),

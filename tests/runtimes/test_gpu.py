@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from qbench.runtimes.gpu import Gpu, current_bus_id, current_gpu, gpu_summary, parse_gpus
+from qbench.runtimes.gpu import (
+    Gpu,
+    current_bus_id,
+    current_gpu,
+    current_gpu_name,
+    gpu_summary,
+    parse_gpus,
+)
 
 
 def test_gpus_as_nvidia_smi_lists_them() -> None:
@@ -49,17 +56,24 @@ class Driver:
         text.value = b"0000:65:00.0"
         return 0
 
+    def cuDeviceGetName(self, text, size, _device):  # noqa: N802
+        assert len(text) == size
+        text.value = b"NVIDIA L4"
+        return 0
+
 
 def test_current_gpu(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=0))
     assert current_gpu() == "sm86"
     assert current_bus_id() == "0000:65:00.0"
+    assert current_gpu_name() == "NVIDIA L4"
 
 
 def test_no_gpu(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(status=100))
     assert current_gpu() is None
     assert current_bus_id() is None
+    assert current_gpu_name() is None
 
 
 def test_no_driver(monkeypatch):
@@ -69,3 +83,4 @@ def test_no_driver(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert current_gpu() is None
     assert current_bus_id() is None
+    assert current_gpu_name() is None

@@ -11,6 +11,7 @@ import onnx
 import pytest
 import qdq
 from at_once import run_at_once
+from onnx import helper
 
 from qbench.errors import DataError, ModelError, UnfitError
 from qbench.model.spec import TensorSpec
@@ -116,6 +117,22 @@ def test_any_batch_runs_under_the_names_of_the_onnx_file() -> None:
     for batch in (1, 3):
         found = runner.run({"x": np.full((batch, 4), -1, np.float32)})
         assert {name: array.shape for name, array in found.items()} == {"y": (batch, 4)}
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "uint64"])
+def test_inputs_of_rarer_types(dtype: str) -> None:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", kind, [2])],
+        [helper.make_tensor_value_info("y", kind, [2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    runner = OpenVinoRunner(model.SerializeToString(), threads=1)
+    assert runner.inputs[0].dtype == np.dtype(dtype)
+    x = np.array([1, 2], dtype)
+    assert np.array_equal(runner.run({"x": x})["y"], x)
 
 
 def test_results_are_new_arrays(runner: OpenVinoRunner) -> None:

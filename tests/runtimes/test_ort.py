@@ -10,12 +10,13 @@ import onnxruntime
 import pytest
 import qdq
 from at_once import run_at_once
+from onnx import helper
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
 from qbench.model import save
 from qbench.model.spec import TensorSpec
 from qbench.runtimes import ort as ort_module
-from qbench.runtimes.ort import ORT_ERRORS, OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
 from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice, Ran
 from qbench.runtimes.providers import probe_providers
 
@@ -92,8 +93,59 @@ def test_a_wrongly_declared_rank_keeps_no_model_from_being_timed() -> None:
 def test_a_call_that_fails_says_what_is_wrong_with_the_feeds() -> None:
     call = OrtRunner(MODEL, threads=1).bind({"x": FEEDS["x"][:, :1]})
     for _ in range(2):
-        with pytest.raises(ORT_ERRORS, match="invalid dimensions for input: x"):
+        with pytest.raises(DataError, match=r"8, 16, 16\] float32\): .*invalid dimensions .* x "):
             call()
+
+
+@pytest.mark.parametrize("feeds", [{}, {"z": FEEDS["x"]}, FEEDS | {"z": FEEDS["x"]}])
+def test_calls_are_bound_to_the_inputs_by_name(feeds: graphs.Feeds) -> None:
+    with pytest.raises(DataError, match=r"does not fit .*: the names differ"):
+        OrtRunner(MODEL, threads=1).bind(feeds)
+
+
+def test_a_bound_call_of_another_type(tmp_path: Path) -> None:
+    feeds = {"x": FEEDS["x"].astype(np.float64)}
+    wanted = r"the data \(x .* float64\) does not fit .*: .*Unexpected input data type"
+    with pytest.raises(DataError, match=wanted):
+        OrtRunner(MODEL, threads=1).bind(feeds)()
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    with pytest.raises(DataError, match=wanted):
+        OrtRunner(tmp_path / "m.onnx", threads=1).profile(feeds)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        np.float64,
+        np.float16,
+        *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    ],
+)
+def test_inputs_of_every_type(dtype: Any) -> None:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", kind, [2])],
+        [helper.make_tensor_value_info("y", kind, [2])],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    runner = OrtRunner(model, threads=1)
+    assert [spec.dtype for spec in (*runner.inputs, *runner.outputs)] == [np.dtype(dtype)] * 2
+    x = np.array([1, 2], dtype)
+    assert np.array_equal(runner.run({"x": x})["y"], x)
+
+
+def test_sequences_are_no_results() -> None:
+    b = graphs.Builder()
+    proto = b.model(b.node("SequenceConstruct", "y", b.x, b.x))
+    tensor = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+    proto.graph.output[0].type.CopyFrom(helper.make_sequence_type_proto(tensor))
+    runner = OrtRunner(proto.SerializeToString(), threads=1)
+    runner.bind(FEEDS)()  # which hands out nothing
+    with pytest.raises(ModelError, match="output 'y' is no tensor but a list; export a model"):
+        runner.run(FEEDS)
 
 
 def test_bound_calls_run_at_once_and_keep_their_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,6 +196,16 @@ def test_feeds_that_do_not_fit(feeds: dict[str, Any], message: str, gpu: FakeGpu
         runner.run(feeds)
 
 
+@pytest.mark.parametrize("batch", [0, 9])
+def test_a_call_that_cannot_be_bound_holds_nothing(batch: int, gpu: FakeGpu) -> None:
+    with gpu.open(doubled(), (SMALL,)) as runner:
+        before = len(gpu.cuda.live), len(gpu.cuda.open)
+        for use in (runner.bind, runner.bind_bare, runner.profile):
+            with pytest.raises(DataError, match="fits no optimization profile"):
+                use({"x": rows(batch)})
+        assert (len(gpu.cuda.live), len(gpu.cuda.open)) == before
+
+
 def test_dimensions_that_no_profile_leaves_open_are_fixed(gpu: FakeGpu) -> None:
     b = graphs.Builder(("N", "M"))
     with gpu.open(b.model(b.node("Relu", "y", b.x)), (SMALL, LARGE)) as runner:

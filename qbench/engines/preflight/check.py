@@ -18,8 +18,8 @@ from qbench.quantization.linting.finding import ERROR, WARNING, Finding, Rule
 from qbench.quantization.linting.lint import lint, tidied
 from qbench.runtimes.flavour import Flavour, find_flavour
 
-_ELSEWHERE = frozenset({"type", "double"})
-"""Rules of RTX that hold for every TensorRT: their reason is a list of types, which all share."""
+_ELSEWHERE = frozenset({"type", "double", "shape-input"})
+"""Rules of RTX that hold for every TensorRT: all share its types, and are built with by qbench."""
 
 
 def _softened(rule: Rule) -> Rule:
@@ -55,8 +55,19 @@ def preflight(
     Raises:
         ModelError: The model cannot be prepared.
     """
-    found = [*_graph_findings(model, flavour), *shape_findings(model.inputs, shapes, image_size)]
+    found = [*graph_findings(model, flavour), *shape_findings(model.inputs, shapes, image_size)]
     return tuple(sorted(found, key=lambda finding: finding.severity != ERROR))
+
+
+def graph_findings(model: Model, flavour: str) -> tuple[Finding, ...]:
+    """Return what stands in the graph that `flavour` will not build, or not as it says.
+
+    Raises:
+        ModelError: The model cannot be prepared.
+    """
+    judged = _as_built(model)
+    rules = [finding for rule in RULES[flavour] for finding in rule.check(judged.graph)]
+    return (*rules, *lint(model.ir, "tensorrt"))
 
 
 def check_buildable(model: Model, flavour: Flavour) -> None:
@@ -68,7 +79,7 @@ def check_buildable(model: Model, flavour: Flavour) -> None:
         EngineError: Something is.
         ModelError: The model cannot be prepared.
     """
-    errors = [f for f in _graph_findings(model, flavour.name) if f.severity == ERROR]
+    errors = [f for f in graph_findings(model, flavour.name) if f.severity == ERROR]
     if errors:
         first, *others = errors
         more = f" (and {len(others)} more: `qbench inspect --target tensorrt`)" if others else ""
@@ -88,12 +99,6 @@ def judged_flavour(backend: str = "auto") -> str:
         return find_flavour(backend).name
     except UnfitError:
         return "tensorrt" if backend == "tensorrt" else "tensorrt_rtx"
-
-
-def _graph_findings(model: Model, flavour: str) -> list[Finding]:
-    judged = _as_built(model)
-    rules = [finding for rule in RULES[flavour] for finding in rule.check(judged.graph)]
-    return [*rules, *lint(model.ir, "tensorrt")]
 
 
 def _as_built(model: Model) -> ir.Model:

@@ -2,7 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from qbench.engines.profiles import ShapeRange, profile_for
+from qbench.engines.profiles import (
+    ShapeRange,
+    check_shapes,
+    default_range,
+    is_static,
+    shared_dimensions,
+)
 from qbench.errors import UsageError
 from qbench.model.spec import TensorSpec
 from qbench.quantization.linting.finding import ERROR, WARNING, Finding
@@ -27,14 +33,16 @@ def shape_findings(
         if name not in names:
             reason = f"the model has no such input; its inputs are {', '.join(sorted(names))}"
             yield Finding("shape", ERROR, name, name, reason, "name one of these in --shapes")
+    shared = shared_dimensions(specs, given)
     for spec in specs:
-        own = {name: shapes for name, shapes in given.items() if name == spec.name}
         try:
-            _, notes = profile_for([spec], own, image_size)
+            if spec.name in given:
+                check_shapes([spec], {spec.name: given[spec.name]})
+            elif not is_static(spec):
+                _, note = default_range(spec, shared, image_size)
+                yield _finding(WARNING, spec.name, note)
         except UsageError as error:
             yield _finding(ERROR, spec.name, str(error))
-        else:
-            yield from (_finding(WARNING, spec.name, note) for note in notes)
 
 
 def _finding(severity: str, name: str, line: str) -> Finding:

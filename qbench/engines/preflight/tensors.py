@@ -1,4 +1,4 @@
-"""Types and ranks of tensors that TensorRT does not have."""
+"""Types, ranks and roles of tensors that TensorRT does not have, or that it is not built with."""
 
 from collections.abc import Callable, Iterator
 
@@ -42,6 +42,22 @@ _NO_INT8_CONSTANTS = frozenset(
         "Sub",
     }
 )
+
+_SHAPES = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Resize": (2, 3),
+    "Slice": (1, 2, 3, 4),
+    "Tile": (1,),
+    "TopK": (1,),
+}
+"""The inputs, by place, whose values decide over shapes."""
+
+_INTEGERS = frozenset({ir.DataType.INT32, ir.DataType.INT64})
 
 
 def _tensors(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value]]:
@@ -87,6 +103,29 @@ def _doubles(graph: ir.Graph) -> Iterator[Place]:
         yield Place(node, value, f"{value.name!r} is double")
 
 
+def _shape_inputs(graph: ir.Graph) -> Iterator[Place]:
+    for value in graph.inputs:
+        node = _shaped_by(value) if value.dtype in _INTEGERS else None
+        if node is not None:
+            reason = f"the values of input {value.name!r} decide over the shape of its output"
+            yield Place(node, value, reason)
+
+
+def _shaped_by(value: ir.Value) -> ir.Node | None:
+    """Return a node that takes `value`, or integers computed from it, for a shape."""
+    waiting, seen = [value], {value}
+    while waiting:
+        current = waiting.pop()
+        for node, index in ((usage.node, usage.idx) for usage in current.uses()):
+            if index in _SHAPES.get(node.op_type, ()):
+                return node
+            if node.op_type not in {"Shape", "Size"}:  # which read no values
+                found = {output for output in node.outputs if output.dtype in _INTEGERS} - seen
+                seen |= found
+                waiting += found
+    return None
+
+
 def _rank(value: ir.Value) -> int:
     """Return the number of dimensions, 0 where it is unknown."""
     return 0 if value.shape is None else len(value.shape)
@@ -116,5 +155,11 @@ RULES = (
     Rule("rank", ERROR, _ranks, f"reshape it to {MOST_DIMENSIONS} dimensions at most"),
     Rule("inner-uint8", ERROR, _inner_bytes, "cast to int32 in place of uint8"),
     Rule("int8-constant", ERROR, _int8_constants, "store it as int32"),
+    Rule(
+        "shape-input",
+        ERROR,
+        _shape_inputs,
+        "make it a constant in the export, since qbench builds for ranges of shapes, not of values",
+    ),
     Rule("double", WARNING, _doubles, "export in float32, since TensorRT computes it in float32"),
 )

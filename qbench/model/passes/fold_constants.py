@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from qbench.model.graph import constant, integer, replace_by_constant, static_shape
+from qbench.model.passes.infer_shapes import infer_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,13 @@ _GROWTH = 4
 _UNSIZED = {None, ir.DataType.STRING, ir.DataType.UNDEFINED}
 
 
-def fold_constants(model: ir.Model) -> int:
+def fold_constants(model: ir.Model, *, infers: bool = False) -> int:
     """Fold nodes with constant inputs, and Shape of a static tensor; return how many.
+
+    Args:
+        model: Changed in place.
+        infers: Infer the shapes of what other nodes write meanwhile, so that a Shape behind one
+            that is folded is folded at once, and not in a further pass.
 
     Postcondition: no node of the main graph has only constant inputs, except quantization nodes,
     random generators (a Dropout that trains is one), nodes with subgraphs, nodes that make outputs
@@ -40,6 +46,8 @@ def fold_constants(model: ir.Model) -> int:
     for node in list(model.graph):
         results = _evaluate(node, model.graph.opset_imports)
         if results is None:
+            if infers:
+                infer_outputs(node, model.graph.opset_imports)
             continue
         for output, result in zip(node.outputs, results, strict=True):
             replace_by_constant(model.graph, output, result)

@@ -55,12 +55,13 @@ def _float_inputs(graph: ir.Graph) -> Iterator[Place]:
 
 def _gemm_forms(graph: ir.Graph) -> Iterator[Place]:
     for node in quantized_nodes(graph):
-        if node.op_type != "Gemm" or len(node.inputs) < 3:
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        if node.op_type != "Gemm" or bias is None:
             continue
         if floating(node, "beta", 1.0) != 1.0:
             yield Place(node, None, "its beta is not 1")
-        if not dequantizer(node.inputs[2]) and not any(map(quantizers, ends(node))):
-            yield Place(node, node.inputs[2], "its bias is float, and so is its output")
+        if not dequantizer(bias) and not any(map(quantizers, ends(node))):
+            yield Place(node, bias, "its bias is float, and so is its output")
 
 
 def _wide_types(graph: ir.Graph) -> Iterator[Place]:

@@ -42,13 +42,20 @@ def blocking_reasons(model: ir.Model, target: str) -> dict[str, str]:
 
 
 def tidied(model: ir.Model) -> ir.Model:
-    """Return a copy whose nodes have names and whose constants are initializers."""
+    """Return a copy whose nodes have names and whose constants are initializers.
+
+    Outputs that nodes leave out at their end are gone, since they would be given names as well.
+    """
+    copied = model.clone()
+    for node in copied.graph.all_nodes():
+        named = [index for index, output in enumerate(node.outputs, 1) if output.name]
+        node.resize_outputs(max(named, default=0))
     tidy = ir.passes.Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.RemoveInitializersFromInputsPass(),
         common.NameFixPass(),
     )
-    return tidy(model.clone()).model
+    return tidy(copied).model
 
 
 def _rules(target: str, saturates: bool | None) -> tuple[Rule, ...]:

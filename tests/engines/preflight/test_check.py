@@ -119,6 +119,22 @@ def two_outputs(op_type: str, inputs: str, **attributes: Any) -> onnx.ModelProto
     return model(nodes, constants={"g": np.ones(4, np.float32)})
 
 
+def outputs_left_out() -> onnx.ModelProto:
+    """A Q/DQ model whose LayerNormalization names its first output alone of three."""
+    norm = helper.make_node("LayerNormalization", ["d", "g"], ["y", "", ""])
+    nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), norm]
+    constants = {"s": np.float32(0.1), "z": np.int8(0), "g": np.ones(4, np.float32)}
+    return model(nodes, constants=constants)
+
+
+def takes_values(*nodes: onnx.NodeProto, count: int = 2) -> onnx.ModelProto:
+    """A model with a second input `v` of `count` integers."""
+    constants = {"n": np.array([1]), "two": np.array([2]), "one": np.float32(1)}
+    proto = model(nodes, constants=constants)
+    proto.graph.input.append(helper.make_tensor_value_info("v", TensorProto.INT64, [count]))
+    return proto
+
+
 REFUSED: dict[str, tuple[str, str, Maker]] = {
     "Unique": ("unknown-operator", "the_y", lambda: model([node("Unique", "x", "y")])),
     "Det": ("unknown-operator", "the_y", lambda: model([node("Det", "x", "y")])),
@@ -165,6 +181,24 @@ REFUSED: dict[str, tuple[str, str, Maker]] = {
         lambda: model([cast("x", "y", 1)], dtype=TensorProto.UINT16),
     ),
     "nine dimensions": ("rank", "the_y", lambda: model([node("Relu", "x", "y")], [1] * 9)),
+    "values for a shape": (
+        "shape-input",
+        "the_y",
+        lambda: takes_values(node("Reshape", "x v", "y")),
+    ),
+    "values for a size": (
+        "shape-input",
+        "the_y",
+        lambda: takes_values(
+            node("Concat", "n two v", "s", axis=0),
+            helper.make_node("Resize", ["x", "", "", "s"], ["y"], mode="nearest"),
+        ),
+    ),
+    "values for a count": (
+        "shape-input",
+        "the_y",
+        lambda: takes_values(node("TopK", "x v", "y i"), count=1),
+    ),
     "uint8": ("inner-uint8", "the_i", lambda: inner(TensorProto.UINT8)),
     "int8 constant": ("int8-constant", "the_s", with_int8_constant),
 }
@@ -173,8 +207,19 @@ TAKEN: dict[str, Maker] = {
     "ONNX's Gelu in another domain": lambda: model([node("Relu", "x", "y", domain="my")]),
     "eight dimensions": lambda: model([node("Relu", "x", "y")], [1] * 8),
     "an input of uint8": lambda: model([cast("x", "y", 1)], dtype=TensorProto.UINT8),
+    "integers that are looked up": lambda: takes_values(
+        node("Flatten", "x", "f"), node("Gather", "f v", "y", axis=1)
+    ),
+    "integers whose count is a shape": lambda: takes_values(
+        node("Shape", "v", "s"),
+        node("Concat", "s n", "t", axis=0),
+        node("Expand", "one t", "w"),
+        node("ReduceMax", "w", "m", keepdims=0),
+        node("Mul", "x m", "y"),
+    ),
     "int64": lambda: inner(TensorProto.INT64),
     "double": lambda: inner(TensorProto.DOUBLE),
+    "outputs that are left out": outputs_left_out,
     "indices that nothing reads": lambda: model([node("MaxPool", "x", "y i", kernel_shape=[2, 2])]),
     "TopK": lambda: model(
         [node("TopK", "x k", "y i")], (1, 4000), constants={"k": np.array([3840])}
@@ -267,7 +312,12 @@ def test_tensorrt_itself_may_have_a_plugin(name: str, saved: Saved) -> None:
     found = preflight(saved(make()), "tensorrt")
     severities = {finding.severity for finding in found if finding.rule == rule}
     # Its types are known; and it has its own NonZero and NonMaxSuppression.
-    expected = {"type": {ERROR}, "missing-plugin": set(), "suppression": set()}
+    expected = {
+        "type": {ERROR},
+        "shape-input": {ERROR},
+        "missing-plugin": set(),
+        "suppression": set(),
+    }
     assert severities == expected.get(rule, {WARNING})
 
 
@@ -350,6 +400,14 @@ def test_a_shape_that_is_chosen_is_a_warning(saved: Saved) -> None:
     assert (found.rule, found.severity) == ("shape", WARNING)
     assert "built for 1x2x8x8" in found.reason
     assert found.fix == "choose with --shapes x=..."
+
+
+def test_shapes_of_dimensions_that_another_input_has_too(saved: Saved) -> None:
+    proto = model([node("Add", "x w", "y")], ("N", "T"))
+    proto.graph.input.append(helper.make_tensor_value_info("w", 1, ("N", "T")))
+    (found,) = preflight(saved(proto), "tensorrt_rtx", parse_shapes(["w=1x8/2x8/4x8"]))
+    assert (found.severity, found.node) == (WARNING, "x")
+    assert "built for 1x8/2x8/4x8" in found.reason
 
 
 def test_a_shape_of_no_input(saved: Saved) -> None:

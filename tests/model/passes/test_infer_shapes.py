@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from qbench.model.passes.infer_shapes import infer_shapes
+from qbench.model.passes.infer_shapes import infer_outputs, infer_shapes
 
 
 def with_sequence() -> onnx.ModelProto:
@@ -58,3 +58,19 @@ def test_a_failure_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     assert message.startswith("shapes cannot be inferred: ")
     assert "nowhere" in message
     assert "\n" not in message
+
+
+def test_what_one_node_writes() -> None:
+    b = graphs.Builder((2, 6))
+    b.node("Reshape", "cut", b.x, b.constant("shape", np.array([4, -1])))
+    b.node("ReduceMax", "most", "cut", keepdims=0)
+    b.node("Split", "part", "cut", axis=0, num_outputs=0)
+    model = graphs.model_of(b.model("most")).ir
+    cut, most, split = model.graph
+    infer_outputs(most, model.opset_imports)  # of which nothing is known before `cut` is
+    assert most.outputs[0].shape is None
+    for node in model.graph:
+        infer_outputs(node, model.opset_imports)
+    assert cut.outputs[0].shape == (4, 3)
+    assert most.outputs[0].shape == ()
+    assert split.outputs[0].shape is None  # it is malformed

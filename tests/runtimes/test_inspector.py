@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from qbench.engines.audit import audit
-from qbench.engines.inspector import inspect_engine, layers_from_inspector
-from qbench.engines.layers import EngineTensor
 from qbench.errors import EngineError
+from qbench.runtimes.inspector import inspect_engine, layers_from_inspector
+from qbench.runtimes.layers import EngineTensor
 
 
 def tensor(name: str, dtype: str, key: str = "Format/Datatype") -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from qbench.engines.layers import INT8, EngineLayer, EngineTensor
 from qbench.errors import EngineError
+from qbench.runtimes.layers import INT8, EngineLayer, EngineTensor
 
 _DTYPES = {
     "float": "Float",
@@ -60,7 +60,12 @@ def inspect_engine(module: ModuleType, engine: Any, logger: Any) -> str | None:
     loaded = runtime.deserialize_cuda_engine(engine)
     if loaded is None:
         return None
-    inspector = loaded.create_engine_inspector()
+    return inspected(module, loaded)
+
+
+def inspected(module: ModuleType, engine: Any) -> str:
+    """Return what the engine inspector says about an engine that is loaded, as JSON."""
+    inspector = engine.create_engine_inspector()
     text: str = inspector.get_engine_information(module.LayerInformationFormat.JSON)
     return text
 
