@@ -58,6 +58,9 @@ _HEARD_ON = 16
 _SPLIT = 4
 """Settlements of a group that harms, of which each half is tried."""
 
+_HEARD = 1.01
+"""Noise, relative to that before, of a group whose members do harm and may do good as well."""
+
 _ROUNDS = 3
 """Times that more nodes are left float, each of which is judged."""
 
@@ -238,7 +241,7 @@ class _Search:
                 candidate = self._try(reduce(lambda c, one: one.added_to(c), group, best.choice))
                 if candidate.noise < best.noise:
                     best, taken = candidate, taken + len(group)
-                elif len(group) >= _SPLIT:
+                elif len(group) >= _SPLIT and candidate.noise > best.noise * _HEARD:
                     middle = len(group) // 2
                     pending[:0] = [group[:middle], group[middle:]]
             if chosen:

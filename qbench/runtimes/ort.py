@@ -86,24 +86,25 @@ class OrtRunner:
         self.outputs = tuple(_spec(arg) for arg in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Tensors:
-        """Return all outputs for `feeds`.
+        """Return all outputs for `feeds` that are tensors; sequences are left out.
 
         Raises:
             DataError: The feeds do not fit the model's inputs.
-            ModelError: An output is no tensor.
+            ModelError: No output is a tensor.
         """
         names = [spec.name for spec in self.outputs]
         try:
             results = self._session.run(names, dict(feeds))
         except ORT_ERRORS as error:
             raise misfit(feeds, self.inputs, first_line(error)) from error
-        for name, result in zip(names, results, strict=True):
-            if not isinstance(result, np.ndarray):
-                raise ModelError(
-                    f"output {name!r} is no tensor but a {type(result).__name__}; "
-                    "export a model that gives tensors"
-                )
-        return dict(zip(names, results, strict=True))
+        pairs = zip(names, results, strict=True)
+        tensors = {name: result for name, result in pairs if isinstance(result, np.ndarray)}
+        if not tensors:
+            raise ModelError(
+                f"output {names[0]!r} is no tensor but a {type(results[0]).__name__}; "
+                "export a model that gives tensors"
+            )
+        return tensors
 
     def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], None]:
         """Return a call that runs once on `feeds` through ONNX Runtime's IO binding.
