@@ -186,6 +186,7 @@ class _Tokens:
 
     b: Builder
     decomposed_layernorm: bool
+    fused: str = ""
     width: int = 16
     heads: int = 2
     count: int = 6
@@ -210,7 +211,7 @@ class _Tokens:
         return self.b.node("Add", f"{name}.biased", self._bias(name, outputs), product)
 
     def attention(self, x: str) -> str:
-        query, key, value = (self._per_head(name, x) for name in ("query", "key", "value"))
+        query, key, value = self._projected(x)
         turned = self.b.node("Transpose", "turned", key, perm=[0, 1, 3, 2])
         scores = self.b.node("MatMul", "scores", query, turned)
         scaled = self.b.node(
@@ -233,8 +234,24 @@ class _Tokens:
     def scalar(self, number: float) -> str:
         return self.b.constant(f"constant{len(self.b.constants)}", np.float32(number))
 
-    def _per_head(self, name: str, x: str) -> str:
-        flat = self.linear(name, x, self.width, self.width)
+    def _projected(self, x: str) -> Sequence[str]:
+        """Return queries, keys and values, [1, heads, count, width / heads]."""
+        names = ["query", "key", "value"]
+        if not self.fused:
+            flat = [self.linear(name, x, self.width, self.width) for name in names]
+            return [self._per_head(*pair) for pair in zip(names, flat, strict=True)]
+        joint = self.linear("qkv", x, self.width, 3 * self.width)
+        if self.fused == "cut first":
+            self.b.nodes.append(helper.make_node("Split", [joint], names, name="cut", axis=-1))
+            return [self._per_head(name, name) for name in names]
+        shape = np.array([1, self.count, 3, self.heads, self.width // self.heads])
+        split = self.b.node("Reshape", "qkv.split", joint, self.b.constant("qkv.s", shape))
+        turned = self.b.node("Transpose", "qkv.heads", split, perm=[2, 0, 3, 1, 4])
+        indices = [self.b.constant(f"{name}.i", np.array(i)) for i, name in enumerate(names)]
+        pairs = zip(names, indices, strict=True)
+        return [self.b.node("Gather", name, turned, index, axis=0) for name, index in pairs]
+
+    def _per_head(self, name: str, flat: str) -> str:
         shape = np.array([1, self.count, self.heads, self.width // self.heads])
         split = self.b.node("Reshape", f"{name}.split", flat, self.b.constant(f"{name}.s", shape))
         return self.b.node("Transpose", f"{name}.heads", split, perm=[0, 2, 1, 3])
@@ -244,10 +261,12 @@ class _Tokens:
         return self.b.constant(f"{name}.b", values)
 
 
-def encoder(decomposed_layernorm: bool = False, opset: int = 17) -> onnx.ModelProto:
+def encoder(
+    decomposed_layernorm: bool = False, opset: int = 17, fused: str = ""
+) -> onnx.ModelProto:
     """One pre-norm transformer block and a linear head on tokens, [1, 6, 16]."""
     b = Builder((1, 6, 16), opset=opset)
-    tokens = _Tokens(b, decomposed_layernorm)
+    tokens = _Tokens(b, decomposed_layernorm, fused)
     attended = b.node("Add", "attended", b.x, tokens.attention(tokens.layernorm("norm1", b.x)))
     block = b.node("Add", "block", attended, tokens.mlp(tokens.layernorm("norm2", attended)))
     return b.model(tokens.linear("head", tokens.layernorm("norm3", block), tokens.width, 10))
@@ -256,6 +275,16 @@ def encoder(decomposed_layernorm: bool = False, opset: int = 17) -> onnx.ModelPr
 def encoder_decomposed() -> onnx.ModelProto:
     """The encoder with LayerNorm as nine nodes, as exports before opset 17 have it."""
     return encoder(decomposed_layernorm=True)
+
+
+def encoder_fused() -> onnx.ModelProto:
+    """The encoder with one projection for queries, keys and values, as vision transformers have."""
+    return encoder(fused="transposed first")
+
+
+def encoder_fused_cut_first() -> onnx.ModelProto:
+    """The same as language models have it."""
+    return encoder(fused="cut first")
 
 
 def detector() -> onnx.ModelProto:
@@ -409,6 +438,8 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
         attention,
         encoder,
         encoder_decomposed,
+        encoder_fused,
+        encoder_fused_cut_first,
         detector,
         conv_transpose,
         shared_weight,

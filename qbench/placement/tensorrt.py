@@ -10,13 +10,17 @@ TensorRT takes no zero-point, which wastes half of the codes on what Relu and Si
 who compute with a tensor have constant weights and no padding, a constant may be added to it, and
 what that adds to their outputs goes into their biases; see `quantization.offsets`.
 
+One pair stands where nobody computes: behind a projection whose output is cut up and transposed, as
+that of queries, keys and values in one. Without it the cut is moved in front of the product,
+whose weights are then dequantized and cut at run time, and it is computed in float.
+
 Read off the build log of TensorRT for RTX 1.7; it takes every Conv, Gemm and MatMul placed like
 this, and the additions become part of the kernel that writes the tensor.
 """
 
 import onnx_ir as ir
 
-from qbench.model.graph import ints, is_constant
+from qbench.model.graph import ints, is_constant, only_user
 from qbench.placement.analysis import (
     COMPUTE,
     bias_place,
@@ -29,6 +33,9 @@ from qbench.placement.analysis import (
 from qbench.placement.plan import Activation, FloatNode, Plan, Reader, Weight
 
 _FLOAT_ONLY = {"ConvTranspose"}
+_PROJECTIONS = {"Gemm", "MatMul"}
+_SAME_VALUES = {"Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+_CUTTERS = {"Gather", "Slice", "Split"}
 
 
 def place(graph: ir.Graph, excluded: set[str]) -> Plan:
@@ -46,6 +53,8 @@ def place(graph: ir.Graph, excluded: set[str]) -> Plan:
         for position, value in enumerate(node.inputs[:2]):
             if value is not None and is_float(value):
                 readers.setdefault(value, []).append(Reader(node.name or "", position))
+        if (joint := _cut_up_output(node)) is not None:
+            readers[joint] = [Reader(use.node.name or "", use.idx) for use in joint.uses()]
     for node in graph:
         if node.op_type == "Add" and node.name not in excluded:
             _share_pairs(node, readers)
@@ -63,7 +72,31 @@ def _activation(value: ir.Value, readers: list[Reader], chosen: set[ir.Node]) ->
     name = value.name or ""
     computing = [usage for usage in value.uses() if usage.node in chosen]
     takes_offset = all(u.idx == 0 and _makes_up_for_offset(u.node) for u in computing)
+    takes_offset &= bool(computing)  # nobody else could make up for it
     return Activation(name, name, tuple(readers), takes_offset=takes_offset)
+
+
+def _cut_up_output(node: ir.Node) -> ir.Value | None:
+    """Return what a projection writes, bias and all, if it is cut up and all parts transposed."""
+    if node.op_type not in _PROJECTIONS or weight_array_rank(node) is None:
+        return None
+    place = bias_place(node)
+    written = (node if place is None else place.node).outputs[0]
+    value, is_transposed = _carried_on(written)
+    cutters = {usage.node for usage in value.uses()}
+    parts = [part for cutter in cutters for part in cutter.outputs]
+    is_cut = len(parts) > 1 and all(cutter.op_type in _CUTTERS for cutter in cutters)
+    is_transposed = is_transposed or all(_carried_on(part)[1] for part in parts)
+    return written if is_cut and is_transposed else None
+
+
+def _carried_on(value: ir.Value) -> tuple[ir.Value, bool]:
+    """Return what `value` becomes by moving its data, and whether it is transposed on the way."""
+    is_transposed = False
+    while (reader := only_user(value)) is not None and reader.op_type in _SAME_VALUES:
+        is_transposed |= reader.op_type == "Transpose"
+        value = reader.outputs[0]
+    return value, is_transposed
 
 
 def _makes_up_for_offset(node: ir.Node) -> bool:

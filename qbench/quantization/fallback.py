@@ -77,12 +77,13 @@ def work_of(graph: ir.Graph, plan: Plan, macs: Mapping[str, int]) -> Work:
 def nodes_to_free(graph: ir.Graph, plan: Plan, tensor: str) -> set[str]:
     """Return the planned nodes that must be float for `tensor` to be float.
 
-    Those that read it; and where the plan quantizes outputs (`cpu`), those that write it.
+    Those that read it; and where the plan quantizes outputs (`cpu`), or none of them is planned,
+    those that write it.
     """
     planned = set(plan.quantized)
     same = [activation for activation in plan.activations if activation.scale_from == tensor]
     names = {reader.node for activation in same for reader in activation.readers}
-    if not plan.symmetric:
+    if not plan.symmetric or not names & planned:
         tensors = {activation.tensor for activation in same}
         names |= {n.name or "" for n in graph if final_output(n).name in tensors}
     return names & planned

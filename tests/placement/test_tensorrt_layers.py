@@ -11,7 +11,9 @@ from qbench.quantization.int8 import Int8Options
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
 
 
-@pytest.mark.parametrize("pattern", ["encoder", "encoder_decomposed"])
+@pytest.mark.parametrize(
+    "pattern", ["encoder", "encoder_decomposed", "encoder_fused", "encoder_fused_cut_first"]
+)
 def test_every_planned_node_is_an_int8_layer(pattern: str, tmp_path: Path) -> None:
     model = graphs.model_of(graphs.PATTERNS[pattern](), tmp_path / f"{pattern}.onnx")
     options = EngineOptions(backend="rtx", folder=tmp_path, quantization=Int8Options(effort="fast"))
