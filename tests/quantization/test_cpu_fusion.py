@@ -38,6 +38,8 @@ KERNELS: dict[str, dict[str, int]] = {
     "output_in_the_middle": {"QLinearConv": 1},
     "encoder": {"QGemm": 7, "MatMulIntegerToFloat": 1, "QLinearMatMul": 1},
     "encoder_decomposed": {"QGemm": 7, "MatMulIntegerToFloat": 1, "QLinearMatMul": 1},
+    "encoder_fused": {"QGemm": 5, "MatMulIntegerToFloat": 1, "QLinearMatMul": 1},
+    "encoder_fused_cut_first": {"QGemm": 5, "MatMulIntegerToFloat": 1, "QLinearMatMul": 1},
     "shared_input": {"QLinearConv": 4, "QLinearAdd": 2},
     "two_heads": {"QLinearConv": 2},
     "split_halves": {

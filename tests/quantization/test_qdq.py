@@ -18,6 +18,8 @@ LEAST_SQNR_DB = {
     "attention": 22.0,
     "encoder": 22.0,
     "encoder_decomposed": 22.0,
+    "encoder_fused": 22.0,
+    "encoder_fused_cut_first": 22.0,
     "shared_input": 27.0,
 }
 """Of matrix products with computed weights, both sides of which are rounded, and of many roundings
