@@ -264,18 +264,18 @@ class _Search:
     def _freed_by_work(self, best: _Trial, alone: Mapping[str, float]) -> _Trial:
         """Return the trial with the least noise, as more nodes are left float.
 
-        Noise of the output is limited, so that of a ruined model says little of what will be left;
-        so more are, where the output is still harmed.
+        Noise of the output is limited, so that of a ruined model says little of what will be left,
+        and the first nodes to be freed may do no visible good: so more are, where the output is
+        still harmed.
         """
+        last = best
         for _ in range(_ROUNDS):
-            choice = freed(self._quantizer, best.choice, best.graph.plan, best.noise, alone)
-            if choice.float_nodes == best.choice.float_nodes:
+            choice = freed(self._quantizer, last.choice, last.graph.plan, last.noise, alone)
+            if choice.float_nodes == last.choice.float_nodes:
                 break
-            trial = self._try(choice)
-            if trial.noise >= best.noise:
-                break
-            best = trial
-            if best.noise <= _HARM:
+            last = self._try(choice)
+            best = min(best, last, key=lambda trial: trial.noise)
+            if last.noise <= _HARM:
                 break
         return best
 

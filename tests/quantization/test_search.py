@@ -1,7 +1,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import graphs
 import numpy as np
@@ -94,6 +94,45 @@ def test_of_a_group_that_harms_each_half_is_tried() -> None:
     first = search._Trial(None, Choice(), 0.6)  # type: ignore[arg-type]
     taken = Halving()._settled(first, settlements).choice.ranges
     assert set(taken) == {f"t{i}" for i in range(15)} - {"t11", "t12"}
+
+
+def test_of_a_group_that_changes_nothing_no_half_is_tried() -> None:
+    settlements = [Settlement(f"t{i}", (0.0, 1.0), None, 1.0 - i / 15) for i in range(15)]
+    tried = []
+
+    class Saturated(search._Search):
+        def __init__(self) -> None:
+            self._steps = []
+
+        def _try(self, choice: Choice) -> search._Trial:
+            tried.append(len(choice.ranges))
+            return search._Trial(None, choice, 0.502)  # type: ignore[arg-type]
+
+    first = search._Trial(None, Choice(), 0.5)  # type: ignore[arg-type]
+    assert Saturated()._settled(first, settlements) is first
+    assert tried == [1, 2, 4, 8]
+
+
+def test_a_round_in_vain_does_not_keep_a_ruined_model_from_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noises = iter([0.52, 0.1, 0.09])
+
+    class Freeing(search._Search):
+        def __init__(self) -> None:
+            self._quantizer = None  # type: ignore[assignment]
+
+        def _try(self, choice: Choice) -> search._Trial:
+            return search._Trial(SimpleNamespace(plan=None), choice, next(noises))  # type: ignore[arg-type]
+
+    def one_more(_: object, choice: Choice, *__: object) -> Choice:
+        floats = dict(choice.float_nodes)
+        return replace(choice, float_nodes={**floats, f"node{len(floats)}": "noisy"})
+
+    monkeypatch.setattr(search, "freed", one_more)
+    first = search._Trial(SimpleNamespace(plan=None), Choice(), 0.5)  # type: ignore[arg-type]
+    best = Freeing()._freed_by_work(first, {})
+    assert (best.noise, len(best.choice.float_nodes)) == (0.09, 3)
 
 
 @pytest.mark.usefixtures("samples", "without_equalization")
