@@ -16,7 +16,8 @@ from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
 from qbench.engines.preflight.check import graph_findings, judged_flavour
 from qbench.engines.profiles import parse_shapes, profiles_for
-from qbench.engines.protocol import BuildRequest
+from qbench.engines.protocol import BuildOptions, BuildRequest
+from qbench.engines.targets import LEAST_GPU
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
 from qbench.model.load import Model
 from qbench.model.passes.infer_shapes import infer_shapes
@@ -175,6 +176,7 @@ def audit_tensorrt(
             log=Path(folder) / "model.log",
             flavour=find_flavour("rtx"),
             profiles=profiles,
+            options=BuildOptions(least_gpu=_least_gpu(model.ir.graph)),
         )
         try:
             layers = build(request).layers
@@ -182,6 +184,13 @@ def audit_tensorrt(
             # The log that it points to is gone with the folder.
             raise EngineError(str(error).partition("; see ")[0]) from error
     return audit_file(layers, model.path, plan)
+
+
+def _least_gpu(graph: ir.Graph) -> int:
+    """Return the least compute capability that knows the types of a graph; 0 for any."""
+    values = (value for node in graph for value in node.outputs)
+    types = {value.dtype for value in (*graph.initializers.values(), *values)}
+    return LEAST_GPU["fp8"] if ir.DataType.FLOAT8E4M3FN in types else 0
 
 
 def audit_file(layers: Sequence[EngineLayer], onnx: Path, plan: Plan | None = None) -> EngineAudit:

@@ -251,6 +251,14 @@ class TestTensorRTForRTX:
         assert audit_model(model, "tensorrt", ["x=1x8x16x16"]).int8_fraction == 1.0
         assert audit_model(model, "tensorrt", image_size=(16, 16)).int8_fraction == 1.0
 
+    def test_fp8_is_compiled_for_gpus_that_know_it(self, tmp_path: Path) -> None:
+        model = graphs.model_of(graphs.encoder(), tmp_path / "float.onnx")
+        path, table = tmp_path / "fp8.onnx", graphs.table_of(model)
+        quantize(model, target="tensorrt", precision="fp8", table=table, output=path)
+        found = audit_model(load(path), "tensorrt")
+        assert found.refusal is None
+        assert found.nodes_by_dtype == {"MatMul": {"FP8": 9}}
+
     def test_pairs_that_stay_by_themselves(self, saved: Any) -> None:
         b = qdq.QdqBuilder()
         stem = b.node("Relu", "act", b.qconv("stem", b.qdq(b.x, "x", code=qdq.S8)))
