@@ -205,13 +205,14 @@ def _print_audit(audit: KernelAudit | EngineAudit) -> None:
 
 
 def _print_speedup(speedup: Speedup) -> None:
+    from qbench.cli.render import print_notes
+
     ratio = speedup.ratio
-    click.echo(
+    glance = (
         f"at a glance {ratio.value:.2f} x FP32 [{ratio.low:.2f}, {ratio.high:.2f}] on this CPU; "
         "`qbench bench` measures"
     )
-    for reason in speedup.reasons:
-        click.echo(f"  {reason}")
+    print_notes([glance, *(f"  {reason}" for reason in speedup.reasons)])
 
 
 def _sizes(result: QuantizedModel) -> tuple[int, int]:
