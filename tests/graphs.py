@@ -171,6 +171,19 @@ def classifier() -> onnx.ModelProto:
     return b.model(b.node("Softmax", "probabilities", logits))
 
 
+def identity(dtype: Any) -> onnx.ModelProto:
+    """A model that returns its input of two values of a numpy `dtype`."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", kind, [2])],
+        [helper.make_tensor_value_info("y", kind, [2])],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
 def attention() -> onnx.ModelProto:
     b = Builder((1, 6, CHANNELS))
     query = b.node("MatMul", "query", b.x, b.weight("query.w", CHANNELS, CHANNELS))

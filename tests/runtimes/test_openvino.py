@@ -11,7 +11,6 @@ import onnx
 import pytest
 import qdq
 from at_once import run_at_once
-from onnx import helper
 
 from qbench.errors import DataError, ModelError, UnfitError
 from qbench.model.spec import TensorSpec
@@ -121,15 +120,7 @@ def test_any_batch_runs_under_the_names_of_the_onnx_file() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "uint64"])
 def test_inputs_of_rarer_types(dtype: str) -> None:
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", kind, [2])],
-        [helper.make_tensor_value_info("y", kind, [2])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    runner = OpenVinoRunner(model.SerializeToString(), threads=1)
+    runner = OpenVinoRunner(graphs.identity(dtype).SerializeToString(), threads=1)
     assert runner.inputs[0].dtype == np.dtype(dtype)
     x = np.array([1, 2], dtype)
     assert np.array_equal(runner.run({"x": x})["y"], x)

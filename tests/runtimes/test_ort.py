@@ -122,16 +122,7 @@ def test_a_bound_call_of_another_type(tmp_path: Path) -> None:
     ],
 )
 def test_inputs_of_every_type(dtype: Any) -> None:
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", kind, [2])],
-        [helper.make_tensor_value_info("y", kind, [2])],
-    )
-    opset = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
-    runner = OrtRunner(model, threads=1)
+    runner = OrtRunner(graphs.identity(dtype).SerializeToString(), threads=1)
     assert [spec.dtype for spec in (*runner.inputs, *runner.outputs)] == [np.dtype(dtype)] * 2
     x = np.array([1, 2], dtype)
     assert np.array_equal(runner.run({"x": x})["y"], x)
