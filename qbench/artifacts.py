@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from qbench.errors import StorageError
 
 SCHEMA_VERSION = 1
 """Version of every JSON document that qbench writes; raised when a reader would have to change."""
+
+_CHUNK = 1 << 20
+"""Bytes that are read at once."""
+
+_WINDOW = 1 << 26
+"""Bytes that are mapped at once: what is mapped counts as memory of the process."""
 
 _PACKAGES = ("qbench-onnx", "numpy", "onnx", "onnx-ir", "opencv-python")
 _CHOOSE = "choose another place with -o"
@@ -36,10 +43,39 @@ def sha256_files(paths: list[Path]) -> str:
     """Return one SHA-256 over the contents of `paths`, in their order."""
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        _add_file(digest, path)
     return digest.hexdigest()
+
+
+def sha256_with_data(path: Path, data: list[Path]) -> str:
+    """Return the SHA-256 of a file, with the BLAKE3 hashes of its `data` files behind it.
+
+    Weights may be gigabytes, of which BLAKE3 hashes several times as many a second.
+    """
+    digest = hashlib.sha256()
+    _add_file(digest, path)
+    for other in data:
+        digest.update(_blake3(other))
+    return digest.hexdigest()
+
+
+def _add_file(digest: Any, path: Path) -> None:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+
+
+def _blake3(path: Path) -> bytes:
+    from blake3 import blake3
+
+    digest = blake3(max_threads=blake3.AUTO)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for start in range(0, size, _WINDOW):
+            length = min(_WINDOW, size - start)
+            with mmap(file.fileno(), length, access=ACCESS_READ, offset=start) as view:
+                digest.update(view)
+    return digest.digest()
 
 
 def versions(*more: str) -> dict[str, str]:

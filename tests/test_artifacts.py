@@ -1,19 +1,23 @@
 import errno
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from blake3 import blake3
 
+from qbench import artifacts
 from qbench.artifacts import (
     check_name,
     check_writable,
     json_bytes,
     sha256_bytes,
     sha256_files,
+    sha256_with_data,
     staged,
     versions,
     write_bytes,
@@ -36,6 +40,20 @@ def test_hash_of_files_is_the_hash_of_their_bytes_in_order(tmp_path: Path) -> No
     whole = first.read_bytes() + b"c"
     assert sha256_files([first, second]) == sha256_bytes(whole) == hashlib.sha256(whole).hexdigest()
     assert sha256_files([second, first]) != sha256_files([first, second])
+
+
+def test_hash_with_data_holds_the_blake3_of_each_data_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "_WINDOW", mmap.ALLOCATIONGRANULARITY)
+    model, empty, large = tmp_path / "m.onnx", tmp_path / "empty", tmp_path / "large"
+    model.write_bytes(b"model")
+    empty.touch()
+    large.write_bytes(bytes(range(256)) * (3 * mmap.ALLOCATIONGRANULARITY // 256) + b"more")
+    hashes = [blake3(data.read_bytes()).digest() for data in (empty, large)]
+    expected = sha256_bytes(b"model" + b"".join(hashes))
+    assert sha256_with_data(model, [empty, large]) == expected
+    assert sha256_with_data(model, []) == sha256_files([model])
 
 
 def test_versions_name_what_is_installed() -> None:

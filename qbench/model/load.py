@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from qbench.artifacts import sha256_files
+from qbench.artifacts import sha256_with_data
 from qbench.errors import ModelError
 from qbench.model.graph import INTEGER_PREFIXES
 from qbench.model.spec import TensorSpec
@@ -33,6 +33,7 @@ class Model:
         ir: The graph. Stages that change it work on a clone.
         path: The file as given; None for a graph made in memory.
         sha256: Hash of that file and of its external data; the model's identity in every artifact.
+            See `artifacts.sha256_with_data`.
     """
 
     ir: ir.Model
@@ -88,7 +89,7 @@ def load(path: Path | str) -> Model:
     _check_inputs(model.graph, path)
     _shorten_domain(model)
     _open_negative_dimensions(model.graph)
-    return Model(model, path, sha256_files([path, *data_files]))
+    return Model(model, path, sha256_with_data(path, data_files))
 
 
 def size_on_disk(path: Path) -> int:
