@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from qbench.model.graph import constant, integer
 from qbench.placement.analysis import BiasPlace, bias_place
 from qbench.placement.plan import Plan
-from qbench.quantization.weights import WeightCoding
+from qbench.quantization.numerics import row_blocks
+from qbench.quantization.weights import CodedWeights
 
 Shifts = dict[str, NDArray[Any]]
 """What to add to the bias of a node, float32 [output channels], by node name."""
+
+Rows = Callable[[slice], NDArray[Any]]
+"""Gives some rows of an array, which need not be made whole."""
 
 Means = Callable[[str], NDArray[Any] | None]
 """The mean of each channel of a tensor, [channels], by its name; None where it is not known."""
@@ -23,7 +27,7 @@ def bias_shifts(
     graph: ir.Graph,
     plan: Plan,
     means: Means,
-    coding: WeightCoding,
+    coded: CodedWeights,
 ) -> Shifts:
     """Return the bias shifts that undo the mean error of rounded weights, for Conv and Gemm.
 
@@ -31,7 +35,7 @@ def bias_shifts(
         graph: The float graph that the plan was made for.
         plan: What to quantize.
         means: Of the nodes' inputs; nodes without are left alone.
-        coding: How weights become codes.
+        coded: The plan's weights as codes.
     """
     nodes = {node.name: node for node in graph}
     shifts = {}
@@ -40,8 +44,8 @@ def bias_shifts(
         data, array = node.inputs[0], constant(node.inputs[1])
         mean = means(data.name or "") if data is not None else None
         if own_bias(node) is not None and array is not None and mean is not None:
-            other = coding.rounded(weight, array)
-            shifts[weight.reader.node] = shift(node, array, other, mean)
+            rounded = coded[weight.tensor, weight.axis].rounded
+            shifts[weight.reader.node] = shift(node, array, rounded, mean)
     return shifts
 
 
@@ -50,10 +54,8 @@ def own_bias(node: ir.Node) -> BiasPlace | None:
     return bias_place(node) if node.op_type in {"Conv", "Gemm"} else None
 
 
-def shift(
-    node: ir.Node, array: NDArray[Any], other: NDArray[Any], means: NDArray[Any]
-) -> NDArray[Any]:
-    """Return what to add to a Conv's or Gemm's bias where its weights `array` become `other`.
+def shift(node: ir.Node, array: NDArray[Any], other: Rows, means: NDArray[Any]) -> NDArray[Any]:
+    """Return what to add to a Conv's or Gemm's bias where its weights `array` become others.
 
     The output's mean changes by the sum of the difference times the input's mean over the input
     channels and the kernel; the shift is its negative (Nagel et al., "Data-Free Quantization
@@ -63,22 +65,25 @@ def shift(
     Args:
         node: The node.
         array: Its float weights.
-        other: What they are replaced by.
+        other: What gives some rows of the weights that they are replaced by.
         means: Of the node's input, [input channels].
     """
-    error = other.astype(np.float64) - array
-    return -_mean_error(node, error, means).astype(np.float32)
+    blocks = ((rows, other(rows).astype(np.float64) - array[rows]) for rows in row_blocks(array))
+    if node.op_type == "Gemm" and not integer(node, "transB", 0):  # rows are inputs
+        change = np.sum([means[rows] @ error for rows, error in blocks], axis=0)
+    else:
+        outputs = len(array)
+        change = np.concatenate([_change(node, outputs, rows, e, means) for rows, e in blocks])
+    return np.asarray(-change, np.float32)
 
 
-def _mean_error(node: ir.Node, error: NDArray[Any], means: NDArray[Any]) -> NDArray[Any]:
-    """Return the change of the output's mean, [output channels]."""
-    if node.op_type == "Gemm":
-        result: NDArray[Any] = error @ means if integer(node, "transB", 0) else means @ error
-        return result
-    group = integer(node, "group", 1)
-    outputs, inputs_per_group = error.shape[:2]
-    per_kernel = error.reshape(outputs, inputs_per_group, -1).sum(axis=2)
+def _change(
+    node: ir.Node, outputs: int, rows: slice, error: NDArray[Any], means: NDArray[Any]
+) -> NDArray[Any]:
+    """Return the change of the mean of those output channels whose weights change by `error`."""
+    per_input = error.reshape(*error.shape[:2], -1).sum(axis=2)
     # Output channels of group g read the input channels of group g.
-    group_means = np.repeat(means.reshape(group, inputs_per_group), outputs // group, axis=0)
-    total: NDArray[Any] = np.einsum("oi,oi->o", per_kernel, group_means)
+    groups = integer(node, "group", 1)
+    group = np.arange(outputs)[rows] * groups // outputs
+    total: NDArray[Any] = np.einsum("oi,oi->o", per_input, means.reshape(groups, -1)[group])
     return total

@@ -181,9 +181,9 @@ class Quantizer:
             return found if found is None or tensor == origin else found / choice.factors[origin]
 
         parameters = self.parameters(plan, choice)
-        coding = int8_coding(self.weight_bits, choice.codes)
-        shifts = bias_shifts(graph.graph, plan, means, coding)
-        quantized = write_qdq(graph, plan, parameters, coding, shifts)
+        coded = int8_coding(self.weight_bits, choice.codes).encode_all(graph.graph, plan)
+        shifts = bias_shifts(graph.graph, plan, means, coded)
+        quantized = write_qdq(graph, plan, parameters, coded, shifts)
         share = self.work.int8_fraction(plan)
         return Int8Graph(quantized, plan, share, self._macs.uncounted)
 

@@ -148,22 +148,21 @@ def quantize(
     low, high = _LIMITS[codes.dtype]
     has_offset = bool(np.any(parameters.zero_point))
     every = (np.broadcast_to(one, array.shape) for one in _along(parameters, array.shape, axis))
-    parts = (_rows(one) for one in (array, *every, codes))
-    for values, scale, zero_point, out in zip(*parts, strict=True):
-        steps = values / scale
+    values, scale, zero_point, out = (np.atleast_1d(one) for one in (array, *every, codes))
+    for rows in row_blocks(values):
+        steps = values[rows] / scale[rows]
         if codes.dtype != FLOAT8:  # else the assignment below rounds
             np.rint(steps, out=steps)
         if has_offset:
-            steps += zero_point
-        out[...] = np.clip(steps, low, high, out=steps)
+            steps += zero_point[rows]
+        out[rows] = np.clip(steps, low, high, out=steps)
     return codes
 
 
-def _rows(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield views of some rows each, which stay in the cache through all steps of rounding."""
-    whole = array if array.ndim else array[None]
-    rows = max(1, _BLOCK_VALUES * len(whole) // max(whole.size, 1))
-    return (whole[start : start + rows] for start in range(0, len(whole), rows))
+def row_blocks(array: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of an array's rows, few enough to stay in the cache through several steps."""
+    rows = max(1, _BLOCK_VALUES * len(array) // max(array.size, 1))
+    return (slice(start, start + rows) for start in range(0, len(array), rows))
 
 
 def dequantize(

@@ -150,15 +150,15 @@ class Probe:
         if factors is None and array.size > _LARGEST_WEIGHT:
             return {}
         if factors is None:
-            values = self._coding.rounded(weight, array)
+            values = self._coding.encode(weight, array).rounded()
         else:
-            values = self._coding.rounded(weight, scaled_weight(node, factors))
+            values = self._coding.encode(weight, scaled_weight(node, factors)).rounded()
             values = (values / along_inputs(node, factors, array)).astype(np.float32)
         found = {Reader(name, 1): values}
         means = self._means(node)
         place = own_bias(node)
         if place is not None and means is not None:
-            change = shift(node, array, values, means)
+            change = shift(node, array, values.__getitem__, means)
             found[Reader(name, place.position)] = (
                 change if place.array is None else place.array + change
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -27,14 +27,14 @@ from qbench.quantization.offsets import (
     offset_of,
     without_zero_point,
 )
-from qbench.quantization.weights import WeightCoding
+from qbench.quantization.weights import CodedWeight, CodedWeights, WeightCoding
 
 
 def write_qdq(
     model: ir.Model,
     plan: Plan,
     parameters: Mapping[str, QuantizationParameters],
-    coding: WeightCoding | None = None,
+    coded: CodedWeights | None = None,
     bias_shifts: Mapping[str, NDArray[Any]] | None = None,
 ) -> ir.Model:
     """Return a copy of `model` with the plan's Q/DQ pairs and with the codes of its weights.
@@ -43,29 +43,23 @@ def write_qdq(
         model: The prepared graph that the plan was made for.
         plan: What to quantize.
         parameters: Scale and zero-point by the name of each activation's `scale_from`.
-        coding: How weights become codes; int8 by channel if left out.
+        coded: The plan's weights as codes; int8 by channel if left out.
         bias_shifts: What to add to the bias of Conv and Gemm nodes, [output channels], by name.
 
     Raises:
         QuantizationError: The plan names a tensor that the graph lacks.
     """
-    writer = _Writer(model.clone(), plan, coding or WeightCoding())
+    if coded is None:
+        coded = WeightCoding().encode_all(model.graph, plan)
+    writer = _Writer(model.clone(), plan, coded)
     for name, shift in (bias_shifts or {}).items():
         writer.shift_bias(name, shift)
     return writer.write(parameters)
 
 
-class _QuantizedWeight(NamedTuple):
-    """A weight's value in the graph, and what it was made of."""
-
-    dequantized: ir.Value
-    codes: NDArray[Any]
-    parameters: QuantizationParameters
-
-
 class _Writer:
-    def __init__(self, model: ir.Model, plan: Plan, coding: WeightCoding) -> None:
-        self._coding = coding
+    def __init__(self, model: ir.Model, plan: Plan, coded: CodedWeights) -> None:
+        self._coded = coded
         self._model = model
         self._graph = model.graph
         self._plan = plan
@@ -74,7 +68,7 @@ class _Writer:
         self._values = values_by_name(self._graph)
         self._computing = {weight.reader.node for weight in plan.weights}
         self._offsets: dict[str, float] = {}
-        self._weights: dict[tuple[str, int | None], _QuantizedWeight] = {}
+        self._dequantized: dict[tuple[str, int | None], ir.Value] = {}
 
     def write(self, parameters: Mapping[str, QuantizationParameters]) -> ir.Model:
         for activation in self._plan.activations:
@@ -171,25 +165,17 @@ class _Writer:
     def _replace_weight(self, weight: Weight) -> None:
         node = self._nodes[weight.reader.node]
         key = (weight.tensor, weight.axis)
-        if key not in self._weights:
+        coded = self._coded[key]
+        if key not in self._dequantized:
             value = node.inputs[weight.reader.position]
             assert value is not None  # the plan was made from this graph
-            self._weights[key] = self._quantized_weight(value, weight)
-        found = self._weights[key]
+            suffix = "" if weight.axis is None else f"_axis{weight.axis}"
+            self._dequantized[key] = self._constant_pair(f"{value.name}{suffix}", coded)
         if offset := self._offsets.get(weight.reader.node):
             assert weight.axis is not None  # it takes no offset in front of others
-            shift = offset_at_output(found.codes, found.parameters, weight.axis, -offset)
+            shift = offset_at_output(coded.codes, coded.parameters, weight.axis, -offset)
             self.shift_bias(weight.reader.node, shift)
-        node.replace_input_with(weight.reader.position, found.dequantized)
-
-    def _quantized_weight(self, value: ir.Value, weight: Weight) -> _QuantizedWeight:
-        array = constant(value)
-        assert array is not None  # the plan holds constant weights only
-        codes, parameters = self._coding.encode(weight, array)
-        axis = weight.axis
-        name = f"{value.name}" if axis is None else f"{value.name}_axis{axis}"
-        dequantized = self._constant_pair(name, codes, parameters, axis)
-        return _QuantizedWeight(dequantized, codes, parameters)
+        node.replace_input_with(weight.reader.position, self._dequantized[key])
 
     def _replace_bias(self, bias: Bias, data_scale: NDArray[Any]) -> None:
         """Store a bias as int32 in steps of input scale x weight scale, as QGemm adds it."""
@@ -197,22 +183,18 @@ class _Writer:
         array = constant(node.inputs[position]) if position < len(node.inputs) else None
         if array is None:  # it has none, and needed no correction
             return
-        weight = self._weights[bias.weight.tensor, bias.weight.axis]
+        weight = self._coded[bias.weight.tensor, bias.weight.axis]
         scale = np.atleast_1d(data_scale * weight.parameters.scale).astype(np.float32)
         limits = np.iinfo(np.int32)
         codes = np.clip(np.rint(array / scale), limits.min, limits.max).astype(np.int32)
         parameters = QuantizationParameters(scale, np.zeros(scale.shape, np.int32))
+        coded = CodedWeight(codes, parameters, axis=0)
         name = f"{bias.tensor}_{bias.reader.node}"
-        node.replace_input_with(position, self._constant_pair(name, codes, parameters, 0))
+        node.replace_input_with(position, self._constant_pair(name, coded))
 
-    def _constant_pair(
-        self,
-        name: str,
-        codes: NDArray[Any],
-        parameters: QuantizationParameters,
-        axis: int | None,
-    ) -> ir.Value:
-        """Return the output of a new DequantizeLinear over `codes`."""
+    def _constant_pair(self, name: str, coded: CodedWeight) -> ir.Value:
+        """Return the output of a new DequantizeLinear over codes."""
+        codes, parameters, axis = coded
         attributes = {} if axis is None else {"axis": axis}
         if axis is not None and parameters.scale.ndim > 1:
             attributes["block_size"] = codes.shape[axis] // parameters.scale.shape[axis]

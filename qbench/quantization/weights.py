@@ -1,22 +1,55 @@
 """How weights become codes: scaled by channel, rounded to the nearest code or to a better one."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.placement.plan import Weight
+from qbench.model.graph import constant
+from qbench.placement.plan import Plan, Weight
 from qbench.quantization.numerics import (
     QuantizationParameters,
     dequantize,
     per_channel_symmetric,
     quantize,
 )
+from qbench.runtimes.cpu import usable_cores
 
 ScaleWeights = Callable[[NDArray[Any], int | None], QuantizationParameters]
 """Returns scale and zero-point of a weight along its axis; None is one scale for all of it."""
+
+
+class CodedWeight(NamedTuple):
+    """A weight as codes.
+
+    Attributes:
+        codes: Of the weight's shape.
+        parameters: What they are meant with.
+        axis: What these lie along, or None for one scale.
+    """
+
+    codes: NDArray[Any]
+    parameters: QuantizationParameters
+    axis: int | None
+
+    def rounded(self, rows: slice = slice(None)) -> NDArray[Any]:
+        """Return the float32 weights that the codes stand for, or some rows of them.
+
+        Scales must be of channels or of the whole, not of blocks.
+        """
+        parameters = self.parameters
+        if self.axis == 0:
+            scale, zero_point = parameters.scale[rows], parameters.zero_point[rows]
+            parameters = QuantizationParameters(scale, zero_point)
+        return dequantize(self.codes[rows], parameters, self.axis)
+
+
+CodedWeights = Mapping[tuple[str, int | None], CodedWeight]
+"""By tensor and axis."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +65,26 @@ class WeightCoding:
     scale: ScaleWeights = per_channel_symmetric
     codes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
-    def encode(
-        self, weight: Weight, array: NDArray[Any]
-    ) -> tuple[NDArray[Any], QuantizationParameters]:
-        """Return the codes of `array`, and the parameters that they are meant with."""
+    def encode(self, weight: Weight, array: NDArray[Any]) -> CodedWeight:
+        """Return the codes of `array`."""
         parameters = self.scale(array, weight.axis)
-        chosen = self.codes.get(weight.reader.node)
-        return quantize(array, parameters, weight.axis) if chosen is None else chosen, parameters
+        codes = self.codes.get(weight.reader.node)
+        if codes is None:
+            codes = quantize(array, parameters, weight.axis)
+        return CodedWeight(codes, parameters, weight.axis)
 
-    def rounded(self, weight: Weight, array: NDArray[Any]) -> NDArray[Any]:
-        """Return weights as their codes stand for them, float32."""
-        codes, parameters = self.encode(weight, array)
-        return dequantize(codes, parameters, weight.axis)
+    def encode_all(self, graph: ir.Graph, plan: Plan) -> CodedWeights:
+        """Return the codes of all weights of a plan, several of which are encoded at a time."""
+        nodes = {node.name: node for node in graph.all_nodes()}
+        distinct = {(weight.tensor, weight.axis): weight for weight in plan.weights}
+
+        def encoded(weight: Weight) -> CodedWeight:
+            array = constant(nodes[weight.reader.node].inputs[weight.reader.position])
+            assert array is not None  # the plan holds constant weights only
+            return self.encode(weight, array)
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            return dict(zip(distinct, pool.map(encoded, distinct.values()), strict=True))
 
 
 def int8_coding(bits: int, codes: Mapping[str, NDArray[Any]] | None = None) -> WeightCoding:

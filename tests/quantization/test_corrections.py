@@ -1,12 +1,14 @@
 import graphs
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.placement.targets import place
-from qbench.quantization.corrections import Means, bias_shifts
+from qbench.quantization import numerics
+from qbench.quantization.corrections import Means, Shifts, bias_shifts, shift
 from qbench.quantization.quantize import Int8Options, quantize
 from qbench.quantization.weights import int8_coding
 
@@ -15,15 +17,19 @@ def means_in(table: CalibrationTable) -> Means:
     return lambda tensor: table.statistics[tensor].channel_means
 
 
+def shifts_of(prepared: Model, means: Means, bits: int) -> Shifts:
+    graph, plan = prepared.ir.graph, place(prepared, "tensorrt")
+    return bias_shifts(graph, plan, means, int8_coding(bits).encode_all(graph, plan))
+
+
 def shifted_mean(proto_model: Model, bits: int) -> tuple[float, float]:
     """Largest mean error of an output channel with the correction, and without it."""
     table = graphs.table_of(proto_model, samples=16)
     prepared = prepare(proto_model)
-    plan = place(prepared, "tensorrt")
     result = quantize(
         proto_model, target="tensorrt", table=table, options=Int8Options(weight_bits=bits)
     )
-    shifts = bias_shifts(prepared.ir.graph, plan, means_in(table), int8_coding(bits))
+    shifts = shifts_of(prepared, means_in(table), bits)
     (output,) = (spec.name for spec in proto_model.outputs)
     errors = []
     for seed in range(16):
@@ -44,6 +50,29 @@ def biased_conv(group: int) -> Model:
     )
 
 
+@pytest.mark.parametrize(
+    ("op_type", "shape", "attributes"),
+    [
+        ("Conv", (12, 4, 3, 3), {"group": 2}),
+        ("Gemm", (12, 8), {"transB": 1}),
+        ("Gemm", (8, 12), {}),
+    ],
+)
+def test_weights_are_looked_at_in_blocks(
+    op_type: str,
+    shape: tuple[int, ...],
+    attributes: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    array, error = random.standard_normal(shape), random.standard_normal(shape)
+    node = ir.node(op_type, [ir.val("x"), ir.val("w")], attributes)
+    whole = shift(node, array, (array + error).__getitem__, np.arange(8.0))
+    monkeypatch.setattr(numerics, "_BLOCK_VALUES", 1)
+    assert shift(node, array, (array + error).__getitem__, np.arange(8.0)) == pytest.approx(whole)
+    assert np.abs(whole).min() > 0
+
+
 @pytest.mark.parametrize("group", [1, 2, 8])
 def test_the_mean_of_the_output_comes_back(group: int) -> None:
     corrected, uncorrected = shifted_mean(biased_conv(group), bits=7)
@@ -59,9 +88,7 @@ def test_gemm(attributes: dict[str, float]) -> None:
     model = graphs.model_of(b.model(b.node("Gemm", "head", moved, weight, bias, **attributes)))
     table = graphs.table_of(model)
     prepared = prepare(model)
-    shifts = bias_shifts(
-        prepared.ir.graph, place(prepared, "tensorrt"), means_in(table), int8_coding(7)
-    )
+    shifts = shifts_of(prepared, means_in(table), 7)
     result = quantize(model, target="tensorrt", table=table, options=Int8Options(weight_bits=7))
     rows = np.concatenate([graphs.feeds_of(model, seed)["x"] for seed in range(8)])
     errors = [
@@ -82,13 +109,10 @@ def test_exact_weights_need_no_shift() -> None:
     model = graphs.model_of(b.model(b.node("Conv", "head", b.x, weight)))
     prepared = prepare(model)
     means = means_in(graphs.table_of(model))
-    shifts = bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), means, int8_coding(8))
+    shifts = shifts_of(prepared, means, 8)
     assert shifts["head"] == pytest.approx(np.zeros(4), abs=1e-6)
 
 
 def test_nodes_whose_input_means_are_unknown_are_left_alone() -> None:
     prepared = prepare(graphs.model_of(graphs.residual()))
-    assert (
-        bias_shifts(prepared.ir.graph, place(prepared, "tensorrt"), lambda _: None, int8_coding(8))
-        == {}
-    )
+    assert shifts_of(prepared, lambda _: None, 8) == {}

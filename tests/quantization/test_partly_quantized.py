@@ -45,7 +45,7 @@ def test_with_all_tensors_it_computes_what_the_written_model_does(
     for weight in plan.weights:
         array = constant(nodes[weight.reader.node].inputs[1])
         assert array is not None
-        weights[weight.reader] = WeightCoding().rounded(weight, array)
+        weights[weight.reader] = WeightCoding().encode(weight, array).rounded()
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(2)]
     found = PartlyQuantized(model.ir, plan, plan.observed).run(Setting(scales, weights), samples)
     expected = run_samples(write_qdq(model.ir, plan, scales), samples)
