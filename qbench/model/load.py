@@ -86,6 +86,7 @@ def load(path: Path | str) -> Model:
         raise ModelError(f"{path} holds no graph; is it really an ONNX model?")
     data_files = _external_files(model, path)
     _check_graph(model, path)
+    _unpack_weights(model, path)
     _check_inputs(model.graph, path)
     _shorten_domain(model)
     _open_negative_dimensions(model.graph)
@@ -130,20 +131,13 @@ def _check_graph(model: ir.Model, path: Path) -> None:
     """Find the damage with which a file can still be parsed.
 
     Raises:
-        ModelError: A weight has too few or too many bytes, a name is no text, or something is read
-            that nothing makes.
+        ModelError: A name is no text, or something is read that nothing makes.
     """
     for problem in _problems(model.graph):
         raise ModelError(f"{path} is damaged: {problem}; export or copy it again")
 
 
 def _problems(graph: ir.Graph) -> Iterator[str]:
-    for value in graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.TensorProtoTensor) and tensor.raw.HasField("raw_data"):
-            held = len(tensor.raw.raw_data)
-            if held != tensor.nbytes:
-                yield f"weight {value.name!r} holds {held} bytes of {tensor.nbytes}"
     for node in graph:
         if not isinstance(node.op_type, str):
             yield f"operator {node.op_type!r} is no text"
@@ -153,6 +147,30 @@ def _problems(graph: ir.Graph) -> Iterator[str]:
     for output in graph.outputs:
         if not _is_made(output):
             yield f"nothing makes its output {output.name!r}"
+
+
+def _unpack_weights(model: ir.Model, path: Path) -> None:
+    """Let weights that lie in the file be arrays, since each look at its bytes copies them.
+
+    Raises:
+        ModelError: A weight has too few or too many bytes.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.TensorProtoTensor):
+                value.const_value = _unpacked(tensor, path)
+
+
+def _unpacked(tensor: ir.TensorProtoTensor, path: Path) -> ir.TensorProtocol:
+    try:
+        return ir.Tensor(tensor.numpy(), tensor.dtype, name=tensor.name)
+    except ValueError as error:
+        held = len(tensor.raw.raw_data)
+        raise ModelError(
+            f"{path} is damaged: weight {tensor.name!r} holds {held} bytes of {tensor.nbytes}; "
+            "export or copy it again"
+        ) from error
 
 
 def _check_inputs(graph: ir.Graph, path: Path) -> None:

@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 from qbench.errors import ModelError
+from qbench.model.graph import constant
 from qbench.model.load import load
 from qbench.model.spec import TensorSpec
 
@@ -76,6 +77,14 @@ def test_a_model_with_integer_kernels_is_quantized(op_type: str) -> None:
     assert model.is_quantized
     with pytest.raises(ModelError, match="is quantized already"):
         model.check_float()
+
+
+def test_looking_at_weights_in_the_file_copies_nothing(tmp_path: Path) -> None:
+    onnx.save(graphs.classifier(), tmp_path / "m.onnx")
+    for value in load(tmp_path / "m.onnx").ir.graph.initializers.values():
+        array = constant(value)
+        assert array is not None
+        assert array.size == 0 or np.shares_memory(array, constant(value))
 
 
 def test_the_hash_follows_the_weights_outside_the_file(external: Path) -> None:
