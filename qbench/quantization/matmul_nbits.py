@@ -1,5 +1,6 @@
 """Write int4 weights in the form that ONNX Runtime computes with: `com.microsoft.MatMulNBits`."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import NameFixPass
 
 from qbench.model.graph import add_initializer, constant, drop_unused_initializers
-from qbench.placement.plan import Plan
-from qbench.quantization.numerics import per_block_int4, quantize
+from qbench.placement.plan import Plan, Weight
+from qbench.quantization.numerics import per_block_int4, quantize, row_blocks
+from qbench.runtimes.cpu import usable_cores
 
 _DOMAIN = "com.microsoft"
 _BITS, _ZERO_POINT = 4, 8
@@ -33,15 +35,21 @@ def write_matmul_nbits(model: ir.Model, plan: Plan, block: int) -> ir.Model:
     graph = copy.graph
     graph.opset_imports[_DOMAIN] = 1
     nodes = {node.name: node for node in graph}
-    stored: dict[tuple[str, int | None], tuple[ir.Value, ir.Value]] = {}
-    for weight in plan.weights:
-        node, key = nodes[weight.reader.node], (weight.tensor, weight.axis)
-        array = constant(node.inputs[1])
+    distinct = {(weight.tensor, weight.axis): weight for weight in plan.weights}
+
+    def matrix(weight: Weight) -> NDArray[Any]:
+        array = constant(nodes[weight.reader.node].inputs[1])
         assert array is not None  # the plan holds constant weights only
-        matrix = array if weight.axis else array.T
-        if key not in stored:
-            stored[key] = _store(graph, weight.tensor, pack(matrix, block))
-        _turn(node, stored[key], matrix.shape, block)
+        return array if weight.axis else array.T
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        packed = pool.map(lambda weight: pack(matrix(weight), block), distinct.values())
+        stored = {
+            key: _store(graph, key[0], parts) for key, parts in zip(distinct, packed, strict=True)
+        }
+    for weight in plan.weights:
+        node = nodes[weight.reader.node]
+        _turn(node, stored[weight.tensor, weight.axis], matrix(weight).shape, block)
     drop_unused_initializers(graph)
     NameFixPass()(copy)  # a tensor of the model may be called like new codes or scales
     return copy
@@ -54,10 +62,16 @@ def pack(matrix: NDArray[Any], block: int) -> tuple[NDArray[Any], NDArray[Any]]:
     last block.
     """
     rows, size = matrix.shape
-    full = np.pad(matrix, ((0, 0), (0, -size % block)))
-    parameters = per_block_int4(full, 1, block)
-    codes = (quantize(full, parameters, 1).astype(np.int8) + _ZERO_POINT).astype(np.uint8)
-    return (codes[:, ::2] | codes[:, 1::2] << 4).reshape(rows, -1, block // 2), parameters.scale
+    blocks = -(-size // block)
+    codes = np.empty((rows, blocks, block // 2), np.uint8)
+    scales = np.empty((rows, blocks), np.float32)
+    for some in row_blocks(matrix):
+        full = np.pad(matrix[some], ((0, 0), (0, -size % block)))
+        parameters = per_block_int4(full, 1, block)
+        each = (quantize(full, parameters, 1).astype(np.int8) + _ZERO_POINT).astype(np.uint8)
+        codes[some] = (each[:, ::2] | each[:, 1::2] << 4).reshape(len(full), blocks, -1)
+        scales[some] = parameters.scale
+    return codes, scales
 
 
 def _store(

@@ -115,17 +115,29 @@ def per_block_int4(weight: NDArray[Any], axis: int, block: int) -> QuantizationP
         block: Values that share a scale.
     """
     moved = np.moveaxis(weight, axis, -1)
-    blocks = moved.reshape(*moved.shape[:-1], -1, block)
+    scale = np.empty((*moved.shape[:-1], moved.shape[-1] // block), np.float32)
+    for rows in row_blocks(moved):
+        part = np.ascontiguousarray(moved[rows])
+        scale[rows] = _best_int4_scale(part.reshape(*part.shape[:-1], -1, block))
+    scale = np.moveaxis(scale, -1, axis)
+    return QuantizationParameters(scale, np.zeros(scale.shape, INT4))
+
+
+def _best_int4_scale(blocks: NDArray[Any]) -> NDArray[Any]:
+    """Return the scale of each block; blocks are along the last axis."""
     full = _around_zero(np.abs(blocks).max(axis=-1) / 7, INT4).scale
     best, least = full, np.full(full.shape, np.inf, np.float32)
+    steps = np.empty(blocks.shape, np.float32)
     for share in _SHRINKAGES:
         scale = (full * share)[..., None]
-        rounded = np.clip(np.rint(blocks / scale), -8, 7) * scale
-        error = np.square(rounded - blocks).sum(axis=-1)
+        np.rint(np.divide(blocks, scale, out=steps), out=steps)
+        np.clip(steps, -8, 7, out=steps)
+        steps *= scale
+        steps -= blocks
+        error = np.einsum("...k,...k->...", steps, steps)
         best = np.where(error < least, scale[..., 0], best)
         least = np.minimum(error, least)
-    best = np.moveaxis(best, -1, axis)
-    return QuantizationParameters(best, np.zeros(best.shape, INT4))
+    return best
 
 
 def _around_zero(scale: Any, dtype: DTypeLike) -> QuantizationParameters:
@@ -147,8 +159,10 @@ def quantize(
     codes = np.empty(array.shape, parameters.zero_point.dtype)
     low, high = _LIMITS[codes.dtype]
     has_offset = bool(np.any(parameters.zero_point))
-    every = (np.broadcast_to(one, array.shape) for one in _along(parameters, array.shape, axis))
-    values, scale, zero_point, out = (np.atleast_1d(one) for one in (array, *every, codes))
+    apart, *both = _side_by_side(array, parameters, axis)
+    every = (np.broadcast_to(one, apart.shape) for one in both)
+    parts = (apart, *every, codes.reshape(apart.shape))
+    values, scale, zero_point, out = (np.atleast_1d(one) for one in parts)
     for rows in row_blocks(values):
         steps = values[rows] / scale[rows]
         if codes.dtype != FLOAT8:  # else the assignment below rounds
@@ -169,21 +183,23 @@ def dequantize(
     codes: NDArray[Any], parameters: QuantizationParameters, axis: int | None = None
 ) -> NDArray[Any]:
     """Return the float32 values that `codes` stand for."""
-    scale, zero_point = _along(parameters, codes.shape, axis)
-    values: NDArray[Any] = (codes.astype(np.float32) - zero_point) * scale
-    return values
+    apart, scale, zero_point = _side_by_side(codes, parameters, axis)
+    values: NDArray[Any] = (apart.astype(np.float32) - zero_point) * scale
+    return values.reshape(codes.shape)
 
 
-def _along(
-    parameters: QuantizationParameters, shape: tuple[int, ...], axis: int | None
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return scale and zero-point shaped to broadcast along `axis` of a tensor of `shape`."""
+def _side_by_side(
+    array: NDArray[Any], parameters: QuantizationParameters, axis: int | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return an array, scale and zero-point as they broadcast: `axis` is split into blocks."""
     scale, zero_point = parameters.scale, parameters.zero_point.astype(np.float32)
     if axis is None:
-        return scale, zero_point
+        return array, scale, zero_point
+    shape = array.shape
     if scale.ndim > 1:
-        block = shape[axis] // scale.shape[axis]
-        return scale.repeat(block, axis), zero_point.repeat(block, axis)
+        blocks = scale.shape[axis]
+        apart = array.reshape(*shape[:axis], blocks, shape[axis] // blocks, *shape[axis + 1 :])
+        return apart, np.expand_dims(scale, axis + 1), np.expand_dims(zero_point, axis + 1)
     channels = [1] * len(shape)
     channels[axis] = -1
-    return scale.reshape(channels), zero_point.reshape(channels)
+    return array, scale.reshape(channels), zero_point.reshape(channels)
