@@ -1,48 +1,33 @@
 """INT8 with scales found at run time, for transformers on ONNX Runtime's CPU provider."""
 
-import logging
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnx_ir.passes.common import NameFixPass
 
 from qbench.errors import QuantizationError
 from qbench.model.graph import (
     RECURRENT,
     add_initializer,
-    constant,
     drop_unused_initializers,
     integer,
-    names_in,
-    unused_name,
-    values_by_name,
+    is_constant,
+    place_after,
 )
-from qbench.model.save import save
-from qbench.placement.analysis import COMPUTE
-
-_OPERATORS = ["MatMul", "Gemm"]
-"""Convolutions are left out: ConvInteger is slower than a float Conv."""
-
-_ENDINGS = (
-    "_MatMul",
-    "_Transposed",
-    "_quant_scales_mul:0",
-    "_quantized",
-    "_quantized_cast_output",
-    "_scale",
-    "_zero_point",
-)
-"""How the tensors are called that ONNX Runtime's quantizer adds, whether or not a name is taken."""
+from qbench.placement.analysis import COMPUTE, weight_axis
+from qbench.placement.plan import Reader, Weight
+from qbench.quantization.weights import CodedWeight, int8_coding
 
 
 def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
     """Return a copy of a prepared `model` whose MatMul and Gemm with constant weights use integers.
 
-    ONNX Runtime's own `quantize_dynamic` writes it: DynamicQuantizeLinear finds each input's range
-    while the model runs, so no calibration is needed.
+    DynamicQuantizeLinear finds each input's range while the model runs, so no calibration is
+    needed; the weights have a scale for each output. Convolutions are left out: ConvInteger is
+    slower than a float Conv.
 
     Args:
         model: The prepared model.
@@ -51,31 +36,20 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
     Raises:
         QuantizationError: The model has no MatMul or Gemm with constant weights.
     """
-    # It advises a preparation of its own, which has been done here.
-    logging.getLogger().addFilter(_is_no_advice)
-    try:
-        with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
-            source, output = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
-            turned = _with_turned_weights(model)
-            stand_ins = _out_of_the_way(turned.graph)
-            save(turned, source)
-            quantize_dynamic(
-                source,
-                output,
-                op_types_to_quantize=_OPERATORS,
-                per_channel=True,
-                reduce_range=weight_bits < 8,
-                weight_type=QuantType.QInt8,
-            )
-            quantized = ir.external_data.load_to_model(ir.load(output))
-            _put_back(quantized.graph, stand_ins)
-    finally:
-        logging.getLogger().removeFilter(_is_no_advice)
-    if not any(node.op_type == "MatMulInteger" for node in quantized.graph):
+    copy = model.clone()
+    nodes = {node.name or "": node for node in copy.graph if _is_linear(node)}
+    if not nodes:
         raise QuantizationError(
             "the model has no MatMul or Gemm with constant weights; use --int8 for convolutions"
         )
-    return quantized
+    weights = [_weight(node) for node in nodes.values()]
+    coded = int8_coding(weight_bits).encode_all(copy.graph, weights)
+    writer = _Writer(copy.graph)
+    for weight in weights:
+        writer.turn(nodes[weight.reader.node], weight, coded[weight.tensor, weight.axis])
+    drop_unused_initializers(copy.graph)
+    NameFixPass()(copy)  # a tensor of the model may be called like a new one
+    return copy
 
 
 def multiplying(graph: ir.Graph) -> dict[str, str]:
@@ -95,56 +69,86 @@ def float_remarks(prepared: ir.Graph, kept: Mapping[str, str]) -> tuple[str, ...
     )
 
 
-def _with_turned_weights(model: ir.Model) -> ir.Model:
-    """Return a copy in which the weights of every Gemm are stored as [inputs, outputs].
-
-    ONNX Runtime turns them once for each Gemm that reads them, and under whatever else does.
-    """
-    copy = model.clone()
-    graph = copy.graph
-    turned: dict[ir.Value, ir.Value] = {}
-    for node in graph:
-        weight = node.inputs[1] if node.op_type == "Gemm" and integer(node, "transB", 0) else None
-        array = constant(weight)
-        if weight is None or array is None:
-            continue
-        if weight not in turned:
-            turned[weight] = add_initializer(graph, f"{weight.name}_turned", array.T)
-        node.replace_input_with(1, turned[weight])
-        del node.attributes["transB"]
-    drop_unused_initializers(graph)
-    return copy
+def _is_linear(node: ir.Node) -> bool:
+    """Whether a node multiplies by constant weights with a scale for each output."""
+    return (
+        node.op_type in {"MatMul", "Gemm"}
+        and not node.domain
+        and is_constant(node.inputs[1])
+        and weight_axis(node) is not None
+    )
 
 
-def _out_of_the_way(graph: ir.Graph) -> dict[str, str]:
-    """Rename the tensors that the quantizer could give a namesake; return their names by new name.
-
-    It would take a tensor `w_scale` of the model for the scale of `w`.
-    """
-    taken, stand_ins = names_in(graph), {}
-    for name, value in _values(graph).items():
-        if name.endswith(_ENDINGS):
-            value.name = unused_name(f"{name}_of_the_model", taken)
-            taken.add(value.name)
-            stand_ins[value.name] = name
-    return stand_ins
+def _weight(node: ir.Node) -> Weight:
+    value = node.inputs[1]
+    assert value is not None  # it is constant
+    return Weight(value.name or "", Reader(node.name or "", 1), weight_axis(node))
 
 
-def _put_back(graph: ir.Graph, stand_ins: Mapping[str, str]) -> None:
-    """Give renamed tensors their names back, and what was added under such a name another one."""
-    taken, values = names_in(graph), _values(graph)
-    for name in stand_ins.values():
-        if name in values:
-            values[name].name = unused_name(name, taken)
-            taken.add(values[name].name)
-    for stand_in, name in stand_ins.items():
-        if stand_in in values:  # else nothing needs it any longer
-            values[stand_in].name = name
+class _Writer:
+    """Turns nodes into integer products; tensors and weights that several read are shared."""
 
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._inputs: dict[ir.Value, tuple[ir.Value, ...]] = {}
+        self._weights: dict[tuple[str, int | None], tuple[ir.Value, ir.Value]] = {}
 
-def _values(graph: ir.Graph) -> dict[str, ir.Value]:
-    return values_by_name(graph) | dict(graph.initializers)
+    def turn(self, node: ir.Node, weight: Weight, coded: CodedWeight) -> None:
+        """Let `node` be the last step of an integer product, Mul by the scales or Add of a bias.
 
+        The steps are those of which ONNX Runtime makes one kernel, DynamicQuantizeMatMul.
+        """
+        x, bias = node.inputs[0], node.inputs[2] if len(node.inputs) > 2 else None
+        assert x is not None  # MatMul and Gemm need it
+        codes, scale, zero_point = self._quantized(x)
+        weight_codes, weight_scale = self._stored(node, weight, coded)
+        product = self._before(node, "MatMulInteger", codes, weight_codes, zero_point)
+        product = self._before(node, "Cast", product, to=ir.DataType.FLOAT)
+        scales = self._before(node, "Mul", scale, weight_scale, suffix="scales")
+        terms = (product, scales)
+        if bias is not None:
+            terms = self._before(node, "Mul", *terms), bias
+        node.op_type = "Mul" if bias is None else "Add"
+        node.attributes.clear()
+        node.resize_inputs(2)
+        for position, term in enumerate(terms):
+            node.replace_input_with(position, term)
 
-def _is_no_advice(record: logging.LogRecord) -> bool:
-    return "pre-processing" not in record.getMessage()
+    def _quantized(self, x: ir.Value) -> tuple[ir.Value, ...]:
+        """Return the uint8 codes of a tensor, their scale and zero-point."""
+        if x not in self._inputs:
+            kinds = (ir.DataType.UINT8, ir.DataType.FLOAT, ir.DataType.UINT8)
+            names = ("codes", "scale", "zero_point")
+            node = ir.node(
+                "DynamicQuantizeLinear",
+                [x],
+                name=f"{x.name}_DynamicQuantizeLinear",
+                outputs=[ir.val(f"{x.name}_{n}", k) for n, k in zip(names, kinds, strict=True)],
+            )
+            place_after(self._graph, x, [node])
+            self._inputs[x] = tuple(node.outputs)
+        return self._inputs[x]
+
+    def _stored(
+        self, node: ir.Node, weight: Weight, coded: CodedWeight
+    ) -> tuple[ir.Value, ir.Value]:
+        """Return the codes of a weight as [inputs, outputs], and their scales."""
+        key = (weight.tensor, weight.axis)
+        if key not in self._weights:
+            is_turned = node.op_type == "Gemm" and integer(node, "transB", 0)
+            codes = np.ascontiguousarray(coded.codes.T) if is_turned else coded.codes
+            name = f"{weight.tensor}_axis{weight.axis}"
+            self._weights[key] = (
+                add_initializer(self._graph, f"{name}_codes", codes),
+                add_initializer(self._graph, f"{name}_scale", coded.parameters.scale),
+            )
+        return self._weights[key]
+
+    def _before(
+        self, node: ir.Node, op_type: str, *inputs: ir.Value, suffix: str = "", **attributes: Any
+    ) -> ir.Value:
+        """Return the output of a new node in front of `node`."""
+        name = f"{node.name}_{suffix or op_type}"
+        new = ir.node(op_type, inputs, attributes, name=name, outputs=[ir.val(name)])
+        self._graph.insert_before(node, new)
+        return new.outputs[0]

@@ -70,7 +70,7 @@ def to_fp8(prepared: Model, table: CalibrationTable, exclude: Sequence[str] = ()
         known = table.statistics.get(tensor)
         return known.channel_means if known else None
 
-    coded = WeightCoding(per_channel_float8).encode_all(graph, plan)
+    coded = WeightCoding(per_channel_float8).encode_all(graph, plan.weights)
     shifts = bias_shifts(graph, plan, means, coded)
     quantized = write_qdq(raised.ir, plan, parameters, coded, shifts)
     return Fp8Graph(quantized, plan, _output_sqnr_db(prepared, quantized, table))

@@ -181,7 +181,7 @@ class Quantizer:
             return found if found is None or tensor == origin else found / choice.factors[origin]
 
         parameters = self.parameters(plan, choice)
-        coded = int8_coding(self.weight_bits, choice.codes).encode_all(graph.graph, plan)
+        coded = int8_coding(self.weight_bits, choice.codes).encode_all(graph.graph, plan.weights)
         shifts = bias_shifts(graph.graph, plan, means, coded)
         quantized = write_qdq(graph, plan, parameters, coded, shifts)
         share = self.work.int8_fraction(plan)

@@ -50,7 +50,7 @@ def write_qdq(
         QuantizationError: The plan names a tensor that the graph lacks.
     """
     if coded is None:
-        coded = WeightCoding().encode_all(model.graph, plan)
+        coded = WeightCoding().encode_all(model.graph, plan.weights)
     writer = _Writer(model.clone(), plan, coded)
     for name, shift in (bias_shifts or {}).items():
         writer.shift_bias(name, shift)

@@ -102,7 +102,7 @@ def to_int4(
     if on_cpu:
         return write_matmul_nbits(model, plan, block), plan
     coding = WeightCoding(partial(_in_blocks, block=block))
-    return write_qdq(model, plan, {}, coding.encode_all(model.graph, plan)), plan
+    return write_qdq(model, plan, {}, coding.encode_all(model.graph, plan.weights)), plan
 
 
 def _in_blocks(array: NDArray[Any], axis: int | None, block: int) -> QuantizationParameters:

@@ -1,6 +1,6 @@
 """How weights become codes: scaled by channel, rounded to the nearest code or to a better one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.model.graph import constant
-from qbench.placement.plan import Plan, Weight
+from qbench.placement.plan import Weight
 from qbench.quantization.numerics import (
     QuantizationParameters,
     dequantize,
@@ -73,10 +73,10 @@ class WeightCoding:
             codes = quantize(array, parameters, weight.axis)
         return CodedWeight(codes, parameters, weight.axis)
 
-    def encode_all(self, graph: ir.Graph, plan: Plan) -> CodedWeights:
-        """Return the codes of all weights of a plan, several of which are encoded at a time."""
+    def encode_all(self, graph: ir.Graph, weights: Iterable[Weight]) -> CodedWeights:
+        """Return the codes of a graph's weights, several of which are encoded at a time."""
         nodes = {node.name: node for node in graph.all_nodes()}
-        distinct = {(weight.tensor, weight.axis): weight for weight in plan.weights}
+        distinct = {(weight.tensor, weight.axis): weight for weight in weights}
 
         def encoded(weight: Weight) -> CodedWeight:
             array = constant(nodes[weight.reader.node].inputs[weight.reader.position])

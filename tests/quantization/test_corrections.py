@@ -19,7 +19,7 @@ def means_in(table: CalibrationTable) -> Means:
 
 def shifts_of(prepared: Model, means: Means, bits: int) -> Shifts:
     graph, plan = prepared.ir.graph, place(prepared, "tensorrt")
-    return bias_shifts(graph, plan, means, int8_coding(bits).encode_all(graph, plan))
+    return bias_shifts(graph, plan, means, int8_coding(bits).encode_all(graph, plan.weights))
 
 
 def shifted_mean(proto_model: Model, bits: int) -> tuple[float, float]:

@@ -60,6 +60,23 @@ def test_a_gemm_may_share_its_weights_and_read_what_is_looked_up_in_them() -> No
     assert sqnr_db(wanted[total], found[total]) > 30
 
 
+def test_stacked_matrices_share_a_scale_for_each_output() -> None:
+    b = graphs.Builder((2, 3, 8))
+    model = graphs.model_of(b.model(b.node("MatMul", "y", b.x, b.weight("w", 2, 8, 4))))
+    result = to_dynamic_int8(prepare(model).ir, 8)
+    assert [node.op_type for node in result.graph].count("MatMulInteger") == 1
+    feeds = graphs.feeds_of(model)
+    assert sqnr_db(graphs.run(model.ir, feeds)["y"], graphs.run(result, feeds)["y"]) > 30
+
+
+def test_readers_of_one_tensor_share_its_codes() -> None:
+    b = graphs.Builder((1, 8))
+    query, key = (b.node("MatMul", name, b.x, b.weight(f"{name}.w", 8, 8)) for name in "qk")
+    result = to_dynamic_int8(prepare(graphs.model_of(b.model(query, key))).ir, 8)
+    ops = [node.op_type for node in result.graph]
+    assert (ops.count("DynamicQuantizeLinear"), ops.count("MatMulInteger")) == (1, 2)
+
+
 def test_tensors_may_be_called_as_the_quantizer_calls_its_own() -> None:
     b = graphs.Builder((1, 8))
     b.input("x_zero_point", (1, 8))
