@@ -93,7 +93,7 @@ def _unfit(node: ir.Node, value: ir.Value | None) -> str:
     array = constant(value)
     if value is None or array is None or array.dtype != np.float32 or not array.size:
         return ""
-    peak = float(np.abs(array).max())
+    peak = float(max(array.max(), -array.min()))
     if peak > LARGEST and node.op_type not in _BOUNDS:
         return f"its constant {value.name} reaches {peak:.3g}, beyond FP16's {LARGEST:.0f}"
     if array.size == 1 and 0 < peak <= _ROUNDS_TO_ZERO:

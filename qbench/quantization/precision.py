@@ -13,6 +13,7 @@ from onnx import defs
 from qbench.model.graph import add_initializer, constant, unused_name
 from qbench.model.passes.opset import raise_opset
 from qbench.placement.plan import FloatNode
+from qbench.quantization.numerics import row_blocks
 
 _FLOAT = ir.DataType.FLOAT
 
@@ -267,6 +268,8 @@ def _is_float(value: ir.Value) -> bool:
 
 
 def _saturated(array: NDArray[Any], dtype: ir.DataType) -> NDArray[Any]:
-    limit = _LARGEST[dtype]
-    clipped: NDArray[Any] = np.clip(array, -limit, limit)
-    return clipped.astype(dtype.numpy())
+    limit, half = _LARGEST[dtype], np.empty(array.shape, dtype.numpy())
+    values, out = np.atleast_1d(array), np.atleast_1d(half)
+    for rows in row_blocks(values):
+        out[rows] = np.clip(values[rows], -limit, limit)
+    return half
