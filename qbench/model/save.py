@@ -18,20 +18,15 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(tensor.nbytes for tensor in _weights(model))
 
 
-def external_folders(model: ir.Model) -> set[Path]:
-    """Return the folders that the locations of external data are relative to."""
-    return {Path(t.base_dir) for t in _weights(model) if isinstance(t, ir.ExternalTensor)}
-
-
-def fits_into_bytes(model: ir.Model) -> bool:
-    """Return whether `model` can be one message, with all external data in one folder."""
-    inline = (t.nbytes for t in _weights(model) if not isinstance(t, ir.ExternalTensor))
-    return len(external_folders(model)) <= 1 and sum(inline) <= PROTOBUF_LIMIT_BYTES
+def data_folder(model: ir.Model) -> Path | None:
+    """Return the folder that external data lies in, of several the first; None without any."""
+    outside = (t for t in _weights(model) if isinstance(t, ir.ExternalTensor))
+    return next((Path(tensor.base_dir) for tensor in outside), None)
 
 
 def needs_external_data(model: ir.Model) -> bool:
     """Return whether `model` keeps weights outside its file, or is too large for one file."""
-    return bool(external_folders(model)) or weight_bytes(model) > PROTOBUF_LIMIT_BYTES
+    return data_folder(model) is not None or weight_bytes(model) > PROTOBUF_LIMIT_BYTES
 
 
 def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:

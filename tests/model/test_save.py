@@ -9,7 +9,7 @@ import pytest
 from qbench.errors import StorageError
 from qbench.model.load import load
 from qbench.model.save import needs_external_data, on_disk, save, weight_bytes
-from qbench.runtimes.ort import OrtRunner, open_graph
+from qbench.runtimes.ort import OrtRunner
 
 LIMIT = "qbench.model.save.PROTOBUF_LIMIT_BYTES"
 
@@ -58,14 +58,6 @@ def test_a_model_with_external_data_may_replace_itself(
     save(model, path)
     save(load(path).ir, path)
     assert_computes_like(path, model)
-
-
-def test_a_large_model_runs_from_memory(model: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    feeds = {"x": np.ones(graphs.IMAGE, np.float32)}
-    wanted = open_graph(model, threads=1).run(feeds)
-    monkeypatch.setattr(LIMIT, 0)
-    found = open_graph(model, threads=1).run(feeds)
-    assert np.array_equal(found["probabilities"], wanted["probabilities"])
 
 
 def test_a_temporary_copy_vanishes(model: ir.Model) -> None:

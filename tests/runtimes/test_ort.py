@@ -1,5 +1,6 @@
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fake_nvml
 import graphs
@@ -13,7 +14,7 @@ from at_once import run_at_once
 from onnx import helper
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
-from qbench.model import save
+from qbench.model.graph import constant
 from qbench.model.spec import TensorSpec
 from qbench.runtimes import ort as ort_module
 from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
@@ -216,10 +217,12 @@ def test_a_graph_in_memory() -> None:
     assert np.array_equal(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"])
 
 
-@pytest.mark.parametrize(("folders", "copies"), [(1, 0), (2, 1)])
-def test_weights_of_one_folder_are_read_where_they_lie(
-    folders: int, copies: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("large", [1, 1 << 40])
+@pytest.mark.parametrize("folders", [0, 1, 2])
+def test_weights_are_used_where_they_lie(
+    folders: int, large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ort_module, "_HANDED_OVER", large)
     model = graphs.model_of(graphs.conv_bn_relu()).ir
     weights = list(model.graph.initializers.values())
     for folder in range(folders):
@@ -231,12 +234,22 @@ def test_weights_of_one_folder_are_read_where_they_lie(
         )
         for value, tensor in zip(outside, moved, strict=True):
             value.const_value = tensor
-    written: list[ir.Model] = []
-    on_disk = save.on_disk
-    monkeypatch.setattr(save, "on_disk", lambda m: [written.append(m), on_disk(m)][1])
+    before = [value.const_value for value in weights]
     found = open_graph(model, threads=1).run(FEEDS)["head"]
-    assert np.allclose(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"], atol=1e-6)
-    assert len(written) == copies
+    assert np.array_equal(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"])
+    assert [value.const_value for value in weights] == before
+
+
+def test_large_weights_are_no_part_of_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort_module, "_HANDED_OVER", 1 << 10)
+    given = Mock(wraps=OrtRunner)
+    monkeypatch.setattr(ort_module, "OrtRunner", given)
+    model = graphs.model_of(graphs.conv_bn_relu()).ir
+    open_graph(model, threads=1)
+    (data,), weights = given.call_args.args, given.call_args.kwargs["weights"]
+    for name, array in weights.items():
+        assert np.array_equal(array, constant(model.graph.initializers[name]))
+    assert len(data) < sum(array.nbytes for array in weights.values())
 
 
 def test_the_optimized_graph_shows_what_was_fused(tmp_path: Path) -> None:
