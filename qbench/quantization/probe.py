@@ -74,7 +74,7 @@ class Probe:
         self._plan, self._statistics = quantizer.plan, quantizer.observed_statistics()
         self._coding = int8_coding(quantizer.weight_bits)
         self._graph = quantizer.prepared.ir
-        self._switched = PartlyQuantized(self._graph, self._plan)
+        self._switched: PartlyQuantized | None = None
         self._loaded: tuple[str, PartlyQuantized] | None = None
         reference = self._reference(samples)
         self._judge = Judge(samples, reference)
@@ -94,6 +94,10 @@ class Probe:
         other._judge = Judge(samples, self._reference(samples))
         return other
 
+    def unload(self) -> None:
+        """Free the loaded models; they are loaded again when they are asked for."""
+        self._switched = self._loaded = None
+
     def of(self, tensor: str, clip: Range, factors: Factors = None) -> float:
         """Return the noise that `tensor` causes alone, in a range and behind equalization.
 
@@ -112,6 +116,7 @@ class Probe:
         Weights are float here: what they lose is little, and of many tensors at once.
         """
         self._spend(GLANCE)
+        self._switched = self._switched or PartlyQuantized(self._graph, self._plan)
         scales = {tensor: self._parameters(tensor, *one) for tensor, one in scalings.items()}
         return self._glance.noise(self._switched.run(Setting(scales), self._samples[:GLANCE]))
 

@@ -133,6 +133,7 @@ class Refiner:
             in_vain = 0 if before - best.noise > worth else in_vain + 1
             if by is not start.factors or best.range != start.range:
                 found.append(Settlement(tensor, best.range, by, before - best.noise))
+        self.probe.unload()
         return sorted(found, key=lambda settlement: -settlement.gain)
 
     def heard_again(self, choice: Choice, samples: Sequence[Sample]) -> dict[str, float]:
