@@ -39,7 +39,7 @@ def summary(entry: Entry, verdict: Verdict) -> dict[str, Any]:
         "precision": manifest.precision if manifest else None,
         "flavour": manifest.flavour if manifest else None,
         "flavour_version": manifest.flavour_version if manifest else None,
-        "targets": _gpus(manifest) if manifest else (),
+        "targets": manifest.gpus if manifest else (),
         "size_bytes": manifest.size_bytes if manifest else None,
         "created": manifest.created if manifest else None,
     }
@@ -53,7 +53,7 @@ def print_manifest(manifest: EngineManifest) -> None:
     print_field("sha256", manifest.sha256)
     print_field("precision", manifest.precision)
     print_field("built with", f"{title} {manifest.flavour_version} in {manifest.seconds:.1f} s")
-    print_field("built for", ", ".join(_gpus(manifest)) or "the GPU at hand")
+    print_field("built for", ", ".join(manifest.gpus) or "the GPU at hand")
     print_field("built on", _machine_text(manifest))
     print_field("created", f"{manifest.created:%Y-%m-%d %H:%M} UTC")
     print_field("model", f"{manifest.model.path} (sha256 {manifest.model.sha256[:12]})")
@@ -89,7 +89,7 @@ def _cells(manifest: EngineManifest) -> Sequence[str]:
     return (
         manifest.precision,
         f"{title} {manifest.flavour_version}",
-        " ".join(_gpus(manifest)),
+        " ".join(manifest.gpus),
         size_text(manifest.size_bytes),
         age_text((datetime.now(UTC) - manifest.created).total_seconds()),
     )
@@ -101,11 +101,6 @@ def age_text(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"
     return "now"
-
-
-def _gpus(manifest: EngineManifest) -> tuple[str, ...]:
-    built = manifest.built_on.compute_capability
-    return manifest.targets or ((built,) if built else ())
 
 
 def _machine_text(manifest: EngineManifest) -> str:
