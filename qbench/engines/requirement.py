@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+from qbench.data.samples import first_names
 from qbench.engines.audit import EngineAudit
 from qbench.errors import BudgetError, UnfitError
 from qbench.runtimes.layers import INT8
-
-_MOST_NODES = 3
 
 
 def check_int8_share(engine: Path, audit: EngineAudit | None, least: float) -> None:
@@ -37,8 +36,7 @@ def check_int8_share(engine: Path, audit: EngineAudit | None, least: float) -> N
     share = sum(counts[op_type].get(INT8, 0) for op_type in op_types) / total
     if share < least:
         floats = [node.node for node in audit.not_int8 if node.op_type in op_types]
-        more = f" and {len(floats) - _MOST_NODES} more" if len(floats) > _MOST_NODES else ""
         raise BudgetError(
             f"{100 * share:.1f} % of the {what} of {engine} run in INT8, fewer than the "
-            f"{100 * least:.1f} % required; not in INT8: {', '.join(floats[:_MOST_NODES])}{more}"
+            f"{100 * least:.1f} % required; not in INT8: {first_names(floats)}"
         )
