@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from qbench.model.graph import only_user
-from qbench.placement.analysis import COMPUTE, DATA_MOVEMENT
+from qbench.placement import cpu
+from qbench.placement.analysis import COMPUTE
 from qbench.placement.cpu import final_output
 from qbench.quantization.encodings import (
     code_type,
@@ -19,23 +20,13 @@ from qbench.quantization.encodings import (
 )
 from qbench.quantization.linting import common
 
-NEED_OUTPUT = {
-    "Add",
-    "AveragePool",
-    "Concat",
-    "Conv",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "Mul",
-    "Sigmoid",
-    "Softmax",
-}
-"""Operators whose integer kernel writes integers; those of MatMul and Gemm may write floats."""
+NEED_OUTPUT = cpu.NEED_OUTPUT | {"Softmax"}
+"""Those that placement quantizes, and what it leaves float although there is a kernel."""
 
 KERNELS = NEED_OUTPUT | {"Gemm", "MatMul"}
 """Operators with integer kernels, but for those in `MOVES`."""
 
-MOVES = DATA_MOVEMENT | {"ReduceMax", "ReduceMin", "Resize", "Split"}
+MOVES = cpu.MOVES | {"ReduceMax", "ReduceMin"}
 """Operators that move codes as they are, where the encoding stays the same."""
 
 PASSED = {"MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
