@@ -26,8 +26,8 @@ from qbench.placement.tensorrt import place
 from qbench.quantization.audit import audit_cpu, is_compute
 from qbench.quantization.encodings import (
     code_type,
-    is_dequantize,
     is_integer_kernel,
+    is_qdq,
     is_quantize,
     zero_point_of,
 )
@@ -287,4 +287,4 @@ def _share(nodes_by_dtype: Mapping[str, Mapping[str, int]]) -> float | None:
 
 
 def _is_quantized(graph: ir.Graph) -> bool:
-    return any(is_quantize(n) or is_dequantize(n) or is_integer_kernel(n) for n in graph)
+    return any(is_qdq(n) or is_integer_kernel(n) for n in graph)

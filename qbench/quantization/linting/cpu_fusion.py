@@ -15,7 +15,7 @@ from qbench.quantization.encodings import (
     code_type,
     dequantizer,
     is_dequantize,
-    is_quantize,
+    is_qdq,
     quantizers,
 )
 from qbench.quantization.linting import common
@@ -39,8 +39,7 @@ def quantized_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     Their first input is dequantized, and so is the second, or the output is quantized.
     """
     for node in graph:
-        is_pair = is_quantize(node) or is_dequantize(node)
-        if is_pair or not node.inputs or not is_quantized(node.inputs[0]) or _adds_bias(node):
+        if is_qdq(node) or not node.inputs or not is_quantized(node.inputs[0]) or _adds_bias(node):
             continue
         is_fed = node.op_type in COMPUTE and is_quantized(node.inputs[1])
         if is_fed or any(quantizers(output) for output in ends(node)):
