@@ -15,17 +15,17 @@ PROTOBUF_LIMIT_BYTES = 2**31 - 2**26
 
 def weight_bytes(model: ir.Model) -> int:
     """Return the size of all initializers in bytes."""
-    return sum(tensor.nbytes for tensor in _weights(model))
+    return sum(tensor.nbytes for tensor in stored_weights(model))
 
 
 def external_folders(model: ir.Model) -> set[Path]:
     """Return the folders that the locations of external data are relative to."""
-    return {Path(t.base_dir) for t in _weights(model) if isinstance(t, ir.ExternalTensor)}
+    return {Path(t.base_dir) for t in stored_weights(model) if isinstance(t, ir.ExternalTensor)}
 
 
 def fits_into_bytes(model: ir.Model) -> bool:
     """Return whether `model` can be one message, with all external data in one folder."""
-    inline = (t.nbytes for t in _weights(model) if not isinstance(t, ir.ExternalTensor))
+    inline = (t.nbytes for t in stored_weights(model) if not isinstance(t, ir.ExternalTensor))
     return len(external_folders(model)) <= 1 and sum(inline) <= PROTOBUF_LIMIT_BYTES
 
 
@@ -34,7 +34,8 @@ def needs_external_data(model: ir.Model) -> bool:
     return bool(external_folders(model)) or weight_bytes(model) > PROTOBUF_LIMIT_BYTES
 
 
-def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+def stored_weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Yield the initializers of a model, those of its subgraphs included."""
     for graph in model.graphs():
         yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
 
