@@ -116,11 +116,6 @@ class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What errors call the model."""
         return self.title or str(self.onnx)
 
-    @property
-    def profile(self) -> ShapeProfile | None:
-        """The first profile; None where there is none."""
-        return self.profiles[0] if self.profiles else None
-
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """A phase of the build advanced.

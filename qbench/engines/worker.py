@@ -141,7 +141,7 @@ def _config(module: ModuleType, builder: Any, targets: Sequence[str]) -> Any:
 
 def _add_profiles(builder: Any, network: Any, config: Any, request: BuildRequest) -> None:
     names = [network.get_input(index).name for index in range(network.num_inputs)]
-    for shapes_of_inputs in request.profiles:
+    for number, shapes_of_inputs in enumerate(request.profiles):
         profile = builder.create_optimization_profile()
         for name, shapes in shapes_of_inputs.inputs.items():
             if name not in names:
@@ -150,7 +150,7 @@ def _add_profiles(builder: Any, network: Any, config: Any, request: BuildRequest
                 )
             profile.set_shape(name, shapes.min, shapes.opt, shapes.max)
         config.add_optimization_profile(profile)
-        if request.implicit is not None and shapes_of_inputs is request.profile:
+        if request.implicit is not None and number == 0:
             config.set_calibration_profile(profile)
 
 
