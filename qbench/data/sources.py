@@ -7,21 +7,9 @@ from qbench.data.image_folder import ImageFolder
 from qbench.data.images import IMAGE_ENDINGS
 from qbench.data.npz import NpzSource
 from qbench.data.recipes import Recipe, builtin_recipes
-from qbench.data.samples import Sample, Skips, Source, files_below, subset
-from qbench.data.synthetic import SyntheticSource
+from qbench.data.samples import Source, files_below
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
-
-__all__ = [
-    "ImageFolder",
-    "NpzSource",
-    "Sample",
-    "Skips",
-    "Source",
-    "SyntheticSource",
-    "open_source",
-    "subset",
-]
 
 _ACCEPTED = (
     f"give a folder of images ({' '.join(IMAGE_ENDINGS)}) or of .npz files, or one .npz file"
