@@ -81,9 +81,7 @@ def _verdicts(result: RunResult) -> str:
 def _widths(result: RunResult) -> str:
     asked = result.settings.half_width
     widths = [
-        half_width(Interval(ratio.value, ratio.ci_low, ratio.ci_high))
-        for _, _, ratio in _timed(result)
-        if not is_baseline(ratio)
+        half_width(ratio.interval) for _, _, ratio in _timed(result) if not is_baseline(ratio)
     ]
     wide = sum(width > asked for width in widths)
     if not wide:
