@@ -20,6 +20,8 @@ from qbench.figures import size_text as size_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from qbench.engines.audit import NodeFinding
+    from qbench.placement.plan import FloatNode
     from qbench.quantization.linting.finding import Finding
 
 
@@ -77,6 +79,16 @@ def print_first(most: int, lines: Sequence[tuple[str, str]]) -> None:
         print_field(label, text)
     if len(lines) > most:
         print_field("", f"{len(lines) - most} more; --json lists them")
+
+
+def print_floats(most: int, nodes: Sequence[FloatNode], label: str = "float") -> None:
+    """Print the first `most` nodes that are not on integers, each with the reason."""
+    print_first(most, [(f"  {label}", f"{n.name} ({n.op_type}): {n.reason}") for n in nodes])
+
+
+def print_not_int8(most: int, nodes: Sequence[NodeFinding]) -> None:
+    """Print the first `most` nodes that an engine or a kernel computes in another type."""
+    print_first(most, [(f"  {n.dtype}", f"{n.node} ({n.op_type}): {n.reason}") for n in nodes])
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
