@@ -14,7 +14,8 @@ from qbench.figures import digits, interval_text
 from qbench.report.charts.common import (
     Chart,
     Record,
-    colour_scale,
+    by_precision,
+    by_row,
     data,
     dressed,
     log_scale,
@@ -114,16 +115,10 @@ def _stacked(
 ) -> Chart:
     """Return the intervals below each other, over a band that means no difference."""
     low, middle, high = band
-    names = [item["row"] for item in records]
-    labels = alt.Axis(title=None, labelLimit=120 if theme.is_narrow else 260, ticks=False)
-    y = alt.Y("row:N", sort=names, axis=labels)
-    colour = alt.Color(
-        "precision:N",
-        scale=colour_scale((item["precision"] for item in records), theme),
-        legend=None,
-    )
     zone = alt.Chart(data([{"low": low, "high": high, "value": middle}]))
-    rows = alt.Chart(data(records)).encode(y=y, color=colour)
+    rows = alt.Chart(data(records)).encode(
+        y=by_row(records, theme), color=by_precision(records, theme)
+    )
     layers = [
         zone.mark_rect(color=theme["band"], aria=False).encode(x="low:Q", x2="high:Q"),
         zone.mark_rule(color=theme["muted"], strokeWidth=1, aria=False).encode(x=x),

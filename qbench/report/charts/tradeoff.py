@@ -14,7 +14,7 @@ from qbench.figures import digits
 from qbench.report.charts.common import (
     Chart,
     Record,
-    colour_scale,
+    by_precision,
     data,
     dressed,
     log_scale,
@@ -191,11 +191,7 @@ def _points(
     facts: Sequence[str],
 ) -> list[alt.Chart]:
     """Return the intervals in both directions, and the points over them."""
-    colour = alt.Color(
-        "precision:N",
-        scale=colour_scale((item["precision"] for item in records), theme),
-        legend=legend,
-    )
+    colour = by_precision(records, theme, legend)
     base = alt.Chart(data(records)).encode(color=colour)
     bars = base.mark_rule(strokeWidth=1.5, aria=False)
     dots = base.mark_point(size=110, strokeWidth=2, opacity=1).encode(
