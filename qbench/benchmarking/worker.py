@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from qbench.benchmarking.messages import Done, Failed, Reply, Request, Said
-from qbench.benchmarking.session import LocalSession, Task
+from qbench.benchmarking.session import Facts, LocalSession, Task
 from qbench.errors import QbenchError
 
 
@@ -48,7 +48,7 @@ class Server:
             return self._open(*request.arguments)
         return getattr(self._session, request.method)(*request.arguments)
 
-    def _open(self, task: Task) -> Any:
+    def _open(self, task: Task) -> Facts:
         self._session = LocalSession(task, is_alone=True)
         return self._session.facts
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.table import Table
 
@@ -32,7 +31,7 @@ def engine_table(found: Iterable[tuple[Entry, Verdict]]) -> Table:
     return table
 
 
-def summary(entry: Entry, verdict: Verdict) -> dict[str, Any]:
+def summary(entry: Entry, verdict: Verdict) -> dict[str, object]:
     """Return what the table says of an engine, as JSON tells it."""
     manifest = entry.manifest
     facts = {
@@ -112,9 +111,9 @@ def _machine_text(manifest: EngineManifest) -> str:
     return f"{machine.system}, {gpu}{driver}"
 
 
-def _pairs(items: Iterable[tuple[str, Any]]) -> str:
+def _pairs(items: Iterable[tuple[str, object]]) -> str:
     return ", ".join(f"{name} {_value_text(value)}" for name, value in items)
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qbench.quantization.linting.finding import Finding
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     """Print a document as indented JSON on stdout."""
     from qbench.artifacts import json_bytes
 

@@ -1,7 +1,6 @@
 """What the builder asks of the worker, and what the worker answers: JSON, one event a line."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -163,7 +162,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 Event = Progress | Notice | Built | Failed
 
 
-def encode(message: Any) -> bytes:
+def encode(message: BuildRequest | Event) -> bytes:
     """Return one line of JSON, newline included."""
     return msgspec.json.encode(message, enc_hook=str) + b"\n"
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from qbench.errors import EngineError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors
-from qbench.runtimes.cuda.base import Cuda
+from qbench.runtimes.cuda.base import Cuda, Event
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
 from qbench.runtimes.engine_file import EngineFile, Shape
 from qbench.runtimes.engine_profile import profile_lane
@@ -279,7 +279,7 @@ def _single(launch: Callable[[], None], wait: Callable[[], None]) -> Callable[[]
     return call
 
 
-def _timed(lane: Lane, events: Any) -> list[float]:
+def _timed(lane: Lane, events: Sequence[Event]) -> list[float]:
     """Run once and return the seconds between the events around the phases."""
     phases = (lane.upload, lane.execute, lane.download)
     events[0].record(lane.stream)
