@@ -6,7 +6,6 @@ run the caller's main module again, and with it any script that has no `__main__
 """
 
 import logging
-import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -15,11 +14,12 @@ from typing import Any, BinaryIO
 from qbench.benchmarking.messages import Done, Failed, Reply, Request, Said
 from qbench.benchmarking.session import Facts, LocalSession, Task
 from qbench.errors import QbenchError
+from qbench.runtimes.command import claim_stdout
 
 
 def main() -> None:
     """Serve requests until there are no more: also when the other end is gone."""
-    requests, replies = sys.stdin.buffer, _claim_stdout()
+    requests, replies = sys.stdin.buffer, claim_stdout()
 
     def send(reply: Reply) -> None:
         pickle.dump(reply, replies)
@@ -70,13 +70,6 @@ def _next(requests: BinaryIO) -> Request | None:
     except EOFError:
         return None
     return request
-
-
-def _claim_stdout() -> BinaryIO:
-    """Keep standard output for replies; whatever a runtime prints there joins standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
 
 
 if __name__ == "__main__":
