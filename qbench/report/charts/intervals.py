@@ -7,7 +7,7 @@ import altair as alt
 from qbench.benchmarking.bearing import margin
 from qbench.benchmarking.columns import difference_text, speedup_text, verdict_text
 from qbench.benchmarking.metric_text import is_share
-from qbench.benchmarking.naming import is_baseline, metric_name, row_names
+from qbench.benchmarking.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.figures import digits, interval_text
@@ -71,7 +71,7 @@ def _speedups(result: RunResult) -> list[Record]:
             low=row.ratio.ci_low,
             high=row.ratio.ci_high,
         )
-        for row, name in zip(result.rows, row_names(result), strict=True)
+        for name, row in named_rows(result)
         if row.ratio and not is_baseline(row.ratio)
     ]
 
@@ -79,7 +79,7 @@ def _speedups(result: RunResult) -> list[Record]:
 def _changes(result: RunResult) -> list[Record]:
     found = [
         (row, name, row.accuracy, row.accuracy.difference)
-        for row, name in zip(result.rows, row_names(result), strict=True)
+        for name, row in named_rows(result)
         if row.accuracy and row.accuracy.difference
     ]
     return [

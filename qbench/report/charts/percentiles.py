@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.result import Row
 from qbench.figures import digits, percent
 from qbench.report.charts.common import (
@@ -29,11 +29,7 @@ _AXIS = 110
 
 def draw_percentiles(contents: Contents, theme: Theme) -> Chart | None:
     """Return the percentiles of the rows of mode `paced` that were timed."""
-    rows = [
-        (row, name)
-        for row, name in zip(contents.result.rows, row_names(contents.result), strict=True)
-        if row.rate and row.latency_ms
-    ]
+    rows = [(row, name) for name, row in named_rows(contents.result) if row.rate and row.latency_ms]
     points = [item for row, name in rows for item in _points(row, name)]
     if not points:
         return None
