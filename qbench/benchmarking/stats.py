@@ -187,9 +187,10 @@ def paired_difference(
 ) -> Interval:
     """Return accuracy of a minus accuracy of b, judged on the same images in the same order.
 
-    The interval is the paired percentile bootstrap over images. An image adds -1, 0 or 1 to the
-    difference, so that drawing images anew is drawing the three counts from a multinomial. Where
-    both agree on every image the interval has no width: that says nothing about other images.
+    Both arrays, [images], say which images are right. The interval is the paired percentile
+    bootstrap over images. An image adds -1, 0 or 1 to the difference, so that drawing images anew
+    is drawing the three counts from a multinomial. Where both agree on every image the interval has
+    no width: that says nothing about other images.
 
     Raises:
         DataError: The arrays differ in length, or are empty.

@@ -151,6 +151,9 @@ class TensorRtRunner:
         """Return the inputs with open dimensions as the first profile has them most often.
 
         A batch stays open where the profile takes 1.
+
+        Raises:
+            EngineError: The engine is closed.
         """
         if self._engine is None:
             raise _closed()
