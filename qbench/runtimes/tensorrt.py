@@ -139,11 +139,9 @@ class TensorRtRunner:
             DataError: The feeds do not fit the engine or any of its profiles.
             EngineError: TensorRT or CUDA fails.
         """
-        if self._engine is None:
-            raise _closed()
-        lane = self._bound(feeds)
+        engine, lane = self._opened(), self._bound(feeds)
         try:
-            return profile_lane(self._engine, lane, runs)
+            return profile_lane(engine, lane, runs)
         finally:
             self._drop(lane)
 
@@ -155,9 +153,7 @@ class TensorRtRunner:
         Raises:
             EngineError: The engine is closed.
         """
-        if self._engine is None:
-            raise _closed()
-        profile = self._engine.profiles[0]
+        profile = self._opened().profiles[0]
         return tuple(map(_typical, self.inputs, profile.min, profile.opt))
 
     def bind_bare(self, feeds: Mapping[str, Any]) -> Callable[[], None]:
@@ -230,10 +226,13 @@ class TensorRtRunner:
         except EngineError as error:  # an earlier failure, told then, leaves the GPU unusable
             logger.warning("a context was not freed: %s", error)
 
-    def _new_lane(self) -> Lane:
+    def _opened(self) -> EngineFile:
         if self._engine is None:
-            raise _closed()
-        lane = Lane(self._engine, self._cuda)
+            raise EngineError("the engine is closed; open it again")
+        return self._engine
+
+    def _new_lane(self) -> Lane:
+        lane = Lane(self._opened(), self._cuda)
         self._lanes.append(lane)
         return lane
 
@@ -252,18 +251,13 @@ class TensorRtRunner:
 
     def _note(self, launched: str) -> None:
         """Say how calls run, `launched` in some way."""
-        if self._engine is None:
-            raise _closed()
+        engine = self._opened()
         self.notes: tuple[str, ...] = (
-            f"{self._engine.flavour}; timed without copies to and from the GPU, {launched}, and "
+            f"{engine.flavour}; timed without copies to and from the GPU, {launched}, and "
             "with CUDA's own way of waiting",
         )
-        if self._engine.streamed_bytes != 0:
+        if engine.streamed_bytes != 0:
             self.notes += ("weights that do not fit stay on the host and are streamed",)
-
-
-def _closed() -> EngineError:
-    return EngineError("the engine is closed; open it again")
 
 
 def _typical(spec: TensorSpec, low: Shape, usual: Shape) -> TensorSpec:
