@@ -186,13 +186,10 @@ def _step_text(step: Step) -> str:
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
     from qbench.cli.render import print_floats
-    from qbench.engines.audit import EngineAudit
-    from qbench.runtimes.layers import INT8
+    from qbench.engines.audit import EngineAudit, count_in
 
     if isinstance(audit, EngineAudit):
-        counts = [count for by in audit.nodes_by_dtype.values() for count in by.items()]
-        integer = sum(count for dtype, count in counts if dtype == INT8)
-        whole = sum(count for _, count in counts)
+        integer, whole = count_in(audit.nodes_by_dtype)
         click.echo(f"TensorRT for RTX runs {integer} of {whole} compute nodes in INT8")
         return
     click.echo(

@@ -45,6 +45,12 @@ class EngineAudit(msgspec.Struct, frozen=True):
         return counts.get(dtype, 0) / sum(counts.values()) if counts else None
 
 
+def count_in(nodes_by_dtype: Mapping[str, Mapping[str, int]], dtype: str = INT8) -> tuple[int, int]:
+    """Return how many nodes run in `dtype`, and how many there are in all."""
+    counts = nodes_by_dtype.values()
+    return sum(c.get(dtype, 0) for c in counts), sum(sum(c.values()) for c in counts)
+
+
 def audit(
     layers: Sequence[EngineLayer],
     nodes: Mapping[str, str],

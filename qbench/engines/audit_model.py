@@ -11,7 +11,7 @@ import onnxruntime as ort
 from msgspec.structs import replace
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.engines.audit import EngineAudit, NodeFinding, audit
+from qbench.engines.audit import EngineAudit, NodeFinding, audit, count_in
 from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
 from qbench.engines.preflight.check import graph_findings, judged_flavour
@@ -279,6 +279,5 @@ def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
 
 
 def _share(nodes_by_dtype: Mapping[str, Mapping[str, int]]) -> float | None:
-    total = sum(sum(counts.values()) for counts in nodes_by_dtype.values())
-    int8 = sum(counts.get(INT8, 0) for counts in nodes_by_dtype.values())
+    int8, total = count_in(nodes_by_dtype)
     return int8 / total if total else None

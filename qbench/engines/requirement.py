@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from qbench.data.samples import first_names
-from qbench.engines.audit import EngineAudit
+from qbench.engines.audit import EngineAudit, count_in
 from qbench.errors import BudgetError, UnfitError
-from qbench.runtimes.layers import INT8
 
 
 def check_int8_share(engine: Path, audit: EngineAudit | None, least: float) -> None:
@@ -27,13 +26,13 @@ def check_int8_share(engine: Path, audit: EngineAudit | None, least: float) -> N
         )
     counts = audit.nodes_by_dtype
     what, op_types = ("convolutions", ["Conv"]) if "Conv" in counts else ("compute nodes", counts)
-    total = sum(sum(counts[op_type].values()) for op_type in op_types)
+    int8, total = count_in({op_type: counts[op_type] for op_type in op_types})
     if not total:
         raise UnfitError(
             f"{engine} has no Conv, ConvTranspose, Gemm or MatMul that could run in INT8; "
             "leave --require-int8 out"
         )
-    share = sum(counts[op_type].get(INT8, 0) for op_type in op_types) / total
+    share = int8 / total
     if share < least:
         floats = [node.node for node in audit.not_int8 if node.op_type in op_types]
         raise BudgetError(
