@@ -19,10 +19,9 @@ from qbench.calibration.table import (
     find_table,
     load_table,
 )
-from qbench.data.images import IMAGE_ENDINGS
 from qbench.data.recipes import Recipe, check_recipe, load_recipe
-from qbench.data.samples import Source, files_below, fixed_batch, share_batch, subset
-from qbench.data.sources import open_source
+from qbench.data.samples import Source, fixed_batch, share_batch, subset
+from qbench.data.sources import is_arrays, open_source
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
@@ -244,10 +243,3 @@ def recipe_by_name(path: Path | None) -> str | None:
     stem = path.stem.lower().replace("_", "-") if path else ""
     known = {"efficientnet-lite": "efficientnet-lite", "yolox": "yolox", "yolo": "yolov8"}
     return next((recipe for key, recipe in known.items() if key in stem), None)
-
-
-def is_arrays(path: Path) -> bool:
-    """Return whether `open_source` reads arrays at `path`: it prefers images in a folder."""
-    if path.is_dir():
-        return bool(files_below(path, (".npz",))) and not files_below(path, IMAGE_ENDINGS)
-    return path.suffix.lower() == ".npz"

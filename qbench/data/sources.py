@@ -36,6 +36,13 @@ def open_source(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) 
     raise DataError(f"no images in {path}; {_ACCEPTED}")
 
 
+def is_arrays(path: Path) -> bool:
+    """Return whether `open_source` reads arrays at `path`: it prefers images in a folder."""
+    if path.is_dir():
+        return bool(files_below(path, (".npz",))) and not files_below(path, IMAGE_ENDINGS)
+    return path.suffix.lower() == ".npz"
+
+
 def _open_images(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) -> ImageFolder:
     if len(specs) != 1:
         names = ", ".join(spec.name for spec in specs)
