@@ -2,7 +2,7 @@
 
 from qbench.benchmarking.columns import difference_text
 from qbench.benchmarking.metric_text import is_share
-from qbench.benchmarking.naming import is_baseline, metric_name, row_names
+from qbench.benchmarking.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import Ratio, Row, RunResult
 from qbench.benchmarking.stats import MARGIN, Interval, aa_error, half_width
 from qbench.figures import digits, interval_text, percent
@@ -81,9 +81,7 @@ def _verdicts(result: RunResult) -> str:
 def _widths(result: RunResult) -> str:
     asked = result.settings.half_width
     widths = [
-        half_width(Interval(ratio.value, ratio.ci_low, ratio.ci_high))
-        for _, _, ratio in _timed(result)
-        if not is_baseline(ratio)
+        half_width(ratio.interval) for _, _, ratio in _timed(result) if not is_baseline(ratio)
     ]
     wide = sum(width > asked for width in widths)
     if not wide:
@@ -118,8 +116,7 @@ def _failed(result: RunResult) -> str:
 
 def _timed(result: RunResult) -> list[tuple[str, Row, Ratio]]:
     """Return the name, row and speed-up of all rows that were compared."""
-    named = zip(row_names(result), result.rows, strict=True)
-    return [(name, row, row.ratio) for name, row in named if row.ratio]
+    return [(name, row, row.ratio) for name, row in named_rows(result) if row.ratio]
 
 
 def _four(value: float) -> str:

@@ -54,7 +54,7 @@ class CallTimer:
         return Block(samples, float(np.median(samples)), float(samples.min()))
 
 
-def calls_per_block(timer: BlockTimer, seconds: float = 0.02) -> int:
+def calls_per_block(timer: BlockTimer, seconds: float) -> int:
     """Return how many calls fill a block of at least `seconds`.
 
     The calls double until they would fill the block, so that a slow one runs only a few times.

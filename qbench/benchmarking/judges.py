@@ -147,23 +147,20 @@ class Judged:
 
         None where the two were judged on other samples, or by another metric.
         """
-        if not self._compares_with(baseline):
+        if (self.metric, self.names) != (baseline.metric, baseline.names):
             return None
         return self.outcome.minus(baseline.outcome)
 
     def compared(self, baseline: Judged) -> Accuracy:
         """Return the accuracy with the differences of all figures to the baseline's."""
-        if not self._compares_with(baseline):
-            return self.accuracy
+        accuracy, change = self.accuracy, self.difference(baseline)
+        if change is None:
+            return accuracy
         others = tuple(
             replace_fields(figure, difference=self._change(figure.metric, baseline))
-            for figure in self.accuracy.others
+            for figure in accuracy.others
         )
-        change = self.difference(baseline)
-        return replace_fields(self.accuracy, difference=change, others=others)
-
-    def _compares_with(self, other: Judged) -> bool:
-        return (self.metric, self.names) == (other.metric, other.names)
+        return replace_fields(accuracy, difference=change, others=others)
 
     def _change(self, metric: FurtherMetric, baseline: Judged) -> Interval | None:
         other = baseline.others.get(metric)

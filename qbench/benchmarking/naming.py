@@ -36,6 +36,11 @@ def row_names(result: RunResult) -> list[str]:
     return names
 
 
+def named_rows(result: RunResult) -> list[tuple[str, Row]]:
+    """Return every row behind its name of `row_names`."""
+    return list(zip(row_names(result), result.rows, strict=True))
+
+
 def is_baseline(ratio: Ratio | None) -> bool:
     """Tell whether a speed-up is that of the baseline over itself."""
     return ratio is not None and ratio.value == ratio.ci_low == ratio.ci_high == 1.0

@@ -4,7 +4,6 @@ import logging
 import pickle
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -19,8 +18,9 @@ from qbench.benchmarking.session import Facts, Task
 from qbench.benchmarking.sittings import Reload, Wait
 from qbench.errors import WorkerError
 from qbench.runtimes.base import OperatorTime
+from qbench.runtimes.command import python_module
 
-_WORKER = (sys.executable, "-P", "-X", "utf8", "-m", "qbench.benchmarking.worker")
+_WORKER = python_module("qbench.benchmarking.worker")
 _SECONDS_TO_CLOSE = 5.0
 _LAST_WORDS = 2000
 _SIGKILL = 9  # which Windows does not name

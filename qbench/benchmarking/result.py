@@ -8,7 +8,7 @@ import msgspec
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.stats import Interval, Summary, Verdict
+from qbench.benchmarking.stats import Interval, Verdict
 from qbench.runtimes.base import OperatorTime as OperatorTime
 
 Metric = Literal["top1", "map", "miou", "agreement", "top1_agreement", "cosine"]
@@ -63,6 +63,11 @@ class Accuracy(msgspec.Struct, frozen=True):
     difference: Interval | None = None
     others: tuple[Figure, ...] = ()
 
+    @property
+    def interval(self) -> Interval:
+        """The value with its interval."""
+        return Interval(self.value, self.ci_low, self.ci_high)
+
 
 class Latency(msgspec.Struct, frozen=True):
     """Milliseconds per call. `mad` is unscaled; percentiles are None where samples are too few."""
@@ -82,6 +87,11 @@ class Ratio(msgspec.Struct, frozen=True):
     ci_low: float
     ci_high: float
     verdict: Verdict
+
+    @property
+    def interval(self) -> Interval:
+        """The speed-up with its interval."""
+        return Interval(self.value, self.ci_low, self.ci_high)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,15 +189,3 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         from qbench.benchmarking.html_table import result_html
 
         return result_html(self)
-
-
-def latency_from_summary(summary: Summary) -> Latency:
-    """Return `summary`, which is in seconds, in milliseconds."""
-    tails = (summary.p90, summary.p95, summary.p99)
-    p90, p95, p99 = (None if seconds is None else seconds * 1e3 for seconds in tails)
-    return Latency(summary.median * 1e3, summary.mad * 1e3, summary.min * 1e3, p90, p95, p99)
-
-
-def ratio_from_interval(interval: Interval, verdict: Verdict) -> Ratio:
-    """Return a speed-up beside its verdict."""
-    return Ratio(interval.value, interval.low, interval.high, verdict)

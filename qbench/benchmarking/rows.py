@@ -13,13 +13,11 @@ from qbench.benchmarking.result import (
     Latency,
     Ratio,
     Row,
-    latency_from_summary,
-    ratio_from_interval,
 )
 from qbench.benchmarking.schedule import Measurement
 from qbench.benchmarking.session import Facts
 from qbench.benchmarking.settings import MODES
-from qbench.benchmarking.stats import FEWEST_FOR, FEWEST_SITTINGS, summary
+from qbench.benchmarking.stats import FEWEST_FOR, FEWEST_SITTINGS
 from qbench.benchmarking.variants import Variant
 from qbench.errors import QbenchError
 
@@ -44,13 +42,13 @@ class Timing:
     @property
     def latency(self) -> Latency:
         """Milliseconds per call."""
-        return latency_from_summary(summary(self.samples))
+        return latency_of(self.samples)
 
     @property
     def ratio(self) -> Ratio:
         """Speed-up over the baseline."""
-        measurement, lane = self.measurement, self.lane
-        return ratio_from_interval(measurement.ratios[lane], measurement.verdicts[lane])
+        found = self.measurement.ratios[self.lane]
+        return Ratio(found.value, found.low, found.high, self.measurement.verdicts[self.lane])
 
     @property
     def loads(self) -> int:
@@ -101,6 +99,19 @@ class Timing:
         if job.cell.rate is None:
             return None
         return float(np.mean(self.samples > 1 / job.cell.rate))
+
+
+def latency_of(samples: NDArray[np.float64]) -> Latency:
+    """Return the milliseconds that the seconds of single calls, [calls], tell; none is clipped."""
+    median = float(np.median(samples))
+    deviation = float(np.median(np.abs(samples - median)))
+    tails = (_milliseconds_below(samples, share) for share in FEWEST_FOR)
+    return Latency(1e3 * median, 1e3 * deviation, 1e3 * float(samples.min()), *tails)
+
+
+def _milliseconds_below(samples: NDArray[np.float64], share: float) -> float | None:
+    few = samples.size < FEWEST_FOR[share]
+    return None if few else 1e3 * float(np.quantile(samples, share))
 
 
 def _more_time(needed: float, allowed: float) -> str:

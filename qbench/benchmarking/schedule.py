@@ -215,7 +215,7 @@ def control_ratio(figures: NDArray[np.float64], seed: int) -> Interval:
 
 
 def widest(figures: NDArray[np.float64], sittings: NDArray[np.int64], seed: int) -> float:
-    """Return the largest half-width of all ratios and of the control."""
+    """Return the largest half-width of all ratios and of the control; see `Measurement`."""
     ratios = (*candidate_ratios(figures, sittings, seed), control_ratio(figures, seed))
     return max(half_width(ratio) for ratio in ratios)
 

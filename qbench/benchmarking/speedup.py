@@ -13,6 +13,7 @@ from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
 from qbench.figures import percent
 from qbench.model.graph import INTEGER_PREFIXES
+from qbench.placement.cpu import ELEMENTWISE
 from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 from qbench.runtimes.ort import OrtRunner, profile_file
@@ -26,14 +27,13 @@ _WORTH_NAMING = 0.1
 _FLOAT_COMPUTE = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul")
 _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 _LAYOUT = ("Transpose", "ReorderInput", "ReorderOutput")
-_ELEMENTWISE = ("Add", "Mul", "Sigmoid", "Concat", "LeakyRelu", "AveragePool", "GlobalAveragePool")
 
 _CAUSES: dict[str, tuple[str, ...]] = {
     "Conv, Gemm or MatMul that stay float": _FLOAT_COMPUTE,
     "conversions between integers and floats": _CONVERSIONS,
     "changes of layout": _LAYOUT,
     "integer elementwise operators, which gain little": tuple(
-        f"QLinear{operator}" for operator in _ELEMENTWISE
+        f"QLinear{operator}" for operator in sorted(ELEMENTWISE)
     ),
 }
 """What keeps INT8 from being fast, and the operators of the optimized graph that show it."""

@@ -42,43 +42,6 @@ class Interval(msgspec.Struct, frozen=True, rename={"low": "ci_low", "high": "ci
     high: float
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """Seconds per call. `mad` is the median absolute deviation from the median, unscaled.
-
-    A percentile is None where there are too few samples to tell.
-    """
-
-    median: float
-    mad: float
-    min: float
-    p90: float | None
-    p95: float | None = None
-    p99: float | None = None
-
-
-def summary(samples: NDArray[np.float64]) -> Summary:
-    """Summarize the seconds of single calls, [calls]; nothing is clipped.
-
-    Raises:
-        DataError: There are no samples.
-    """
-    if not samples.size:
-        raise DataError("no samples to summarize; time at least one call")
-    median = float(np.median(samples))
-    return Summary(
-        median=median,
-        mad=float(np.median(np.abs(samples - median))),
-        min=float(samples.min()),
-        p90=_percentile(samples, 0.9),
-        p95=_percentile(samples, 0.95),
-        p99=_percentile(samples, 0.99),
-    )
-
-
-def _percentile(samples: NDArray[np.float64], share: float) -> float | None:
-    return float(np.quantile(samples, share)) if samples.size >= FEWEST_FOR[share] else None
-
-
 def ratio_interval(log_ratios: NDArray[np.float64], seed: int) -> Interval:
     """Return the speed-up over the baseline: exp(median) of `log_ratios` over rounds.
 
@@ -224,9 +187,10 @@ def paired_difference(
 ) -> Interval:
     """Return accuracy of a minus accuracy of b, judged on the same images in the same order.
 
-    The interval is the paired percentile bootstrap over images. An image adds -1, 0 or 1 to the
-    difference, so that drawing images anew is drawing the three counts from a multinomial. Where
-    both agree on every image the interval has no width: that says nothing about other images.
+    Both arrays, [images], say which images are right. The interval is the paired percentile
+    bootstrap over images. An image adds -1, 0 or 1 to the difference, so that drawing images anew
+    is drawing the three counts from a multinomial. Where both agree on every image the interval has
+    no width: that says nothing about other images.
 
     Raises:
         DataError: The arrays differ in length, or are empty.

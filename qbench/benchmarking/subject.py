@@ -51,7 +51,7 @@ class Feed:
         Raises:
             DataError: The images cannot be used, or are prepared otherwise than for calibration.
         """
-        feeding = self._feeding(_Fed(model.path, model.inputs), table, model.inputs)
+        feeding = self._feeding(model.path, table, model.inputs)
         feeding.check()
         return feeding
 
@@ -61,21 +61,24 @@ class Feed:
         Raises:
             DataError: The images are prepared otherwise than for calibration.
         """
-        return self._feeding(_Fed(path), table, None)
+        return self._feeding(path, table, None)
 
     def _feeding(
-        self, fed: "_Fed", table: CalibrationTable | None, inputs: tuple[TensorSpec, ...] | None
+        self,
+        fed: Path | None,
+        table: CalibrationTable | None,
+        inputs: tuple[TensorSpec, ...] | None,
     ) -> Feeding:
         size = self.image_size or (table.header.image_size if table else None)
         return Feeding(inputs, size, self._images(fed, table))
 
-    def _images(self, fed: "_Fed", table: CalibrationTable | None) -> Images | None:
+    def _images(self, fed: Path | None, table: CalibrationTable | None) -> Images | None:
         if self.images is None:
             return None
         given, reference = self.images, self.reference
         # A name that says nothing, such as int8.onnx, is that of a variant of the first model.
-        first = _Fed(reference.path) if reference and recipe_by_name(fed.path) is None else fed
-        recipe = chosen_recipe(first, _with_recipe(given.choice, table))
+        named = reference.path if reference and recipe_by_name(fed) is None else fed
+        recipe = chosen_recipe(named, _with_recipe(given.choice, table))
         known = table.header.recipe if table else None
         if known is not None and recipe is not None and known != recipe:
             raise DataError(
@@ -91,12 +94,6 @@ class Feed:
             given.decoder,
             reference.path if reference else None,
         )
-
-
-@dataclass(frozen=True)
-class _Fed:
-    path: Path | None
-    inputs: tuple[TensorSpec, ...] = ()
 
 
 def _with_recipe(choice: DataChoice, table: CalibrationTable | None) -> DataChoice:

@@ -6,20 +6,20 @@ run the caller's main module again, and with it any script that has no `__main__
 """
 
 import logging
-import os
 import pickle
 import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from qbench.benchmarking.messages import Done, Failed, Reply, Request, Said
-from qbench.benchmarking.session import LocalSession, Task
+from qbench.benchmarking.session import Facts, LocalSession, Task
 from qbench.errors import QbenchError
+from qbench.runtimes.command import claim_stdout
 
 
 def main() -> None:
     """Serve requests until there are no more: also when the other end is gone."""
-    requests, replies = sys.stdin.buffer, _claim_stdout()
+    requests, replies = sys.stdin.buffer, claim_stdout()
 
     def send(reply: Reply) -> None:
         pickle.dump(reply, replies)
@@ -48,7 +48,7 @@ class Server:
             return self._open(*request.arguments)
         return getattr(self._session, request.method)(*request.arguments)
 
-    def _open(self, task: Task) -> Any:
+    def _open(self, task: Task) -> Facts:
         self._session = LocalSession(task, is_alone=True)
         return self._session.facts
 
@@ -70,13 +70,6 @@ def _next(requests: BinaryIO) -> Request | None:
     except EOFError:
         return None
     return request
-
-
-def _claim_stdout() -> BinaryIO:
-    """Keep standard output for replies; whatever a runtime prints there joins standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -20,14 +19,13 @@ from qbench.calibration.table import (
     find_table,
     load_table,
 )
-from qbench.data.images import IMAGE_ENDINGS
 from qbench.data.recipes import Recipe, check_recipe, load_recipe
-from qbench.data.samples import Source, files_below, fixed_batch, share_batch, subset
-from qbench.data.sources import open_source
+from qbench.data.samples import Source, fixed_batch, share_batch, subset
+from qbench.data.sources import is_arrays, open_source
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
-from qbench.model.spec import TensorSpec, open_image_size
+from qbench.model.spec import open_image_size
 from qbench.placement.targets import TARGETS, check_computes_in_float32, observed_tensors
 from qbench.runtimes.cpu import usable_cores
 
@@ -35,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
-
 
 USUAL_RECIPE = "imagenet"
 """What is assumed where nothing says how images are to be prepared."""
@@ -56,18 +53,6 @@ class DataChoice:
     recipe: Recipe | str | None = None
     size: tuple[int, int] | None = None
     limit: int | None = None
-
-
-class Fed(Protocol):
-    """What data is read for: a model, or an engine."""
-
-    @property
-    def path(self) -> Path | None:
-        """Its file."""
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What a caller must feed."""
 
 
 def calibrate(
@@ -159,19 +144,19 @@ def _warn_of_batches(model: Model) -> None:
             logger.warning("input %r has a fixed batch: each sample fills its %d", spec.name, batch)
 
 
-def open_choice(model: Fed, choice: DataChoice) -> tuple[Recipe | None, Source]:
+def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source]:
     """Return the recipe (None for arrays) and the samples of `choice` for `model`.
 
     Raises:
         DataError: The data cannot be read, or does not fit the model.
     """
-    recipe = chosen_recipe(model, choice)
+    recipe = chosen_recipe(model.path, choice)
     source = open_source(Path(choice.path), model.inputs, recipe)
     return recipe, subset(source, choice.limit, seed=0)
 
 
-def chosen_recipe(model: Fed, choice: DataChoice) -> Recipe | None:
-    """Return the recipe of `choice` for `model`, whose inputs need not be known; None for arrays.
+def chosen_recipe(model: Path | None, choice: DataChoice) -> Recipe | None:
+    """Return the recipe of `choice` for the model or engine in a file; None for arrays.
 
     Raises:
         RecipeError: The recipe is unknown or malformed.
@@ -184,7 +169,6 @@ def obtain_table(
     folder: Path,
     choice: DataChoice | None,
     *,
-    threads: int = 0,
     on_progress: Progress | None = None,
 ) -> CalibrationTable:
     """Return the table of `model` in `folder`, or calibrate on `choice` and keep it there.
@@ -211,7 +195,7 @@ def obtain_table(
         return load_table(found)
     path = table_path(model, folder)
     check_writable(path, "run `qbench calibrate` with -o, and give its file as --table")
-    table = calibrate(model, choice, threads=threads, on_progress=on_progress)
+    table = calibrate(model, choice, on_progress=on_progress)
     table.save(path)
     return replace(table, path=path)
 
@@ -235,7 +219,7 @@ class _Counter:
                 self._report(self._done, self._total)
 
 
-def _recipe(model: Fed, choice: DataChoice) -> Recipe:
+def _recipe(model: Path | None, choice: DataChoice) -> Recipe:
     recipe = choice.recipe
     if recipe is None:
         recipe = guess_recipe(model)
@@ -244,12 +228,12 @@ def _recipe(model: Fed, choice: DataChoice) -> Recipe:
     return msgspec.structs.replace(recipe, size=choice.size) if choice.size else recipe
 
 
-def guess_recipe(model: Fed) -> str:
+def guess_recipe(model: Path | None) -> str:
     """Return the recipe that a model's file name speaks of, else `imagenet`; say so in the log.
 
     A wrong recipe is a common cause of lost accuracy, so the guess is a warning.
     """
-    recipe = recipe_by_name(model.path) or USUAL_RECIPE
+    recipe = recipe_by_name(model) or USUAL_RECIPE
     logger.warning("no --recipe given: %r is assumed; a wrong recipe costs accuracy", recipe)
     return recipe
 
@@ -259,10 +243,3 @@ def recipe_by_name(path: Path | None) -> str | None:
     stem = path.stem.lower().replace("_", "-") if path else ""
     known = {"efficientnet-lite": "efficientnet-lite", "yolox": "yolox", "yolo": "yolov8"}
     return next((recipe for key, recipe in known.items() if key in stem), None)
-
-
-def is_arrays(path: Path) -> bool:
-    """Return whether `open_source` reads arrays at `path`: it prefers images in a folder."""
-    if path.is_dir():
-        return bool(files_below(path, (".npz",))) and not files_below(path, IMAGE_ENDINGS)
-    return path.suffix.lower() == ".npz"

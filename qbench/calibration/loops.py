@@ -71,7 +71,7 @@ def _sums(values: NDArray[Any]) -> tuple[float, float]:
 # The bits of a float32, negative ones flipped, order like integers; and the minimum of integers
 # runs in vector lanes, which that of floats does not because of NaN.
 @njit(nogil=True, cache=True)
-def _extreme_keys(bits: NDArray[Any]) -> tuple[Any, Any]:
+def _extreme_keys(bits: NDArray[Any]) -> tuple[np.int32, np.int32]:
     low, high = _HIGHEST_KEY, _LOWEST_KEY
     for i in range(bits.size):
         key = np.int32(bits[i] ^ ((bits[i] >> np.int32(31)) & _HIGHEST_KEY))

@@ -162,7 +162,7 @@ def observe(array: NDArray[Any], channel_axis: int | None, counted: int) -> Mome
 
 
 def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
-    """Return `counts` over a range that is `doublings` times doubled; exact."""
+    """Return a histogram, [BINS], over a range that is `doublings` times doubled; exact."""
     for _ in range(doublings):
         if not counts.any():
             break

@@ -11,7 +11,6 @@ import click
 from qbench.cli.options import TARGETS, PathType, ShareType, SizeType, json_option, packed
 
 if TYPE_CHECKING:
-    from qbench.engines.audit import NodeFinding
     from qbench.engines.audit_model import ModelAudit
 
 _MOST_NODES = 12
@@ -64,7 +63,13 @@ def audit(arguments: _Arguments) -> None:
 
 
 def _print_text(audit: ModelAudit) -> None:
-    from qbench.cli.render import percent, print_field, print_findings, print_first
+    from qbench.cli.render import (
+        percent,
+        print_field,
+        print_findings,
+        print_first,
+        print_not_int8,
+    )
 
     by = f" by {audit.runtime}" if audit.runtime else ""
     print_field("audited", f"{audit.model} for {audit.target}{by}")
@@ -75,10 +80,6 @@ def _print_text(audit: ModelAudit) -> None:
         print_field(op_type, ", ".join(f"{count} {dtype}" for dtype, count in counts.items()))
     if audit.int8_fraction is not None:
         print_field("INT8", f"{percent(audit.int8_fraction)} of the compute nodes")
-    print_first(_MOST_NODES, [_not_int8(node) for node in audit.not_int8])
+    print_not_int8(_MOST_NODES, audit.not_int8)
     by_itself = [("  by itself", f"{node.node}: {node.reason}") for node in audit.own_qdq]
     print_first(_MOST_NODES, by_itself)
-
-
-def _not_int8(node: NodeFinding) -> tuple[str, str]:
-    return f"  {node.dtype}", f"{node.node} ({node.op_type}): {node.reason}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qbench.cli.options import DataArguments, Decorated, limits_option
+from qbench.cli.options import DataArguments, Decorated, limits_option, with_options
 from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
@@ -102,37 +102,29 @@ def load_options(command: Decorated) -> Decorated:
     """Add the options that say how candidates are driven."""
     counts, natural = CountsType(), CountsType(least=0)
     modes = click.Choice(["latency", "throughput", "paced"])
-    for option in reversed(
-        (
-            click.option("--batch", type=counts, default=(), help="Images per call, as in 1,8."),
-            click.option(
-                "--threads", type=natural, default=(0,), help="Per model, as in 1,2; 0: all cores."
-            ),
-            click.option(
-                "--streams", type=counts, default=(1,), help="Calls in flight, as in 1,4."
-            ),
-            click.option("--mode", type=modes, default="latency", help="See above."),
-            click.option("--rate", type=float, help="Calls a second of --mode paced."),
-            click.option("--graph", is_flag=True, help="Launch engines as CUDA graphs."),
-            click.option("--profile", is_flag=True, help="Tell which operators take the time."),
-            click.option("--in-process", is_flag=True, help="No process for each candidate."),
-        )
-    ):
-        command = option(command)
-    return command
+    return with_options(
+        command,
+        click.option("--batch", type=counts, default=(), help="Images per call, as in 1,8."),
+        click.option(
+            "--threads", type=natural, default=(0,), help="Per model, as in 1,2; 0: all cores."
+        ),
+        click.option("--streams", type=counts, default=(1,), help="Calls in flight, as in 1,4."),
+        click.option("--mode", type=modes, default="latency", help="See above."),
+        click.option("--rate", type=float, help="Calls a second of --mode paced."),
+        click.option("--graph", is_flag=True, help="Launch engines as CUDA graphs."),
+        click.option("--profile", is_flag=True, help="Tell which operators take the time."),
+        click.option("--in-process", is_flag=True, help="No process for each candidate."),
+    )
 
 
 def keep_options(command: Decorated) -> Decorated:
     """Add the options that say what is kept, and what it is held against."""
-    for option in reversed(
-        (
-            click.option(
-                "--baseline", metavar="RUN", help="Compare with this run, or a .json of bench."
-            ),
-            limits_option,
-            click.option("--no-store", is_flag=True, help="Keep nothing in .qbench."),
-            click.option("--restart", is_flag=True, help="Keep no row of a stopped run."),
-        )
-    ):
-        command = option(command)
-    return command
+    return with_options(
+        command,
+        click.option(
+            "--baseline", metavar="RUN", help="Compare with this run, or a .json of bench."
+        ),
+        limits_option,
+        click.option("--no-store", is_flag=True, help="Keep nothing in .qbench."),
+        click.option("--restart", is_flag=True, help="Keep no row of a stopped run."),
+    )

@@ -124,11 +124,9 @@ def _print_text(engine: Engine) -> None:
 
 def _print_share(audit: EngineAudit, dtype: str) -> None:
     """Print how many convolutions run in a quantized type, and which nodes do not."""
-    from qbench.cli.render import percent, print_first
+    from qbench.cli.render import percent, print_not_int8
 
     share = audit.fraction("Conv", dtype)
     if share is not None:
         click.echo(f"convolutions in {dtype.upper()}: {percent(share)}")
-    others = [finding for finding in audit.not_int8 if finding.dtype != dtype]
-    lines = [(f"  {one.dtype}", f"{one.node} ({one.op_type}): {one.reason}") for one in others]
-    print_first(_MOST_NODES, lines)
+    print_not_int8(_MOST_NODES, [node for node in audit.not_int8 if node.dtype != dtype])

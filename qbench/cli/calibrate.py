@@ -52,26 +52,42 @@ class _Arguments(DataArguments):
     as_json: bool
 
     def model(self) -> Path:
-        """Return the model, given or plain from the folder."""
+        """Return the model, given or plain from the folder.
+
+        Raises:
+            UsageError: Several are given, or none is and the folder does not make it plain.
+        """
         if len(self.files) > 1:
             raise UsageError(f"one model at a time, not {len(self.files)}; tables need --merge")
         return find_model(self.files[0] if self.files else None, self.project)
 
     def tables(self) -> tuple[Path, ...]:
-        """Return the tables to merge; they know which images they were made from."""
+        """Return the tables to merge; they know which images they were made from.
+
+        Raises:
+            UsageError: Images are named besides.
+        """
         if self.data or self.recipe or self.size or self.limit or self.shard:
             raise UsageError("--merge reads tables, no images; leave --data and the like out")
         return self.files
 
     def images(self) -> DataChoice:
-        """Return the images to calibrate on; `qbench.toml` may name them."""
+        """Return the images to calibrate on; `qbench.toml` may name them.
+
+        Raises:
+            UsageError: Nothing names them.
+        """
         choice = self.choice(default=self.project.data)
         if choice is None:
             raise UsageError("no images to calibrate on; give --data FOLDER")
         return choice
 
     def check_cache(self) -> None:
-        """Make sure that a cache is made of all samples, and that a range method has a use."""
+        """Make sure that a cache is made of all samples, and that a range method has a use.
+
+        Raises:
+            UsageError: It is not so.
+        """
         if self.shard is not None and self.tensorrt_cache is not None:
             raise UsageError("--shard sees some samples only; give --tensorrt-cache to --merge")
         if self.method is not None and self.tensorrt_cache is None:
@@ -80,7 +96,12 @@ class _Arguments(DataArguments):
             )
 
     def path(self, table: Path) -> Path:
-        """Return where the table goes, `table` if nothing else is said, once that is possible."""
+        """Return where the table goes, `table` if nothing else is said, once that is possible.
+
+        Raises:
+            UsageError: Its name does not end in .json.
+            StorageError: Something cannot be written there.
+        """
         from qbench.artifacts import check_writable
 
         path = self.output or table

@@ -9,6 +9,7 @@ from rich.text import Text
 from qbench.benchmarking.metric_text import change_text, figure_text, is_share
 from qbench.benchmarking.naming import metric_name
 from qbench.cli.render import digits, plain_minus, print_notes, print_table
+from qbench.figures import interval_text
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
 _LEGEND = {
@@ -122,4 +123,4 @@ def _ratio(change: SpeedChange) -> str:
     text = digits(change.ratio)
     if change.ci_low is None or change.ci_high is None:
         return text
-    return f"{text} [{digits(change.ci_low)}, {digits(change.ci_high)}]"
+    return f"{text} {interval_text(change.ci_low, change.ci_high)}"

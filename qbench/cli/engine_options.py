@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import Decorated, MebibytesType, ShareType
+from qbench.cli.options import Decorated, MebibytesType, ShareType, with_options
 from qbench.cli.precisions import PrecisionArguments
 from qbench.errors import UsageError
 
@@ -143,9 +143,7 @@ _OPTIONS = (
 
 def engine_options(command: Decorated) -> Decorated:
     """Add what `EngineArguments` holds besides precision, data and output."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(command, *_OPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)

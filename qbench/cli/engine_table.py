@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.table import Table
 
@@ -32,14 +31,14 @@ def engine_table(found: Iterable[tuple[Entry, Verdict]]) -> Table:
     return table
 
 
-def summary(entry: Entry, verdict: Verdict) -> dict[str, Any]:
+def summary(entry: Entry, verdict: Verdict) -> dict[str, object]:
     """Return what the table says of an engine, as JSON tells it."""
     manifest = entry.manifest
     facts = {
         "precision": manifest.precision if manifest else None,
         "flavour": manifest.flavour if manifest else None,
         "flavour_version": manifest.flavour_version if manifest else None,
-        "targets": _gpus(manifest) if manifest else (),
+        "targets": manifest.gpus if manifest else (),
         "size_bytes": manifest.size_bytes if manifest else None,
         "created": manifest.created if manifest else None,
     }
@@ -53,7 +52,7 @@ def print_manifest(manifest: EngineManifest) -> None:
     print_field("sha256", manifest.sha256)
     print_field("precision", manifest.precision)
     print_field("built with", f"{title} {manifest.flavour_version} in {manifest.seconds:.1f} s")
-    print_field("built for", ", ".join(_gpus(manifest)) or "the GPU at hand")
+    print_field("built for", ", ".join(manifest.gpus) or "the GPU at hand")
     print_field("built on", _machine_text(manifest))
     print_field("created", f"{manifest.created:%Y-%m-%d %H:%M} UTC")
     print_field("model", f"{manifest.model.path} (sha256 {manifest.model.sha256[:12]})")
@@ -89,7 +88,7 @@ def _cells(manifest: EngineManifest) -> Sequence[str]:
     return (
         manifest.precision,
         f"{title} {manifest.flavour_version}",
-        " ".join(_gpus(manifest)),
+        " ".join(manifest.gpus),
         size_text(manifest.size_bytes),
         age_text((datetime.now(UTC) - manifest.created).total_seconds()),
     )
@@ -103,11 +102,6 @@ def age_text(seconds: float) -> str:
     return "now"
 
 
-def _gpus(manifest: EngineManifest) -> tuple[str, ...]:
-    built = manifest.built_on.compute_capability
-    return manifest.targets or ((built,) if built else ())
-
-
 def _machine_text(manifest: EngineManifest) -> str:
     machine = manifest.built_on
     gpu = machine.gpu or machine.compute_capability
@@ -117,9 +111,9 @@ def _machine_text(manifest: EngineManifest) -> str:
     return f"{machine.system}, {gpu}{driver}"
 
 
-def _pairs(items: Iterable[tuple[str, Any]]) -> str:
+def _pairs(items: Iterable[tuple[str, object]]) -> str:
     return ", ".join(f"{name} {_value_text(value)}" for name, value in items)
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

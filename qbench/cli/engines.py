@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -147,13 +147,13 @@ def _judged(entries: Iterable[Entry], *, hashes: bool) -> list[tuple[Entry, Verd
     return [(entry, verify(entry, machine, flavours, hashes=hashes)) for entry in entries]
 
 
-def _state(name: str, verdict: Verdict, **more: Any) -> dict[str, Any]:
+def _state(name: str, verdict: Verdict, **more: object) -> dict[str, object]:
     from msgspec import to_builtins
 
     return {"name": name, **to_builtins(verdict), **more}
 
 
-def _print_json(**document: Any) -> None:
+def _print_json(**document: object) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.cli.render import print_json
 

@@ -182,7 +182,7 @@ def _values_text(values: Sequence[float | None], axis: int | None) -> str:
 
 
 def _print_target(target: TargetInspection, of_what: str) -> None:
-    from qbench.cli.render import percent, print_field, print_first
+    from qbench.cli.render import percent, print_field, print_floats
 
     if target.problem:
         print_field(target.target, f"cannot quantize: {target.problem}")
@@ -190,5 +190,4 @@ def _print_target(target: TargetInspection, of_what: str) -> None:
     share = target.int8_mac_fraction
     macs = "" if share is None else f", {percent(share)} of {of_what}"
     print_field(target.target, f"{target.quantized} nodes in INT8{macs}")
-    floats = [f"{node.name} ({node.op_type}): {node.reason}" for node in target.float_nodes]
-    print_first(_MOST_NODES, [("  float", text) for text in floats])
+    print_floats(_MOST_NODES, target.float_nodes)

@@ -15,10 +15,11 @@ from qbench.benchmarking.benchmark import benchmark
 from qbench.benchmarking.naming import row_name
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.result import RunResult
-from qbench.calibration.calibrate import USUAL_RECIPE, is_arrays, recipe_by_name
+from qbench.calibration.calibrate import USUAL_RECIPE, recipe_by_name
 from qbench.calibration.table import find_table
 from qbench.cli.bench_arguments import BenchArguments
 from qbench.data.recipes import Recipe, load_recipe
+from qbench.data.sources import is_arrays
 from qbench.errors import UsageError
 from qbench.quantization.options import NEED_TABLE
 from qbench.quantization.quantize import TABLES

@@ -179,6 +179,13 @@ def exclusive_flags(
     return decorate
 
 
+def with_options(command: Decorated, *options: Callable[[Decorated], Decorated]) -> Decorated:
+    """Add options, which help lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def model_argument(command: Decorated) -> Decorated:
     """Add MODEL, which may be left out where the folder makes it plain."""
     return click.argument("model", type=PathType, required=False)(command)
@@ -187,14 +194,13 @@ def model_argument(command: Decorated) -> Decorated:
 def data_options(command: Decorated) -> Decorated:
     """Add what says which images are read, and how."""
     size_help = "Image size where the model is dynamic: 640 or HxW."
-    for option in (
-        click.option("--limit", type=click.IntRange(min=1), help="Use N images, evenly spaced."),
-        click.option("--size", type=SizeType(), help=size_help),
-        click.option("--recipe", help="Preprocessing: a name or a .toml file (see calibration/)."),
+    return with_options(
+        command,
         click.option("--data", type=PathType, help="Folder of images, or .npz arrays."),
-    ):
-        command = option(command)
-    return command
+        click.option("--recipe", help="Preprocessing: a name or a .toml file (see calibration/)."),
+        click.option("--size", type=SizeType(), help=size_help),
+        click.option("--limit", type=click.IntRange(min=1), help="Use N images, evenly spaced."),
+    )
 
 
 def target_option(command: Decorated) -> Decorated:
@@ -206,11 +212,11 @@ def target_option(command: Decorated) -> Decorated:
 
 def judging_options(command: Decorated) -> Decorated:
     """Add what says how images are judged, besides the metric."""
-    labels = click.option("--labels", type=PathType, help="Labels of the images; see above.")
-    decoder = click.option(
-        "--decoder", default="auto", show_default=True, help="How boxes are read."
+    return with_options(
+        command,
+        click.option("--labels", type=PathType, help="Labels of the images; see above."),
+        click.option("--decoder", default="auto", show_default=True, help="How boxes are read."),
     )
-    return labels(decoder(command))
 
 
 def limits_option(command: Decorated) -> Decorated:

@@ -20,6 +20,7 @@ from qbench.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qbench.calibration.calibrate import DataChoice
     from qbench.calibration.given import GivenRanges
     from qbench.calibration.table import CalibrationTable
     from qbench.model.load import Model
@@ -81,11 +82,15 @@ class PrecisionArguments(ModelArguments):
     def table_for(self, model: Model) -> CalibrationTable | GivenRanges | None:
         """Return the calibration table that the precision takes; FP16 only where one is named.
 
+        Data that is named wins over a table that is found: the model is calibrated on it.
+
         Raises:
-            UsageError: Ranges are given, and a table or data besides.
+            UsageError: More than one of ranges, a table and data are given.
+            CalibrationError: There is none, or it was made from another model.
+            DataError: The data cannot be used.
         """
         from qbench.calibration.given import load_ranges
-        from qbench.cli.tables import table_for
+        from qbench.calibration.table import load_table
         from qbench.quantization.options import NEED_TABLE
 
         choice = self.choice()
@@ -95,9 +100,23 @@ class PrecisionArguments(ModelArguments):
                 raise UsageError(f"--ranges and {other} exclude each other; drop one")
             return load_ranges(self.ranges, self.size or self.project.image_size)
         is_named = self.table is not None or choice is not None
-        if self.precision in NEED_TABLE or (self.precision == "fp16" and is_named):
-            return table_for(model, self.table, choice)
-        return None
+        if self.precision not in NEED_TABLE and not (self.precision == "fp16" and is_named):
+            return None
+        if self.table is None:
+            return _obtained(model, choice)
+        if choice is not None:
+            raise UsageError("--table and --data exclude each other; drop one")
+        return load_table(self.table)
+
+
+def _obtained(model: Model, choice: DataChoice | None) -> CalibrationTable:
+    """Return a table made on `choice`, with a progress bar, else the one in `calibration/`."""
+    from qbench.calibration.calibrate import obtain_table
+    from qbench.cli.render import progress
+    from qbench.quantization.quantize import TABLES
+
+    with progress("calibrating", "image") as report:
+        return obtain_table(model, TABLES, choice, on_progress=report)
 
 
 def watched(options: Options | None, report: Callable[[int, int], None]) -> Options | None:

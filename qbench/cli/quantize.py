@@ -153,7 +153,7 @@ def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
 
 
 def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
-    from qbench.cli.render import percent, print_first, print_notes, size_text
+    from qbench.cli.render import percent, print_floats, print_notes, size_text
     from qbench.data.samples import first_names
 
     if result.int8_mac_fraction is not None:
@@ -161,8 +161,7 @@ def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
         click.echo(f"{percent(result.int8_mac_fraction)} of {known}multiply-accumulates in INT8")
     if result.uncounted:
         print_notes([f"  not known of {first_names(result.uncounted)}"])
-    floats = [f"{node.name} ({node.op_type}): {node.reason}" for node in result.float_nodes]
-    print_first(_MOST_NODES, [("  float", text) for text in floats])
+    print_floats(_MOST_NODES, result.float_nodes)
     print_notes(f"note: {note}" for note in result.notes + check.notes)
     if len(result.steps) > 1:
         steps = ", ".join(map(_step_text, result.steps))
@@ -186,22 +185,18 @@ def _step_text(step: Step) -> str:
 
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
-    from qbench.cli.render import print_first
-    from qbench.engines.audit import EngineAudit
-    from qbench.runtimes.layers import INT8
+    from qbench.cli.render import print_floats
+    from qbench.engines.audit import EngineAudit, count_in
 
     if isinstance(audit, EngineAudit):
-        counts = [count for by in audit.nodes_by_dtype.values() for count in by.items()]
-        integer = sum(count for dtype, count in counts if dtype == INT8)
-        whole = sum(count for _, count in counts)
+        integer, whole = count_in(audit.nodes_by_dtype)
         click.echo(f"TensorRT for RTX runs {integer} of {whole} compute nodes in INT8")
         return
     click.echo(
         f"ONNX Runtime runs {audit.integer} of {audit.planned} planned compute nodes "
         "on integer kernels"
     )
-    unfused = [f"{node.name} ({node.op_type}): {node.reason}" for node in audit.unfused]
-    print_first(_MOST_NODES, [("  not fused", text) for text in unfused])
+    print_floats(_MOST_NODES, audit.unfused, "not fused")
 
 
 def _print_speedup(speedup: Speedup) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,10 +20,12 @@ from qbench.figures import size_text as size_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from qbench.engines.audit import NodeFinding
+    from qbench.placement.plan import FloatNode
     from qbench.quantization.linting.finding import Finding
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     """Print a document as indented JSON on stdout."""
     from qbench.artifacts import json_bytes
 
@@ -77,6 +79,16 @@ def print_first(most: int, lines: Sequence[tuple[str, str]]) -> None:
         print_field(label, text)
     if len(lines) > most:
         print_field("", f"{len(lines) - most} more; --json lists them")
+
+
+def print_floats(most: int, nodes: Sequence[FloatNode], label: str = "float") -> None:
+    """Print the first `most` nodes that are not on integers, each with the reason."""
+    print_first(most, [(f"  {label}", f"{n.name} ({n.op_type}): {n.reason}") for n in nodes])
+
+
+def print_not_int8(most: int, nodes: Sequence[NodeFinding]) -> None:
+    """Print the first `most` nodes that an engine or a kernel computes in another type."""
+    print_first(most, [(f"  {n.dtype}", f"{n.node} ({n.op_type}): {n.reason}") for n in nodes])
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

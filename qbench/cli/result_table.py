@@ -20,6 +20,7 @@ from qbench.cli.result_notes import (
     shows_provider,
     varying,
 )
+from qbench.figures import interval_text
 
 _HEADINGS = ("model", "precision", "provider")
 """Columns that can become headings, from the outermost one."""
@@ -158,5 +159,5 @@ def _ratio(row: Row, *, is_first: bool) -> tuple[str, str]:
     if is_first:
         return "1", "baseline"
     ratio = row.ratio
-    interval = f"{digits(ratio.value)} [{digits(ratio.ci_low)}, {digits(ratio.ci_high)}]"
-    return interval, ratio.verdict
+    text = f"{digits(ratio.value)} {interval_text(ratio.ci_low, ratio.ci_high)}"
+    return text, ratio.verdict

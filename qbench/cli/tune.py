@@ -161,7 +161,7 @@ def _options(arguments: _Arguments) -> Iterator[TuneOptions]:
         )
 
 
-def _document(result: TuneResult) -> dict[str, Any]:
+def _document(result: TuneResult) -> dict[str, object]:
     from qbench.artifacts import SCHEMA_VERSION
 
     return {

@@ -20,7 +20,7 @@ from qbench.data.samples import (
     share_batch,
 )
 from qbench.errors import DataError
-from qbench.model.spec import TensorSpec
+from qbench.model.spec import TensorSpec, shape_text
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -181,10 +181,9 @@ def _check_array(path: Path, array: NDArray[Any], spec: TensorSpec, *, is_call: 
     same_rank = array.ndim == len(spec.shape) and (array.ndim > 0 or is_call)
     pairs = zip(array.shape, shape, strict=False)
     if not same_rank or any(isinstance(dim, int) and dim != size for size, dim in pairs):
-        dims = ["?" if dim is None else str(dim) for dim in shape]
         raise DataError(
             f"{path}: {spec.name!r} has shape {list(array.shape)}, but the input needs "
-            f"[{', '.join(dims)}]; reshape it"
+            f"[{shape_text(shape, ', ')}]; reshape it"
         )
     if array.dtype != spec.dtype:
         raise DataError(

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from qbench.errors import DataError, RecipeError
-from qbench.model.spec import TensorSpec
+from qbench.model.spec import TensorSpec, shape_text
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,8 +218,7 @@ def _check_channels(recipe: Recipe, spec: TensorSpec, who: str) -> None:
 
 
 def _text(spec: TensorSpec) -> str:
-    dims = ",".join("?" if dim is None else str(dim) for dim in spec.shape)
-    return f"{spec.name!r} {spec.dtype.name}[{dims}]"
+    return f"{spec.name!r} {spec.dtype.name}[{shape_text(spec.shape)}]"
 
 
 def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:

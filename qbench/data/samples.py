@@ -17,8 +17,6 @@ from qbench.model.spec import TensorSpec
 MAX_SKIPPED_PERCENT = 10
 """Share of unusable samples beyond which the whole set is not to be trusted."""
 
-_NAMED = 3
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -135,11 +133,11 @@ class Skips:
         return f"{len(errors)} of {self._total} skipped: {first_names(errors)} ({reason})"
 
 
-def first_names(names: Iterable[str]) -> str:
+def first_names(names: Iterable[str], most: int = 3) -> str:
     """Return the first few of `names` for a message, and how many more there are."""
     names = list(names)
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def subset(source: Source, limit: int | None, seed: int) -> Source:

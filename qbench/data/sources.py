@@ -7,21 +7,9 @@ from qbench.data.image_folder import ImageFolder
 from qbench.data.images import IMAGE_ENDINGS
 from qbench.data.npz import NpzSource
 from qbench.data.recipes import Recipe, builtin_recipes
-from qbench.data.samples import Sample, Skips, Source, files_below, subset
-from qbench.data.synthetic import SyntheticSource
+from qbench.data.samples import Source, files_below
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
-
-__all__ = [
-    "ImageFolder",
-    "NpzSource",
-    "Sample",
-    "Skips",
-    "Source",
-    "SyntheticSource",
-    "open_source",
-    "subset",
-]
 
 _ACCEPTED = (
     f"give a folder of images ({' '.join(IMAGE_ENDINGS)}) or of .npz files, or one .npz file"
@@ -46,6 +34,13 @@ def open_source(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) 
     if files_below(path, (".npz",)):
         return NpzSource(path, specs)
     raise DataError(f"no images in {path}; {_ACCEPTED}")
+
+
+def is_arrays(path: Path) -> bool:
+    """Return whether `open_source` reads arrays at `path`: it prefers images in a folder."""
+    if path.is_dir():
+        return bool(files_below(path, (".npz",))) and not files_below(path, IMAGE_ENDINGS)
+    return path.suffix.lower() == ".npz"
 
 
 def _open_images(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) -> ImageFolder:

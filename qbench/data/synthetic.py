@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qbench.artifacts import sha256_bytes
 from qbench.data.samples import Sample, fingerprint, fixed_batch, share_batch
 from qbench.errors import DataError
-from qbench.model.spec import TensorSpec, is_image, with_image_size
+from qbench.model.spec import TensorSpec, is_image, shape_text, with_image_size
 
 
 class SyntheticSource:
@@ -81,10 +81,9 @@ def _fixed_shape(
     ]
     fixed = tuple(dim for dim in rest if isinstance(dim, int))
     if len(fixed) != len(rest):
-        dims = ",".join("?" if dim is None else str(dim) for dim in spec.shape)
         raise DataError(
-            f"input {spec.name!r} [{dims}] is dynamic beyond its batch; give --size 640 for "
-            "images, or --data FILE.npz"
+            f"input {spec.name!r} [{shape_text(spec.shape)}] is dynamic beyond its batch; "
+            "give --size 640 for images, or --data FILE.npz"
         )
     return (fixed_batch(spec), *fixed) if spec.shape else ()
 

@@ -7,10 +7,8 @@ from types import MappingProxyType
 import msgspec
 
 from qbench.engines.audit_qdq import Neighbours, likely_reason
+from qbench.placement.analysis import COMPUTE
 from qbench.runtimes.layers import AROUND, INT8, NARROW, EngineLayer
-
-COMPUTE_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators with weights or products, where INT8 pays."""
 
 _UNKNOWN = "unknown"
 _QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -30,7 +28,7 @@ class EngineAudit(msgspec.Struct, frozen=True):
 
     Attributes:
         layers_by_dtype: Number of engine layers that compute in each type.
-        nodes_by_dtype: For each operator of `COMPUTE_OPS`, the number of nodes in each type.
+        nodes_by_dtype: For each operator of `COMPUTE`, the number of nodes in each type.
         not_int8: The nodes among them that are not in INT8.
         own_qdq: Q/DQ nodes in layers of their own, which do nothing but quantize or dequantize,
             with the likely reason.
@@ -45,6 +43,12 @@ class EngineAudit(msgspec.Struct, frozen=True):
         """Return the share of `op_type` nodes that run in `dtype`; None where there are none."""
         counts = self.nodes_by_dtype.get(op_type, {})
         return counts.get(dtype, 0) / sum(counts.values()) if counts else None
+
+
+def count_in(nodes_by_dtype: Mapping[str, Mapping[str, int]], dtype: str = INT8) -> tuple[int, int]:
+    """Return how many nodes run in `dtype`, and how many there are in all."""
+    counts = nodes_by_dtype.values()
+    return sum(c.get(dtype, 0) for c in counts), sum(sum(c.values()) for c in counts)
 
 
 def audit(
@@ -70,7 +74,7 @@ def audit(
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     findings = []
     for name, op_type in nodes.items():
-        if op_type not in COMPUTE_OPS:
+        if op_type not in COMPUTE:
             continue
         dtype, layer = _verdict(homes.get(name, ()))
         counts[op_type][dtype] += 1

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from msgspec.structs import replace
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.engines.audit import EngineAudit, NodeFinding, audit
+from qbench.engines.audit import EngineAudit, NodeFinding, audit, count_in
 from qbench.engines.audit_qdq import neighbours_of, node_name
 from qbench.engines.builder import build
 from qbench.engines.preflight.check import graph_findings, judged_flavour
@@ -26,8 +26,6 @@ from qbench.placement.tensorrt import place
 from qbench.quantization.audit import audit_cpu, is_compute
 from qbench.quantization.encodings import (
     code_type,
-    is_dequantize,
-    is_integer_kernel,
     is_quantize,
     zero_point_of,
 )
@@ -125,7 +123,7 @@ def audit_model(
         ModelError: The model is not quantized, or has no file.
         UsageError: The target is unknown, or a dynamic input has no shape.
     """
-    if not _is_quantized(model.ir.graph) or model.path is None:
+    if not model.is_quantized or model.path is None:
         raise ModelError(
             f"{model.path} is not quantized, so there is nothing to audit; "
             f"quantize it first: `qbench quantize {model.path} --target {target}`"
@@ -281,10 +279,5 @@ def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
 
 
 def _share(nodes_by_dtype: Mapping[str, Mapping[str, int]]) -> float | None:
-    total = sum(sum(counts.values()) for counts in nodes_by_dtype.values())
-    int8 = sum(counts.get(INT8, 0) for counts in nodes_by_dtype.values())
+    int8, total = count_in(nodes_by_dtype)
     return int8 / total if total else None
-
-
-def _is_quantized(graph: ir.Graph) -> bool:
-    return any(is_quantize(n) or is_dequantize(n) or is_integer_kernel(n) for n in graph)

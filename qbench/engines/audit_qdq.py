@@ -6,7 +6,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from qbench.model.graph import is_constant
-from qbench.quantization.encodings import is_dequantize, is_quantize
+from qbench.quantization.encodings import is_qdq
 
 
 class Neighbours(NamedTuple):
@@ -32,7 +32,7 @@ def node_name(name: str | None, first_output: str) -> str:
 
 def neighbours_of(graph: ir.Graph) -> dict[str, Neighbours]:
     """Return what stands around each Q and DQ node, by the name that `node_name` gives."""
-    return {_name(node): _neighbours(node) for node in graph if _is_pair(node)}
+    return {_name(node): _neighbours(node) for node in graph if is_qdq(node)}
 
 
 def likely_reason(
@@ -63,7 +63,7 @@ def _neighbours(node: ir.Node) -> Neighbours:
     maker = origin.producer() if origin is not None else None
     values = list(_given(node))
     uses = (usage.node for value in values for usage in value.uses())
-    readers = dict.fromkeys(_name(user) for user in uses if not _is_pair(user))
+    readers = dict.fromkeys(_name(user) for user in uses if not is_qdq(user))
     return Neighbours(
         maker=None if maker is None else _name(maker),
         is_constant=is_constant(origin),
@@ -76,19 +76,15 @@ def _origin(node: ir.Node) -> ir.Value | None:
     """Return the tensor that a chain of Q and DQ nodes begins with."""
     value = node.inputs[0]
     producer = value.producer() if value is not None else None
-    return _origin(producer) if producer is not None and _is_pair(producer) else value
+    return _origin(producer) if producer is not None and is_qdq(producer) else value
 
 
 def _given(node: ir.Node) -> Iterator[ir.Value]:
     """Yield the outputs of a Q or DQ node, and of those behind it."""
     yield node.outputs[0]
     for usage in node.outputs[0].uses():
-        if _is_pair(usage.node):
+        if is_qdq(usage.node):
             yield from _given(usage.node)
-
-
-def _is_pair(node: ir.Node) -> bool:
-    return is_quantize(node) or is_dequantize(node)
 
 
 def _name(node: ir.Node) -> str:

@@ -4,7 +4,6 @@ import logging
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,13 +23,13 @@ from qbench.engines.protocol import (
     decode_event,
     encode,
 )
+from qbench.runtimes.command import python_module
 from qbench.runtimes.inspector import layers_from_inspector
 from qbench.runtimes.layers import EngineLayer, layers_from_log
 
 _LOGGER = logging.getLogger(__name__)
 _COMPILER = logging.getLogger("qbench.engines.compiler")
-# -P keeps the working directory off the module path: a user's folder may hold an `onnx.py`.
-_WORKER = (sys.executable, "-P", "-X", "utf8", "-m", "qbench.engines.worker")
+_WORKER = python_module("qbench.engines.worker")
 
 OnProgress = Callable[[Progress], None]
 

@@ -69,11 +69,11 @@ def _version_problems(manifest: EngineManifest, installed: Flavour | None) -> It
 
 
 def _gpu_problems(manifest: EngineManifest, here: str | None) -> Iterator[str]:
-    if here is None or here in _known_gpus(manifest) or not _known_gpus(manifest):
+    if here is None or here in manifest.gpus or not manifest.gpus:
         return
     if _is_newest(here, manifest) or _reaches(manifest, here):
         return
-    wanted = ", ".join(_known_gpus(manifest))
+    wanted = ", ".join(manifest.gpus)
     yield f"it was built for {wanted}, the GPU here is {here}; build it for {here}"
 
 
@@ -86,10 +86,10 @@ def _questions(
     here = machine.compute_capability
     if here is None:
         yield "this machine has no GPU; verify it where it shall run"
-    elif not _known_gpus(manifest):
+    elif not manifest.gpus:
         yield "its manifest does not say for which GPU it was built; try it, or build it here"
-    elif here not in _known_gpus(manifest) and not _reaches(manifest, here):
-        wanted = ", ".join(_known_gpus(manifest))
+    elif here not in manifest.gpus and not _reaches(manifest, here):
+        wanted = ", ".join(manifest.gpus)
         yield (
             f"the GPU here, {here}, is newer than all that it was built for ({wanted}); "
             f"try it, or build it for {here}"
@@ -110,11 +110,6 @@ def _notes(manifest: EngineManifest, machine: Machine) -> Iterator[str]:
         )
 
 
-def _known_gpus(manifest: EngineManifest) -> tuple[str, ...]:
-    built = manifest.built_on.compute_capability
-    return manifest.targets or ((built,) if built else ())
-
-
 def _is_newest(here: str, manifest: EngineManifest) -> bool:
     """Return whether no target is as new as the GPU here, which is for RTX to try."""
     newest = max(map(_numbers, manifest.targets), default=())
@@ -125,7 +120,7 @@ def _reaches(manifest: EngineManifest, here: str) -> bool:
     """Return whether an engine that was built on another GPU was built to run here as well."""
     if _compatibility(manifest) != "ampere-plus":
         return False
-    gpus: Iterable[str] = (*_known_gpus(manifest), here)
+    gpus: Iterable[str] = (*manifest.gpus, here)
     return all(_numbers(gpu) >= (_AMPERE,) for gpu in gpus)
 
 

@@ -1,13 +1,14 @@
 """What to tell a compiler that places INT8 by itself: ranges, or images to find them on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from qbench.calibration.calibrate import DataChoice, open_choice
+from qbench.calibration.calibrate import DataChoice, chosen_recipe
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.interop import tensorrt_cache_from_ranges, tensorrt_cache_from_table
 from qbench.calibration.table import CalibrationTable
+from qbench.data.samples import subset
+from qbench.data.sources import open_source
 from qbench.engines.implicit import CALIBRATORS
 from qbench.engines.profiles import ShapeProfile, shapes_of
 from qbench.engines.protocol import CalibrationImages, FedInput, ImplicitInt8
@@ -50,16 +51,11 @@ def implicit_on_images(
     _check(calibrator)
     shapes = shapes_of(model.inputs, profiles[0] if profiles else None)
     inputs = tuple(TensorSpec(s.name, shapes[s.name].opt, s.dtype) for s in model.inputs)
-    recipe, _ = open_choice(_Fed(model.path, inputs), choice)
+    recipe = chosen_recipe(model.path, choice)
+    subset(open_source(Path(choice.path), inputs, recipe), choice.limit, seed=0)  # for its checks
     fed = tuple(FedInput(s.name, shapes[s.name].opt, s.dtype.name) for s in inputs)
     images = CalibrationImages(Path(choice.path).absolute(), recipe, choice.limit, fed)
     return ImplicitInt8(calibrator, images=images)
-
-
-@dataclass(frozen=True)
-class _Fed:
-    path: Path | None
-    inputs: tuple[TensorSpec, ...]
 
 
 def _check(calibrator: str) -> None:

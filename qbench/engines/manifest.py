@@ -81,6 +81,12 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
         return self.profiles[0]
 
     @property
+    def gpus(self) -> tuple[str, ...]:
+        """Compute capabilities that it was built for: its targets, else the builder's GPU."""
+        built = self.built_on.compute_capability
+        return self.targets or ((built,) if built else ())
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Names of the files that belong to the engine, itself first, without the manifest."""
         caches = (str(PurePath(self.engine).with_suffix(".cache")),) if self.is_implicit else ()

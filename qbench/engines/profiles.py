@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qbench.errors import UsageError
-from qbench.model.spec import Shape, TensorSpec, is_image, with_image_size
+from qbench.model.spec import Shape, TensorSpec, is_image, shape_text, with_image_size
 
 _DIMS = r"\d+(?:x\d+)*"
 _LARGEST = (1 << 31) - 1
@@ -205,7 +205,7 @@ def shapes_of(specs: Sequence[TensorSpec], profile: ShapeProfile | None) -> dict
 
 def format_shape(shape: Iterable[int | str | None]) -> str:
     """Return a shape as users write it, `1x3x640x640`; an unknown dimension is a question mark."""
-    return "x".join("?" if dim is None else str(dim) for dim in shape)
+    return shape_text(shape, "x")
 
 
 def _range(text: str) -> ShapeRange:

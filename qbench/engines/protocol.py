@@ -1,7 +1,6 @@
 """What the builder asks of the worker, and what the worker answers: JSON, one event a line."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -116,11 +115,6 @@ class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What errors call the model."""
         return self.title or str(self.onnx)
 
-    @property
-    def profile(self) -> ShapeProfile | None:
-        """The first profile; None where there is none."""
-        return self.profiles[0] if self.profiles else None
-
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """A phase of the build advanced.
@@ -168,7 +162,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 Event = Progress | Notice | Built | Failed
 
 
-def encode(message: Any) -> bytes:
+def encode(message: BuildRequest | Event) -> bytes:
     """Return one line of JSON, newline included."""
     return msgspec.json.encode(message, enc_hook=str) + b"\n"
 

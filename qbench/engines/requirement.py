@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from qbench.engines.audit import EngineAudit
+from qbench.data.samples import first_names
+from qbench.engines.audit import EngineAudit, count_in
 from qbench.errors import BudgetError, UnfitError
-from qbench.runtimes.layers import INT8
-
-_MOST_NODES = 3
 
 
 def check_int8_share(engine: Path, audit: EngineAudit | None, least: float) -> None:
@@ -28,17 +26,16 @@ def check_int8_share(engine: Path, audit: EngineAudit | None, least: float) -> N
         )
     counts = audit.nodes_by_dtype
     what, op_types = ("convolutions", ["Conv"]) if "Conv" in counts else ("compute nodes", counts)
-    total = sum(sum(counts[op_type].values()) for op_type in op_types)
+    int8, total = count_in({op_type: counts[op_type] for op_type in op_types})
     if not total:
         raise UnfitError(
             f"{engine} has no Conv, ConvTranspose, Gemm or MatMul that could run in INT8; "
             "leave --require-int8 out"
         )
-    share = sum(counts[op_type].get(INT8, 0) for op_type in op_types) / total
+    share = int8 / total
     if share < least:
         floats = [node.node for node in audit.not_int8 if node.op_type in op_types]
-        more = f" and {len(floats) - _MOST_NODES} more" if len(floats) > _MOST_NODES else ""
         raise BudgetError(
             f"{100 * share:.1f} % of the {what} of {engine} run in INT8, fewer than the "
-            f"{100 * least:.1f} % required; not in INT8: {', '.join(floats[:_MOST_NODES])}{more}"
+            f"{100 * least:.1f} % required; not in INT8: {first_names(floats)}"
         )

@@ -5,7 +5,6 @@ The compiler lives in a process of its own because it prints to stderr, keeps gl
 crash or be killed.
 """
 
-import os
 import re
 import sys
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 from qbench.artifacts import storage_error
 from qbench.engines.config import apply_options, check_options, notes_on_options
@@ -33,6 +32,7 @@ from qbench.engines.protocol import (
 from qbench.engines.targets import choose_targets
 from qbench.engines.timing_cache import CacheKey, TimingCache
 from qbench.errors import EngineError, QbenchError, UnfitError
+from qbench.runtimes.command import claim_stdout
 from qbench.runtimes.flavour import import_flavour, strongly_typed_network
 from qbench.runtimes.gpu import current_gpu
 from qbench.runtimes.inspector import inspect_engine
@@ -43,7 +43,7 @@ _LONGEST = 300
 
 def main() -> None:
     """Serve the one request on standard input."""
-    events = _claim_stdout()
+    events = claim_stdout()
     request = decode_request(sys.stdin.buffer.read())
 
     def send(event: Event) -> None:
@@ -97,13 +97,6 @@ def compile_engine(request: BuildRequest, staged: Path, send: Callable[[Event], 
     return Built(seconds, targets, inspection)
 
 
-def _claim_stdout() -> BinaryIO:
-    """Keep standard output for events; whatever the compiler prints there joins its stderr."""
-    events = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return events
-
-
 def _builder(module: ModuleType, logger: Any, request: BuildRequest) -> Any:
     try:
         return module.Builder(logger)
@@ -141,7 +134,7 @@ def _config(module: ModuleType, builder: Any, targets: Sequence[str]) -> Any:
 
 def _add_profiles(builder: Any, network: Any, config: Any, request: BuildRequest) -> None:
     names = [network.get_input(index).name for index in range(network.num_inputs)]
-    for shapes_of_inputs in request.profiles:
+    for number, shapes_of_inputs in enumerate(request.profiles):
         profile = builder.create_optimization_profile()
         for name, shapes in shapes_of_inputs.inputs.items():
             if name not in names:
@@ -150,7 +143,7 @@ def _add_profiles(builder: Any, network: Any, config: Any, request: BuildRequest
                 )
             profile.set_shape(name, shapes.min, shapes.opt, shapes.max)
         config.add_optimization_profile(profile)
-        if request.implicit is not None and shapes_of_inputs is request.profile:
+        if request.implicit is not None and number == 0:
             config.set_calibration_profile(profile)
 
 

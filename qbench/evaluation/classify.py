@@ -10,7 +10,7 @@ from qbench.data.labels import Labels
 from qbench.data.samples import Sample, Source
 from qbench.errors import DataError, ModelError
 from qbench.evaluation.numbers import check_numbers
-from qbench.evaluation.stream import SampleStream
+from qbench.evaluation.stream import SampleStream, labelled
 from qbench.runtimes.base import Runner
 
 _TOP = 5
@@ -52,10 +52,7 @@ def evaluate(runner: Runner, source: Source, labels: Labels, threads: int) -> Cl
             cannot be read.
         ModelError: The first output is not one row of logits, or holds a NaN.
     """
-    indices = [i for i in range(len(source)) if source.name(i) in labels.index]
-    if not indices:
-        raise DataError(f"no sample of {source.describe()} has a label; check --labels")
-    samples = SampleStream(source, indices, threads)
+    samples = SampleStream(source, labelled(source, labels.index, "a label"), threads)
     ranks: dict[str, int] = {}
     for sample in samples:
         logits = logits_of(runner, sample)

@@ -13,7 +13,7 @@ from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source, first_names
 from qbench.errors import DataError, ModelError, UsageError
 from qbench.evaluation.coco import AveragePrecision, Detections, load_library
-from qbench.evaluation.stream import SampleStream
+from qbench.evaluation.stream import SampleStream, labelled
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.runtimes.base import Runner, Tensors
 
@@ -116,10 +116,7 @@ def evaluate(
         UnfitError: faster-coco-eval is not installed.
     """
     load_library()  # before the model runs for nothing
-    indices = [i for i in range(len(source)) if source.name(i) in labels.truth]
-    if not indices:
-        raise DataError(f"no sample of {source.describe()} has labels; check --labels")
-    samples = SampleStream(source, indices, threads)
+    samples = SampleStream(source, labelled(source, labels.truth, "labels"), threads)
     resized: list[str] = []
     truth: dict[str, TrueBoxes] = {}
     found: dict[str, Detections] = {}

@@ -15,7 +15,7 @@ from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source
 from qbench.errors import DataError, ModelError
 from qbench.evaluation.numbers import check_numbers
-from qbench.evaluation.stream import SampleStream
+from qbench.evaluation.stream import SampleStream, labelled
 from qbench.runtimes.base import Runner
 
 logger = logging.getLogger(__name__)
@@ -66,10 +66,7 @@ def evaluate(
             cannot be read.
         ModelError: The first output is no map of classes, or holds a NaN.
     """
-    indices = [i for i in range(len(source)) if source.name(i) in labels.files]
-    if not indices:
-        raise DataError(f"no sample of {source.describe()} has a mask; check --labels")
-    samples = SampleStream(source, indices, threads)
+    samples = SampleStream(source, labelled(source, labels.files, "a mask"), threads)
     counts: dict[str, Counts] = {}
     for sample in samples:
         truth = _truth(sample, labels, recipe)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -12,6 +12,18 @@ from qbench.errors import DataError
 logger = logging.getLogger(__name__)
 
 _LOOK_AHEAD_PER_THREAD = 2
+
+
+def labelled(source: Source, names: Container[str], what: str) -> list[int]:
+    """Return the indices of the samples that are among `names`, which have `what`.
+
+    Raises:
+        DataError: There are none.
+    """
+    indices = [index for index in range(len(source)) if source.name(index) in names]
+    if not indices:
+        raise DataError(f"no sample of {source.describe()} has {what}; check --labels")
+    return indices
 
 
 class SampleStream:

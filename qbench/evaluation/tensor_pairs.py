@@ -5,7 +5,6 @@ dequantized form stands for it. Where qbench has equalized it, it is held divide
 the file does not tell, so it is compared up to a factor per channel.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -16,6 +15,7 @@ from qbench.model.load import Model
 from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.prepare import prepare
 from qbench.placement.analysis import channel_axis
+from qbench.quantization.encodings import dequantizer, is_dequantize, is_quantize, quantizers
 from qbench.quantization.equalization import equalized_name
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
@@ -94,23 +94,18 @@ def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, str]:
 
 
 def _dequantized(value: ir.Value) -> ir.Value:
-    for quantize in _readers(value, "QuantizeLinear"):
-        for dequantize in _readers(quantize.outputs[0], "DequantizeLinear"):
-            return dequantize.outputs[0]
+    for quantize in quantizers(value):
+        for usage in quantize.outputs[0].uses():
+            if is_dequantize(usage.node) and usage.idx == 0:
+                return usage.node.outputs[0]
     return value
-
-
-def _readers(value: ir.Value, op_type: str) -> Iterator[ir.Node]:
-    return (u.node for u in value.uses() if u.idx == 0 and u.node.op_type == op_type)
 
 
 def _is_dequantized(value: ir.Value) -> bool:
     """Return whether a tensor was quantized and dequantized; a constant is not computed."""
-    producer = value.producer()
-    if producer is None or producer.op_type != "DequantizeLinear" or producer.inputs[0] is None:
-        return False
-    before = producer.inputs[0].producer()
-    return before is not None and before.op_type == "QuantizeLinear"
+    source = dequantizer(value)
+    codes = source.inputs[0] if source is not None else None
+    return codes is not None and is_quantize(codes.producer())
 
 
 def _pairs(model: ir.Model, stand_ins: dict[str, str]) -> Pairs:

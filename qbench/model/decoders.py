@@ -1,7 +1,7 @@
 """Decoders: what a detector's raw outputs say, as boxes with scores.
 
 A decoder takes the outputs of one image, without their batch axis and in the model's order, and the
-height and width of the model's input.
+height and width of the model's input. It raises a ModelError where these do not have its layout.
 """
 
 from collections.abc import Callable, Sequence

@@ -15,12 +15,12 @@ PROTOBUF_LIMIT_BYTES = 2**31 - 2**26
 
 def weight_bytes(model: ir.Model) -> int:
     """Return the size of all initializers in bytes."""
-    return sum(tensor.nbytes for tensor in _weights(model))
+    return sum(tensor.nbytes for tensor in stored_weights(model))
 
 
 def data_folder(model: ir.Model) -> Path | None:
     """Return the folder that external data lies in, of several the first; None without any."""
-    outside = (t for t in _weights(model) if isinstance(t, ir.ExternalTensor))
+    outside = (t for t in stored_weights(model) if isinstance(t, ir.ExternalTensor))
     return next((Path(tensor.base_dir) for tensor in outside), None)
 
 
@@ -29,7 +29,8 @@ def needs_external_data(model: ir.Model) -> bool:
     return data_folder(model) is not None or weight_bytes(model) > PROTOBUF_LIMIT_BYTES
 
 
-def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+def stored_weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """Yield the initializers of a model, those of its subgraphs included."""
     for graph in model.graphs():
         yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
 

@@ -1,6 +1,6 @@
 """Names, shapes and element types of a model's inputs and outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,11 @@ class TensorSpec:
     name: str
     shape: Shape
     dtype: np.dtype[Any]
+
+
+def shape_text(shape: Iterable[int | str | None], joint: str = ",") -> str:
+    """Return a shape as in `N,3,640,640`; an unknown dimension is a question mark."""
+    return joint.join("?" if dim is None else str(dim) for dim in shape)
 
 
 def is_image(shape: Shape) -> bool:

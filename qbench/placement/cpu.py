@@ -34,7 +34,7 @@ from qbench.placement.analysis import (
 )
 from qbench.placement.plan import Activation, Bias, FloatNode, Plan, Reader, Weight
 
-_ELEMENTWISE = {
+ELEMENTWISE = {
     "Add",
     "AveragePool",
     "Concat",
@@ -45,8 +45,8 @@ _ELEMENTWISE = {
 }
 """Other operators with integer kernels."""
 
-_NEEDS_OUTPUT = {"Conv"} | _ELEMENTWISE
-"""Operators whose integer kernel needs a quantized output; MatMul and Gemm may end float."""
+NEED_OUTPUT = {"Conv"} | ELEMENTWISE
+"""Operators whose integer kernel writes integers; those of MatMul and Gemm may write floats."""
 
 MOVES = DATA_MOVEMENT | {"Resize", "Split"}
 """Operators that run on integers where input and output share one scale."""
@@ -101,7 +101,7 @@ def _float_reasons(
             reasons[node] = "its inputs are not float32 activations"
         elif node.op_type in _NO_KERNEL:
             reasons[node] = f"ONNX Runtime has no integer {node.op_type}"
-        elif node.op_type in _NEEDS_OUTPUT and _ends_in_tail(final_output(node), tail):
+        elif node.op_type in NEED_OUTPUT and _ends_in_tail(final_output(node), tail):
             reasons[node] = (
                 "feeds the model's output, which its integer kernel would round to 8 bits"
             )
@@ -115,7 +115,7 @@ def _runs_on_integers(
         return False
     if node.op_type in COMPUTE:
         return True
-    if node.op_type not in _ELEMENTWISE or node in tail or is_gelu_gate(node):
+    if node.op_type not in ELEMENTWISE or node in tail or is_gelu_gate(node):
         return False
     return all(is_float(value) for value in node.inputs)
 
@@ -158,7 +158,7 @@ def _marks(graph: ir.Graph, integer: list[ir.Node], tail: set[ir.Node]) -> dict[
             for index, value in enumerate(node.inputs):
                 if is_float(value) and value is not None:
                     _mark_reader(marks, value, Reader(node.name or "", index))
-            if node.op_type in _NEEDS_OUTPUT:
+            if node.op_type in NEED_OUTPUT:
                 output = final_output(node)
                 marks[output] = _all_readers(output, output.name or "")
         elif node.op_type in MOVES and node not in tail and node.inputs[0] in marks:

@@ -26,7 +26,7 @@ def place(
     model: Model,
     target: str,
     exclude: Sequence[str] = (),
-    float_nodes: Mapping[str, str] | None = None,
+    float_nodes: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Return the quantization plan of a prepared model for `target`.
 
@@ -40,7 +40,7 @@ def place(
         UsageError: The target is unknown, or a pattern matches no node.
         ModelError: The model is quantized already, or has nothing to quantize.
     """
-    plan = _plan(model, target, exclude, float_nodes or {})
+    plan = _plan(model, target, exclude, float_nodes)
     if not plan.quantized:
         raise _nothing_to_quantize(model, f"{target} could quantize")
     return plan

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
-from qbench.model.graph import constant, integer
+from qbench.model.graph import constant
 from qbench.placement.analysis import weight_array_rank
 from qbench.placement.plan import Plan, Weight
 from qbench.quantization.layer_inputs import covariances, layers_side_by_side
@@ -80,9 +80,7 @@ def _codes(node: ir.Node, weight: Weight, covariance: NDArray[Any], limit: int) 
     array = constant(node.inputs[1])
     assert array is not None  # the plan holds constant weights only
     groups, inputs = covariance.shape[:2]
-    is_column = node.op_type == "MatMul" or (
-        node.op_type == "Gemm" and not integer(node, "transB", 0)
-    )
+    is_column = weight.axis == 1
     rows = array.T if is_column else array
     scale = per_channel_symmetric(array, weight.axis, limit.bit_length() + 1).scale
     outputs = rows.shape[0] // groups

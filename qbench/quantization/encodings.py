@@ -51,6 +51,11 @@ def is_dequantize(node: ir.Node | None) -> bool:
     return node is not None and node.op_type == "DequantizeLinear"
 
 
+def is_qdq(node: ir.Node | None) -> bool:
+    """Return whether `node` is a QuantizeLinear or a DequantizeLinear."""
+    return is_quantize(node) or is_dequantize(node)
+
+
 def is_integer_kernel(node: ir.Node) -> bool:
     """Return whether `node` computes with integers by itself, without Q/DQ nodes around it."""
     return node.op_type.startswith(INTEGER_PREFIXES)

@@ -63,7 +63,7 @@ def factor_candidates(statistics: TensorStatistics) -> list[NDArray[Any]]:
 
 
 def range_behind(statistics: TensorStatistics, factors: NDArray[Any]) -> Range:
-    """Return the extremes of a tensor once it is divided by `factors`, widened to hold zero."""
+    """Return the extremes of a tensor divided by `factors` [channels], widened to hold zero."""
     lows, highs = statistics.channel_lows, statistics.channel_highs
     assert lows is not None
     assert highs is not None
@@ -96,7 +96,7 @@ def costs_a_mul(model: ir.Model, value: ir.Value, planned: Iterable[str]) -> boo
 
 
 def scaled_weight(node: ir.Node, factors: NDArray[Any]) -> NDArray[Any]:
-    """Return the weight of `node` with its input channels multiplied by `factors`, float32."""
+    """Return the weight of `node` with its input channels times `factors` [channels], float32."""
     weight = constant(node.inputs[1])
     assert weight is not None  # `readers_to_equalize` holds nodes with constant weights only
     scaled: NDArray[Any] = weight * along_inputs(node, factors, weight)

@@ -46,7 +46,7 @@ class Fp8Graph:
     output_sqnr_db: float | None
 
 
-def to_fp8(prepared: Model, table: CalibrationTable, exclude: Sequence[str] = ()) -> Fp8Graph:
+def to_fp8(prepared: Model, table: CalibrationTable, exclude: Sequence[str]) -> Fp8Graph:
     """Return a copy of a prepared model with FP8 Q/DQ pairs as TensorRT wants them.
 
     The largest magnitude, of an activation and of each weight channel, maps to 448. Nothing is

@@ -12,6 +12,7 @@ from qbench.errors import ModelError
 from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
+from qbench.model.save import stored_weights
 from qbench.model.shapes import bound_to_one, macs_of
 from qbench.model.spec import Shape, TensorSpec
 from qbench.placement.plan import FloatNode
@@ -109,11 +110,10 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
 
 
 def _weights(model: Model) -> Iterator[ir.TensorProtocol]:
-    for graph in model.ir.graphs():
-        yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
-        for node in graph:
-            if node.op_type == "Constant" and (value := node.attributes.get("value")) is not None:
-                yield value.as_tensor()
+    yield from stored_weights(model.ir)
+    for node in model.ir.graph.all_nodes():
+        if node.op_type == "Constant" and (value := node.attributes.get("value")) is not None:
+            yield value.as_tensor()
 
 
 def _integer_notes(model: Model) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from qbench.calibration.collect import with_outputs
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer, ints
+from qbench.placement.analysis import weight_axis
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort import open_graph
 
@@ -120,8 +121,8 @@ def covariances(
 def _inputs_of(node: ir.Node) -> int:
     weight = constant(node.inputs[1])
     assert weight is not None  # a plan holds constant weights only
-    is_row_first = node.op_type == "Conv" or integer(node, "transB", 0)
-    return int(weight.size // weight.shape[0]) if is_row_first else int(weight.shape[0])
+    outputs = 0 if weight_axis(node) == 0 else -1
+    return int(weight.size // weight.shape[outputs])
 
 
 def _rows(node: ir.Node, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """Change the float type of a whole graph to FP16 or BF16."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import defs
 
-from qbench.model.graph import add_initializer, constant, unused_name
+from qbench.model.graph import add_initializer, constant, names_in, place_after, unused_name
 from qbench.model.passes.opset import raise_opset
 from qbench.placement.plan import FloatNode
 from qbench.quantization.numerics import row_blocks
@@ -120,7 +120,7 @@ class _HalfWriter:
         self._wide = wide
         self._keep_io = keep_io
         self._opset = model.graph.opset_imports.get("", 1)
-        self._taken = {name for graph in model.graphs() for name in _names(graph)}
+        self._taken = names_in(model.graph)
 
     def write(self) -> ir.Model:
         nodes = list(self._graph)
@@ -197,11 +197,7 @@ class _HalfWriter:
         output = ir.val(name, dtype, value.shape)
         node_name = self._new_name(f"{name}_Cast")
         node = ir.node("Cast", [value], {"to": dtype}, name=node_name, outputs=[output])
-        producer = value.producer()
-        if producer is None:
-            self._graph.insert_before(self._graph[0], node)
-        else:
-            self._graph.insert_after(producer, node)
+        place_after(self._graph, value, [node])
         return output
 
     def _new_name(self, name: str) -> str:
@@ -250,13 +246,6 @@ class _HalfWriter:
             fill = np.zeros(1) if old is None else old.as_tensor().numpy()
             tensor = ir.tensor(_saturated(fill, self._dtype))
             node.attributes["value"] = ir.AttrTensor("value", tensor)
-
-
-def _names(graph: ir.Graph) -> Iterator[str | None]:
-    yield from graph.initializers
-    yield from (value.name for value in graph.inputs)
-    for node in graph:
-        yield from (node.name, *(value.name for value in node.outputs))
 
 
 def _is_tensor(value: ir.Value | None) -> bool:

@@ -57,9 +57,7 @@ Obstacle = Callable[[ir.Node], str]
 """Says why a compute node keeps float weights; nothing where it need not."""
 
 
-def to_weight_only(
-    model: ir.Model, target: str, exclude: Sequence[str] = ()
-) -> tuple[ir.Model, Plan]:
+def to_weight_only(model: ir.Model, target: str, exclude: Sequence[str]) -> tuple[ir.Model, Plan]:
     """Return a copy of a prepared `model` with int8 weights by output channel, and its plan.
 
     Weights of Conv, ConvTranspose, Gemm and MatMul stand behind a DequantizeLinear.
@@ -75,7 +73,7 @@ def to_weight_only(
 
 
 def to_int4(
-    model: ir.Model, target: str, block: int = BLOCKS[0], exclude: Sequence[str] = ()
+    model: ir.Model, target: str, block: int, exclude: Sequence[str]
 ) -> tuple[ir.Model, Plan]:
     """Return a copy of a prepared `model` with int4 weights in MatMul and Gemm, and its plan.
 

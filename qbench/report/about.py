@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from qbench.benchmarking.environment import Environment
-from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.options import GROUP
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.settings import Settings
@@ -101,7 +101,7 @@ def float_groups(result: RunResult) -> list[tuple[str, Terms]]:
     Rows that left the same nodes float share a group.
     """
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for row, name in zip(result.rows, row_names(result), strict=True):
+    for name, row in named_rows(result):
         if row.float_nodes:
             groups.setdefault(tuple(row.float_nodes.items()), []).append(name)
     return [(", ".join(names), _by_reason(nodes)) for nodes, names in groups.items()]

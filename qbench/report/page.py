@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from qbench.benchmarking.bearing import bearing
 from qbench.benchmarking.html_table import table_html
-from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.result import OperatorTime
 from qbench.figures import digits, percent
 from qbench.report.about import float_groups, machine_terms, method_terms
@@ -75,8 +75,7 @@ def _svg(chart: Chart | None) -> Markup | None:
 
 
 def _profiles(contents: Contents) -> list[tuple[str, tuple[OperatorTime, ...]]]:
-    named = zip(row_names(contents.result), contents.result.rows, strict=True)
-    return [(name, row.profile) for name, row in named if row.profile]
+    return [(name, row.profile) for name, row in named_rows(contents.result) if row.profile]
 
 
 def _worst(contents: Contents) -> list[Layer]:

@@ -2,7 +2,6 @@
 
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import msgspec
 
@@ -36,7 +35,7 @@ def export_run(run: Run, experiment: str = EXPERIMENT) -> str:
 def _write_run(mlflow: ModuleType, run: Run, experiment: str) -> str:
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=run.id, tags=_tags(run)) as written:
-        mlflow.log_params(_settings(run))
+        mlflow.log_params(msgspec.to_builtins(run.result.settings))
         mlflow.log_dict(msgspec.to_builtins(run.result), "result.json")
         for line in flat_rows(run):
             _write_row(mlflow, line)
@@ -65,11 +64,6 @@ def _tags(run: Run) -> dict[str, str]:
     known = {"cpu": machine.cpu, "os": machine.os, "git_commit": machine.git_commit}
     state = {"finished": str(run.finished), "trusted": str(run.result.trusted)}
     return {**{name: text for name, text in known.items() if text}, **state}
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    settings: dict[str, Any] = msgspec.to_builtins(run.result.settings)
-    return settings
 
 
 def _mlflow() -> ModuleType:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from qbench.data.samples import first_names
 from qbench.errors import UsageError
 
 LATEST = "latest"
@@ -43,11 +44,5 @@ def resolved(name: str, ids: Sequence[str], place: Path) -> str:
     if not matches:
         raise UsageError(f"no run {name!r} in {place}; `qbench runs list` names them")
     if len(matches) > 1:
-        raise UsageError(f"{name!r} may be {_some(matches)}; give more letters")
+        raise UsageError(f"{name!r} may be {first_names(matches, _MOST_NAMED)}; give more letters")
     return matches[0]
-
-
-def _some(matches: Sequence[str]) -> str:
-    """Return some names, and how many more there are."""
-    more = len(matches) - _MOST_NAMED
-    return ", ".join(matches[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -102,7 +102,7 @@ class Reader:
             StorageError: The store or the run cannot be read.
         """
         run = self.resolve(name, finished=finished)
-        ((request, result, finished),) = self._query(
+        ((request, result, ended),) = self._query(
             "SELECT request, result, finished FROM runs WHERE id = ?", run
         )
         entries = self.entries(run)
@@ -111,11 +111,11 @@ class Reader:
         whole = msgspec.structs.replace(head, rows=rows)
         return Run(
             id=run,
-            result=head.with_rows(rows) if finished is None else whole,
+            result=head.with_rows(rows) if ended is None else whole,
             samples={i: e.samples for i, e in enumerate(entries) if e.samples is not None},
             judged={i: e.judged for i, e in enumerate(entries) if e.judged is not None},
             request=_decoded(run, request, Request),
-            finished=finished is not None,
+            finished=ended is not None,
         )
 
     def entries(self, run: str) -> list[Entry]:

@@ -89,7 +89,7 @@ class Store(Reader):
         return next((run for run, finished in self._query(latest, key) if finished is None), None)
 
     def add(self, run: str, cell: Cell, row: Row, samples: NDArray[np.float64] | None) -> None:
-        """Keep a row of an unfinished run, after the rows that it has.
+        """Keep a row of an unfinished run, after those that it has, with its seconds, [calls].
 
         Raises:
             StorageError: It cannot be kept.

@@ -262,7 +262,7 @@ def optimized_graph(model: Path) -> ir.Graph:
         options.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", "weights"
         )
-        create_session(model, "cpu", options)
+        create_session(model, ProviderChoice("cpu"), options)
         return ir.load(path).graph
 
 
@@ -281,7 +281,7 @@ def profile_file(
         options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = create_session(model, "cpu", options)
+        session = create_session(model, ProviderChoice("cpu"), options)
         try:
             for _ in range(runs):
                 session.run(None, dict(feeds))
@@ -309,7 +309,7 @@ def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOpti
 
 
 def create_session(
-    model: Path | bytes, provider: ProviderChoice | str, options: ort.SessionOptions
+    model: Path | bytes, choice: ProviderChoice, options: ort.SessionOptions
 ) -> ort.InferenceSession:
     """Open a model on one provider, or where that is allowed on others.
 
@@ -318,7 +318,6 @@ def create_session(
         UnfitError: It does not load on this machine.
         ModelError: ONNX Runtime refuses the model.
     """
-    choice = ProviderChoice(provider) if isinstance(provider, str) else provider
     attempts = providers_for(choice)
     if choice.name != "cpu":
         preload_cuda()

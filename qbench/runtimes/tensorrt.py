@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from qbench.errors import EngineError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors
-from qbench.runtimes.cuda.base import Cuda
+from qbench.runtimes.cuda.base import Cuda, Event
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
 from qbench.runtimes.engine_file import EngineFile, Shape
 from qbench.runtimes.engine_profile import profile_lane
@@ -139,11 +139,9 @@ class TensorRtRunner:
             DataError: The feeds do not fit the engine or any of its profiles.
             EngineError: TensorRT or CUDA fails.
         """
-        if self._engine is None:
-            raise _closed()
-        lane = self._bound(feeds)
+        engine, lane = self._opened(), self._bound(feeds)
         try:
-            return profile_lane(self._engine, lane, runs)
+            return profile_lane(engine, lane, runs)
         finally:
             self._drop(lane)
 
@@ -151,10 +149,11 @@ class TensorRtRunner:
         """Return the inputs with open dimensions as the first profile has them most often.
 
         A batch stays open where the profile takes 1.
+
+        Raises:
+            EngineError: The engine is closed.
         """
-        if self._engine is None:
-            raise _closed()
-        profile = self._engine.profiles[0]
+        profile = self._opened().profiles[0]
         return tuple(map(_typical, self.inputs, profile.min, profile.opt))
 
     def bind_bare(self, feeds: Mapping[str, Any]) -> Callable[[], None]:
@@ -227,10 +226,13 @@ class TensorRtRunner:
         except EngineError as error:  # an earlier failure, told then, leaves the GPU unusable
             logger.warning("a context was not freed: %s", error)
 
-    def _new_lane(self) -> Lane:
+    def _opened(self) -> EngineFile:
         if self._engine is None:
-            raise _closed()
-        lane = Lane(self._engine, self._cuda)
+            raise EngineError("the engine is closed; open it again")
+        return self._engine
+
+    def _new_lane(self) -> Lane:
+        lane = Lane(self._opened(), self._cuda)
         self._lanes.append(lane)
         return lane
 
@@ -249,18 +251,13 @@ class TensorRtRunner:
 
     def _note(self, launched: str) -> None:
         """Say how calls run, `launched` in some way."""
-        if self._engine is None:
-            raise _closed()
+        engine = self._opened()
         self.notes: tuple[str, ...] = (
-            f"{self._engine.flavour}; timed without copies to and from the GPU, {launched}, and "
+            f"{engine.flavour}; timed without copies to and from the GPU, {launched}, and "
             "with CUDA's own way of waiting",
         )
-        if self._engine.streamed_bytes != 0:
+        if engine.streamed_bytes != 0:
             self.notes += ("weights that do not fit stay on the host and are streamed",)
-
-
-def _closed() -> EngineError:
-    return EngineError("the engine is closed; open it again")
 
 
 def _typical(spec: TensorSpec, low: Shape, usual: Shape) -> TensorSpec:
@@ -279,7 +276,7 @@ def _single(launch: Callable[[], None], wait: Callable[[], None]) -> Callable[[]
     return call
 
 
-def _timed(lane: Lane, events: Any) -> list[float]:
+def _timed(lane: Lane, events: Sequence[Event]) -> list[float]:
     """Run once and return the seconds between the events around the phases."""
     phases = (lane.upload, lane.execute, lane.download)
     events[0].record(lane.stream)

@@ -7,11 +7,9 @@ from qbench.benchmarking.result import (
     Ratio,
     Row,
     RunResult,
-    latency_from_summary,
-    ratio_from_interval,
 )
 from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.stats import Interval, Summary
+from qbench.benchmarking.stats import Interval
 
 
 def run_result() -> RunResult:
@@ -20,8 +18,8 @@ def run_result() -> RunResult:
         precision="int8",
         provider="cpu",
         accuracy=Accuracy("top1", 0.75, 4, 0.3, 0.95),
-        latency_ms=latency_from_summary(Summary(median=0.002, mad=1e-4, min=0.001, p90=None)),
-        ratio=ratio_from_interval(Interval(1.5, 1.4, 1.6), "faster"),
+        latency_ms=Latency(median=2.0, mad=0.1, min=1.0, p90=None),
+        ratio=Ratio(1.5, 1.4, 1.6, "faster"),
         throughput_per_s=500.0,
         notes=("unsettled",),
     )
@@ -53,12 +51,3 @@ def test_json_has_the_documented_keys() -> None:
     assert broken["error"] == "no driver"
     figures = ["accuracy", "latency_ms", "ratio", "throughput_per_s", "size_bytes", "load_seconds"]
     assert {broken[figure] for figure in figures} == {None}
-
-
-def test_seconds_become_milliseconds() -> None:
-    found = latency_from_summary(Summary(0.25, 0.125, 0.5, 1.0, 2.0, 4.0))
-    assert found == Latency(250.0, 125.0, 500.0, 1000.0, 2000.0, 4000.0)
-
-
-def test_ratio_stands_beside_its_verdict() -> None:
-    assert ratio_from_interval(Interval(1.0, 0.9, 1.2), "same") == Ratio(1.0, 0.9, 1.2, "same")

@@ -10,7 +10,7 @@ from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.result import Mode
-from qbench.benchmarking.rows import Timing
+from qbench.benchmarking.rows import Timing, latency_of
 from qbench.benchmarking.schedule import Measurement
 from qbench.benchmarking.settings import MODES
 from qbench.benchmarking.variants import Variant
@@ -36,6 +36,26 @@ def timing(calls: int, seconds: float, effort: str = "quick") -> Timing:
         settings=MODES[effort],
     )
     return Timing(measurement, 0)
+
+
+def test_latencies_keep_outliers_and_are_milliseconds() -> None:
+    samples = np.array([1.0, 2.0, 3.0, 4.0, 1000.0])
+    found = latency_of(samples)
+    assert (found.median, found.mad, found.min, found.p90) == (3e3, 1e3, 1e3, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "fewest"), [("p90", 0.9, 64), ("p95", 0.95, 130), ("p99", 0.99, 662)]
+)
+def test_a_percentile_needs_two_samples_beyond_it(name: str, share: float, fewest: int) -> None:
+    def too_few(n: int) -> float:
+        """Return the probability that at most one of n samples lies beyond the percentile."""
+        return float(share**n + n * (1 - share) * share ** (n - 1))
+
+    assert too_few(fewest) < 0.01 <= too_few(fewest - 1)
+    assert getattr(latency_of(np.arange(fewest - 1, dtype=np.float64)), name) is None
+    found = getattr(latency_of(np.arange(fewest, dtype=np.float64)), name)
+    assert found == pytest.approx(1e3 * share * (fewest - 1))
 
 
 STRICT = "--strict, 300 s"

@@ -19,7 +19,6 @@ from qbench.benchmarking.stats import (
     ratio_interval,
     resampled_interval,
     sittings_interval,
-    summary,
     verdict,
 )
 from qbench.errors import DataError, InconclusiveError
@@ -179,31 +178,6 @@ def test_breach_needs_the_whole_interval_beyond_one_percent(
     low: float, high: float, breach: bool
 ) -> None:
     assert is_breach(Interval(1.0, low, high)) is breach
-
-
-def test_summary_keeps_outliers() -> None:
-    samples = np.array([1.0, 2.0, 3.0, 4.0, 1000.0])
-    found = summary(samples)
-    assert (found.median, found.mad, found.min, found.p90) == (3.0, 1.0, 1.0, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "share", "fewest"), [("p90", 0.9, 64), ("p95", 0.95, 130), ("p99", 0.99, 662)]
-)
-def test_a_percentile_needs_two_samples_beyond_it(name: str, share: float, fewest: int) -> None:
-    def too_few(n: int) -> float:
-        """Return the probability that at most one of n samples lies beyond the percentile."""
-        return float(share**n + n * (1 - share) * share ** (n - 1))
-
-    assert too_few(fewest) < 0.01 <= too_few(fewest - 1)
-    assert getattr(summary(np.arange(fewest - 1, dtype=np.float64)), name) is None
-    found = getattr(summary(np.arange(fewest, dtype=np.float64)), name)
-    assert found == pytest.approx(share * (fewest - 1))
-
-
-def test_summary_of_nothing() -> None:
-    with pytest.raises(DataError, match="no samples to summarize"):
-        summary(np.array([]))
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_recipe_is_guessed_from_the_name_aloud(
     name: str, recipe: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert guess_recipe(graphs.model_of(graphs.residual(), Path(name))) == recipe
+        assert guess_recipe(Path(name)) == recipe
     assert f"no --recipe given: '{recipe}' is assumed" in caplog.text
 
 

@@ -5,8 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
+from qbench.data.image_folder import ImageFolder
+from qbench.data.npz import NpzSource
 from qbench.data.recipes import Recipe
-from qbench.data.sources import ImageFolder, NpzSource, open_source, subset
+from qbench.data.samples import subset
+from qbench.data.sources import open_source
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
 

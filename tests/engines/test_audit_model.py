@@ -204,6 +204,15 @@ def test_a_file_says_itself_why_nodes_are_float(saved: Any, tmp_path: Path) -> N
     assert {f.reason for f in cpu.not_int8 if f.node == "after"} == {"excluded by name"}
 
 
+def test_int4_weights_count_as_quantized_too(saved: Any, tmp_path: Path) -> None:
+    """`qbench quantize` refuses such a file, so that an audit must not send anybody there."""
+    path = tmp_path / "int4.onnx"
+    quantize(saved(graphs.encoder()), target="cpu", precision="int4", output=path)
+    found = audit_model(load(path), "cpu")
+    assert found.findings == ()
+    assert {finding.node for finding in found.not_int8} == {"scores", "mixed"}
+
+
 def test_placement_knows_why_nodes_of_any_file_are_float(saved: Any) -> None:
     found = audit_file((), saved(graphs.detector()).path)
     reasons = {finding.node: finding.reason for finding in found.not_int8}

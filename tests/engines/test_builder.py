@@ -205,7 +205,7 @@ def test_unwritable_log(job, tmp_path):
 
 def test_only_events_reach_the_workers_stdout():
     code = (
-        "import os; from qbench.engines import worker; events = worker._claim_stdout();"
+        "import os; from qbench.runtimes.command import claim_stdout; events = claim_stdout();"
         "os.write(1, b'noise'); events.write(b'event'); events.flush()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

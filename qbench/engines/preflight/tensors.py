@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import onnx_ir as ir
 
 from qbench.model.graph import is_constant
-from qbench.quantization.encodings import is_dequantize, is_quantize
+from qbench.quantization.encodings import is_qdq
 from qbench.quantization.linting.finding import ERROR, WARNING, Place, Rule
 
 MISSING = frozenset(
@@ -68,13 +68,9 @@ def _tensors(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value]]:
     seen: set[ir.Value] = set()
     for node in graph.all_nodes():
         for value in (*node.inputs, *node.outputs):
-            if value is not None and value not in seen and not _is_pair(node):
+            if value is not None and value not in seen and not is_qdq(node):
                 seen.add(value)
                 yield node, value
-
-
-def _is_pair(node: ir.Node) -> bool:
-    return is_quantize(node) or is_dequantize(node)
 
 
 def _beginnings(

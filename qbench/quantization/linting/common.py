@@ -11,6 +11,7 @@ from qbench.quantization.encodings import (
     axis_of,
     dequantizer,
     is_dequantize,
+    is_qdq,
     is_quantize,
     is_weight,
     same_encoding,
@@ -95,8 +96,7 @@ def channel_activations(graph: ir.Graph) -> Iterator[Place]:
     Not those with float weights, which run in float in any case.
     """
     for node in graph:
-        is_pair = is_dequantize(node) or is_quantize(node)
-        for value in () if is_pair or weight_array_rank(node) is not None else node.inputs:
+        for value in () if is_qdq(node) or weight_array_rank(node) is not None else node.inputs:
             source = activation_dequantizer(value)
             if source is not None and axis_of(source) is not None:
                 yield Place(node, value, "its input has one scale per channel")

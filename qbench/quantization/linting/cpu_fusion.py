@@ -8,34 +8,25 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from qbench.model.graph import only_user
-from qbench.placement.analysis import COMPUTE, DATA_MOVEMENT
+from qbench.placement import cpu
+from qbench.placement.analysis import COMPUTE
 from qbench.placement.cpu import final_output
 from qbench.quantization.encodings import (
     code_type,
     dequantizer,
     is_dequantize,
-    is_quantize,
+    is_qdq,
     quantizers,
 )
 from qbench.quantization.linting import common
 
-NEED_OUTPUT = {
-    "Add",
-    "AveragePool",
-    "Concat",
-    "Conv",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "Mul",
-    "Sigmoid",
-    "Softmax",
-}
-"""Operators whose integer kernel writes integers; those of MatMul and Gemm may write floats."""
+NEED_OUTPUT = cpu.NEED_OUTPUT | {"Softmax"}
+"""Those that placement quantizes, and what it leaves float although there is a kernel."""
 
 KERNELS = NEED_OUTPUT | {"Gemm", "MatMul"}
 """Operators with integer kernels, but for those in `MOVES`."""
 
-MOVES = DATA_MOVEMENT | {"ReduceMax", "ReduceMin", "Resize", "Split"}
+MOVES = cpu.MOVES | {"ReduceMax", "ReduceMin"}
 """Operators that move codes as they are, where the encoding stays the same."""
 
 PASSED = {"MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
@@ -48,8 +39,7 @@ def quantized_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     Their first input is dequantized, and so is the second, or the output is quantized.
     """
     for node in graph:
-        is_pair = is_quantize(node) or is_dequantize(node)
-        if is_pair or not node.inputs or not is_quantized(node.inputs[0]) or _adds_bias(node):
+        if is_qdq(node) or not node.inputs or not is_quantized(node.inputs[0]) or _adds_bias(node):
             continue
         is_fed = node.op_type in COMPUTE and is_quantized(node.inputs[1])
         if is_fed or any(quantizers(output) for output in ends(node)):

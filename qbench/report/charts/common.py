@@ -60,10 +60,19 @@ def _round_step(step: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * 0.999)
 
 
-def colour_scale(names: Iterable[str], theme: Theme) -> alt.Scale:
-    """Return the scale that gives each precision its colour."""
-    domain = list(dict.fromkeys(names))
-    return alt.Scale(domain=domain, range=[theme[name] for name in domain])
+def by_precision(
+    records: Iterable[Record], theme: Theme, legend: alt.Legend | None = None
+) -> alt.Color:
+    """Return the channel that gives each precision its colour."""
+    names = list(dict.fromkeys(item["precision"] for item in records))
+    scale = alt.Scale(domain=names, range=[theme[name] for name in names])
+    return alt.Color("precision:N", scale=scale, legend=legend)
+
+
+def by_row(records: Iterable[Record], theme: Theme) -> alt.Y:
+    """Return the channel that puts rows below each other, in their order."""
+    labels = alt.Axis(title=None, labelLimit=120 if theme.is_narrow else 260, ticks=False)
+    return alt.Y("row:N", sort=list(dict.fromkeys(item["row"] for item in records)), axis=labels)
 
 
 def dressed(layers: Sequence[alt.Chart], theme: Theme, height: int) -> Chart:

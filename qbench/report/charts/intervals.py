@@ -7,14 +7,15 @@ import altair as alt
 from qbench.benchmarking.bearing import margin
 from qbench.benchmarking.columns import difference_text, speedup_text, verdict_text
 from qbench.benchmarking.metric_text import is_share
-from qbench.benchmarking.naming import is_baseline, metric_name, row_names
+from qbench.benchmarking.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.figures import digits, interval_text
 from qbench.report.charts.common import (
     Chart,
     Record,
-    colour_scale,
+    by_precision,
+    by_row,
     data,
     dressed,
     log_scale,
@@ -70,7 +71,7 @@ def _speedups(result: RunResult) -> list[Record]:
             low=row.ratio.ci_low,
             high=row.ratio.ci_high,
         )
-        for row, name in zip(result.rows, row_names(result), strict=True)
+        for name, row in named_rows(result)
         if row.ratio and not is_baseline(row.ratio)
     ]
 
@@ -78,7 +79,7 @@ def _speedups(result: RunResult) -> list[Record]:
 def _changes(result: RunResult) -> list[Record]:
     found = [
         (row, name, row.accuracy, row.accuracy.difference)
-        for row, name in zip(result.rows, row_names(result), strict=True)
+        for name, row in named_rows(result)
         if row.accuracy and row.accuracy.difference
     ]
     return [
@@ -114,16 +115,10 @@ def _stacked(
 ) -> Chart:
     """Return the intervals below each other, over a band that means no difference."""
     low, middle, high = band
-    names = [item["row"] for item in records]
-    labels = alt.Axis(title=None, labelLimit=120 if theme.is_narrow else 260, ticks=False)
-    y = alt.Y("row:N", sort=names, axis=labels)
-    colour = alt.Color(
-        "precision:N",
-        scale=colour_scale((item["precision"] for item in records), theme),
-        legend=None,
-    )
     zone = alt.Chart(data([{"low": low, "high": high, "value": middle}]))
-    rows = alt.Chart(data(records)).encode(y=y, color=colour)
+    rows = alt.Chart(data(records)).encode(
+        y=by_row(records, theme), color=by_precision(records, theme)
+    )
     layers = [
         zone.mark_rect(color=theme["band"], aria=False).encode(x="low:Q", x2="high:Q"),
         zone.mark_rule(color=theme["muted"], strokeWidth=1, aria=False).encode(x=x),

@@ -12,7 +12,7 @@ from qbench.figures import digits, percent
 from qbench.report.charts.common import (
     Chart,
     Record,
-    colour_scale,
+    by_precision,
     data,
     dressed,
     log_scale,
@@ -98,7 +98,6 @@ def _summary(
 
 
 def _histograms(bars: list[Record], x: alt.X, y: alt.Y, theme: Theme) -> alt.Chart:
-    colours = colour_scale((bar["precision"] for bar in bars), theme)
     chart: alt.Chart = (
         alt.Chart(data(bars))
         .mark_rect(opacity=0.75)
@@ -107,7 +106,7 @@ def _histograms(bars: list[Record], x: alt.X, y: alt.Y, theme: Theme) -> alt.Cha
             x2="right:Q",
             y=y,
             y2="top:Q",
-            color=alt.Color("precision:N", scale=colours, legend=None),
+            color=by_precision(bars, theme),
             **told(("row", "from", "calls")),
         )
     )

@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.result import OperatorTime
 from qbench.figures import percent
 from qbench.report.charts.common import Chart, Record, data, dressed, record, told
@@ -33,8 +33,7 @@ _COLOURS = {
 
 def draw_operators(contents: Contents, theme: Theme) -> Chart | None:
     """Return a bar for each row that has a profile, in parts by operator."""
-    named = zip(contents.result.rows, row_names(contents.result), strict=True)
-    profiled = [(row.profile, name) for row, name in named if row.profile]
+    profiled = [(row.profile, name) for name, row in named_rows(contents.result) if row.profile]
     if not profiled:
         return None
     parts = [

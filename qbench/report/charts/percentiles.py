@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.result import Row
 from qbench.figures import digits, percent
 from qbench.report.charts.common import (
     Chart,
     Record,
-    colour_scale,
+    by_precision,
+    by_row,
     data,
     dressed,
     log_scale,
@@ -28,11 +29,7 @@ _AXIS = 110
 
 def draw_percentiles(contents: Contents, theme: Theme) -> Chart | None:
     """Return the percentiles of the rows of mode `paced` that were timed."""
-    rows = [
-        (row, name)
-        for row, name in zip(contents.result.rows, row_names(contents.result), strict=True)
-        if row.rate and row.latency_ms
-    ]
+    rows = [(row, name) for name, row in named_rows(contents.result) if row.rate and row.latency_ms]
     points = [item for row, name in rows for item in _points(row, name)]
     if not points:
         return None
@@ -69,20 +66,14 @@ def _due(periods: Sequence[float], theme: Theme, x: alt.X) -> alt.Chart:
 
 def _marks(points: Sequence[Record], theme: Theme, x: alt.X) -> list[alt.Chart]:
     """Return the points of each row, and the line that joins them."""
-    names = list(dict.fromkeys(item["row"] for item in points))
-    labels = alt.Axis(title=None, labelLimit=120 if theme.is_narrow else 260, ticks=False)
-    y = alt.Y("row:N", sort=names, axis=labels)
-    colour = alt.Color(
-        "precision:N",
-        scale=colour_scale((item["precision"] for item in points), theme),
-        legend=None,
-    )
     shape = alt.Shape(
         "percentile:N",
         scale=alt.Scale(domain=list(_NAMES), range=list(_SHAPES)),
         legend=alt.Legend(title=None),
     )
-    base = alt.Chart(data(points)).encode(x=x, y=y, color=colour)
+    base = alt.Chart(data(points)).encode(
+        x=x, y=by_row(points, theme), color=by_precision(points, theme)
+    )
     return [
         base.mark_line(strokeWidth=2, aria=False),
         base.mark_point(filled=True, size=90, opacity=1).encode(

@@ -8,13 +8,13 @@ import altair as alt
 
 from qbench.benchmarking.columns import accuracy_text, speedup_text, verdict_text
 from qbench.benchmarking.metric_text import is_share
-from qbench.benchmarking.naming import metric_name, row_names
+from qbench.benchmarking.naming import metric_name, named_rows
 from qbench.benchmarking.result import Accuracy, Ratio, Row
 from qbench.figures import digits
 from qbench.report.charts.common import (
     Chart,
     Record,
-    colour_scale,
+    by_precision,
     data,
     dressed,
     log_scale,
@@ -131,7 +131,7 @@ def _records(contents: Contents, speed: _Speed) -> list[Record]:
     """Return a record for every row with both figures, of the metric of the first one."""
     found = [
         (row, name, row.accuracy, at)
-        for row, name in zip(contents.result.rows, row_names(contents.result), strict=True)
+        for name, row in named_rows(contents.result)
         if row.accuracy and (at := speed.of(row)) is not None
     ]
     records = [
@@ -191,11 +191,7 @@ def _points(
     facts: Sequence[str],
 ) -> list[alt.Chart]:
     """Return the intervals in both directions, and the points over them."""
-    colour = alt.Color(
-        "precision:N",
-        scale=colour_scale((item["precision"] for item in records), theme),
-        legend=legend,
-    )
+    colour = by_precision(records, theme, legend)
     base = alt.Chart(data(records)).encode(color=colour)
     bars = base.mark_rule(strokeWidth=1.5, aria=False)
     dots = base.mark_point(size=110, strokeWidth=2, opacity=1).encode(

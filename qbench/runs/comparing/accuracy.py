@@ -23,7 +23,7 @@ def accuracy_change(sides: Sides, pair: Pair) -> AccuracyChange | None:
     paired = _paired(sides, pair) if is_same else None
     interval = paired.difference if paired else None
     if is_same:
-        interval = interval or difference_of(_interval(after), _interval(before))
+        interval = interval or difference_of(after.interval, before.interval)
     change = _changed(after.metric, before.value, after.value, interval)
     return msgspec.structs.replace(change, others=_others(before, after, paired))
 
@@ -56,10 +56,6 @@ def _paired(sides: Sides, pair: Pair) -> Accuracy | None:
     """Return the differences image by image; None where the outcomes of one are not kept."""
     before, after = sides.before.judged.get(pair.before), sides.after.judged.get(pair.after)
     return None if before is None or after is None else after.compared(before)
-
-
-def _interval(accuracy: Accuracy) -> Interval:
-    return Interval(accuracy.value, accuracy.ci_low, accuracy.ci_high)
 
 
 def _verdict(change: Interval) -> AccuracyVerdict:

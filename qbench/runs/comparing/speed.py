@@ -2,7 +2,6 @@
 
 import msgspec
 
-from qbench.benchmarking.result import Ratio
 from qbench.benchmarking.stats import Interval, verdict
 from qbench.runs.comparing.changes import SpeedChange
 from qbench.runs.comparing.intervals import quotient_of, speedup
@@ -32,7 +31,7 @@ def _by_first_row(sides: Sides, pair: Pair) -> Interval | None:
     after = sides.after.result.rows[pair.after].ratio
     if before is None or after is None:
         return None
-    return quotient_of(_interval(after), _interval(before))
+    return quotient_of(after.interval, before.interval)
 
 
 def _by_samples(sides: Sides, pair: Pair) -> Interval | None:
@@ -63,7 +62,7 @@ def _of_speedups(sides: Sides, pair: Pair) -> SpeedChange | None:
     baselines = Pair(_baseline(sides.before), _baseline(sides.after))
     if before is None or after is None or pair == baselines or baselines not in sides.pairs():
         return None
-    ratio = quotient_of(_interval(after), _interval(before))
+    ratio = quotient_of(after.interval, before.interval)
     change = SpeedChange(
         basis="own baseline", before=before.value, after=after.value, ratio=ratio.value
     )
@@ -73,10 +72,6 @@ def _of_speedups(sides: Sides, pair: Pair) -> SpeedChange | None:
 def _baseline(run: Run) -> int:
     """Return the index of the first row that was timed; -1 where none was."""
     return next((i for i, row in enumerate(run.result.rows) if row.ratio is not None), -1)
-
-
-def _interval(ratio: Ratio) -> Interval:
-    return Interval(ratio.value, ratio.ci_low, ratio.ci_high)
 
 
 def _with_interval(change: SpeedChange, sides: Sides, ratio: Interval) -> SpeedChange:

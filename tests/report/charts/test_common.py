@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbench.report.charts.common import colour_scale, log_scale, record, ticks
+from qbench.report.charts.common import by_precision, log_scale, record, ticks
 from qbench.report.theme import DARK, LIGHT, NARROW, PLAIN, WIDE, style_variables
 
 
@@ -43,9 +43,10 @@ def test_a_record_tells_its_facts_one_a_line() -> None:
 
 
 def test_colours_go_by_precision_and_an_unknown_one_has_its_own() -> None:
-    scale = colour_scale(["int8", "fp32", "int8", "int2"], PLAIN)
-    assert scale.domain == ["int8", "fp32", "int2"]
-    assert scale.range == [LIGHT["int8"], LIGHT["fp32"], LIGHT["other"]]
+    names = ["int8", "fp32", "int8", "int2"]
+    scale = by_precision([{"precision": name} for name in names], PLAIN).to_dict()["scale"]
+    assert scale["domain"] == ["int8", "fp32", "int2"]
+    assert scale["range"] == [LIGHT["int8"], LIGHT["fp32"], LIGHT["other"]]
 
 
 def test_the_page_has_every_colour_in_both_schemes() -> None:
