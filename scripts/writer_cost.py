@@ -1,10 +1,11 @@
 """What writing a large quantized model costs over copying its weights once, in time and in memory.
 
-A model of the asked size, most of it MatMul and some Conv weights in external data, is made in a
-temporary folder and calibrated once. Then, in turn and each in a process of its own, the weights
-are copied to another file through numpy, and `qbench.quantize` writes the INT8 model. Printed as
-JSON: the median seconds of both sides and the ratio of each pair, the quantizer's peak resident
-memory over the bytes of the weights, and where the weights of the quantized model lie.
+A model of the asked size, most of it weights of MatMul, or of Gemm with biases, which quantization
+corrects, lies in external data in a temporary folder and is calibrated once. Then, in turn and each
+in a process of its own, the weights are copied to another file through numpy, and `qbench.quantize`
+writes the INT8 model. Printed as JSON: the median seconds of both sides and the ratio of each pair,
+the quantizer's peak resident memory over the bytes of the weights, and where the weights of the
+quantized model lie.
 
 Example:
     python scripts/writer_cost.py --megabytes 500 --effort fast --pairs 5
@@ -52,11 +53,12 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--effort", choices=EFFORTS, default="fast")
     parser.add_argument("--target", default="cpu")
+    parser.add_argument("--operator", choices=("MatMul", "Gemm"), default="MatMul")
     parser.add_argument("--pairs", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qbench-") as name:
         folder = Path(name)
-        apart(prepare_folder, folder, args.megabytes)
+        apart(prepare_folder, folder, args.megabytes, args.operator)
         pairs = [
             (apart(copy_weights, folder), apart(write_int8, folder, args.target, args.effort))
             for _ in range(args.pairs)
@@ -67,6 +69,7 @@ def main() -> None:
     peaks = [written.peak_rss_bytes for _, written in pairs if written.peak_rss_bytes]
     document = {
         "model_bytes": size,
+        "operator": args.operator,
         "effort": args.effort,
         "copy_seconds": float(np.median([copied.seconds for copied, _ in pairs])),
         "write_seconds": float(np.median([written.seconds for _, written in pairs])),
@@ -84,23 +87,30 @@ def apart(function: Callable[..., Any], *arguments: object) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def prepare_folder(folder: Path, megabytes: int) -> None:
+def prepare_folder(folder: Path, megabytes: int, operator: str) -> None:
     """Write the model, samples and the calibration table."""
-    ir.save(large_model(megabytes << 20), folder / "model.onnx", external_data="model.onnx.data")
+    ir.save(
+        large_model(megabytes << 20, operator),
+        folder / "model.onnx",
+        external_data="model.onnx.data",
+    )
     samples = np.random.default_rng(0).normal(size=(_SAMPLES, _CHANNELS, 1, _WIDTH // _CHANNELS))
     np.savez(folder / "samples.npz", x=samples.astype(np.float32))
     calibrate(folder / "model.onnx", folder / "samples.npz").save(folder / "table.json")
 
 
-def large_model(size: int) -> ir.Model:
-    """Return a chain of two convolutions and as many MatMul as make up `size` bytes."""
+def large_model(size: int, operator: str) -> ir.Model:
+    """Return a chain of two convolutions and as many MatMul or Gemm as make up `size` bytes."""
     x = ir.val("x", ir.DataType.FLOAT, [1, _CHANNELS, 1, _WIDTH // _CHANNELS])
     graph = ir.Graph([x], [], nodes=[], opset_imports={"": 17}, name="large")
     random = np.random.default_rng(0)
 
     def step(op: str, name: str, value: ir.Value, *shape: int) -> ir.Value:
         array = random.standard_normal(shape, np.float32) / np.float32(np.sqrt(np.prod(shape[1:])))
-        node = ir.node(op, [value, add_initializer(graph, f"{name}_weight", array)], name=name)
+        inputs = [value, add_initializer(graph, f"{name}_weight", array)]
+        if op == "Gemm":
+            inputs.append(add_initializer(graph, f"{name}_bias", np.zeros(shape[1], np.float32)))
+        node = ir.node(op, inputs, name=name)
         relu = ir.node("Relu", [node.outputs[0]], name=f"{name}_relu")
         graph.extend([node, relu])
         return relu.outputs[0]
@@ -111,7 +121,7 @@ def large_model(size: int) -> ir.Model:
     graph.append(flat)
     value = flat.outputs[0]
     for number in range(size // (4 * _WIDTH**2)):
-        value = step("MatMul", f"matmul{number}", value, _WIDTH, _WIDTH)
+        value = step(operator, f"linear{number}", value, _WIDTH, _WIDTH)
     value.name, value.type, value.shape = "y", x.type, ir.Shape([1, _WIDTH])
     graph.outputs.append(value)
     return ir.Model(graph, ir_version=8)
