@@ -128,7 +128,7 @@ def tune(arguments: _Arguments) -> None:
     of FP32, of a detector its scores; no labels.
 
     The calibration table must be there: run `qbench calibrate` before. Every trial is kept in
-    .qbench/tune; an interrupted run goes on where it was.
+    .qbench/tune; an interrupted run goes on where it was, on another machine with new timings.
     """
     from qbench.cli.render import print_json
     from qbench.tuning.tune import tune as run
