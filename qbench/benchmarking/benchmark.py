@@ -62,6 +62,7 @@ def benchmark(
     _check_words("provider", run_by, PROVIDERS)
     judged = LabelledData(DataChoice(images)) if isinstance(images, (Path, str)) else images
     _check_images(judged, options)
+    judged = None if judged is None else judged.with_labels()
     reference = _reference(paths)
     feed = Feed(judged, reference, options.image_size)
     given = load_table(table) if isinstance(table, (Path, str)) else table

@@ -8,6 +8,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -72,6 +73,18 @@ def capture() -> Environment:
     )
 
 
+def machine_of(environment: Environment) -> dict[str, Any]:
+    """Return what decides the speed of a machine, whatever runs on it."""
+    return {
+        "CPU": environment.cpu,
+        "cores": environment.cores,
+        "core quota": environment.core_quota,
+        "ISA": environment.isa,
+        "governor": environment.governor,
+        "GPU": environment.gpus and [_gpu(gpu) for gpu in environment.gpus],
+    }
+
+
 def load_average() -> tuple[float, float, float] | None:
     """Return the runnable processes over the last 1, 5 and 15 minutes."""
     try:
@@ -116,6 +129,10 @@ def peak_rss_bytes() -> int | None:
 
     reported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return reported if sys.platform == "darwin" else reported << 10
+
+
+def _gpu(gpu: Gpu) -> str:
+    return f"{gpu.name} with driver {gpu.driver}"
 
 
 def _read(path: Path) -> str | None:

@@ -16,6 +16,9 @@ from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
 GROUP = 8
 """How many candidates are loaded and timed together; more take more memory than they gain."""
 
+_MOST_THREADS, _MOST_IMAGES = 1024, 65536
+"""Beyond any machine's cores and memory: what is larger is a slip, which would bring it down."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -69,9 +72,9 @@ class Options:
         if self.mode not in get_args(Mode):
             choices = ", ".join(get_args(Mode))
             raise UsageError(f"unknown mode {self.mode!r}; choose from {choices}")
-        _check_axis("batch size", self.batches or (1,), least=1)
-        _check_axis("number of threads", self.threads, least=0)
-        _check_axis("number of streams", self.streams, least=1)
+        _check_axis("batch size", self.batches or (1,), 1, _MOST_IMAGES)
+        _check_axis("number of threads", self.threads, 0, _MOST_THREADS)
+        _check_axis("number of streams", self.streams, 1, _MOST_THREADS)
         if self.mode != "throughput" and max(self.streams) > 1:
             raise UsageError(
                 f"{max(self.streams)} streams put calls in flight at the same time; "
@@ -95,9 +98,11 @@ def _check_rate(rate: float, seconds: float) -> None:
         )
 
 
-def _check_axis(what: str, values: tuple[int, ...], least: int) -> None:
+def _check_axis(what: str, values: tuple[int, ...], least: int, most: int) -> None:
     if not values:
         raise UsageError(f"no {what} to measure; give at least one")
     for value in values:
         if value < least:
             raise UsageError(f"{value} is no {what}; give at least {least}")
+        if value > most:
+            raise UsageError(f"a {what} of {value} is too large to measure; give at most {most}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from qbench.benchmarking.feeding import Feeding, Images
 from qbench.calibration.calibrate import DataChoice, chosen_recipe, recipe_by_name
 from qbench.calibration.table import CalibrationTable
+from qbench.data.box_labels import labels_beside
 from qbench.errors import DataError
 from qbench.model.load import Model
 from qbench.model.spec import TensorSpec
@@ -18,9 +19,10 @@ class LabelledData:
     Attributes:
         choice: Which images; their recipe is the calibration table's unless it names one.
         labels: For `classify` a CSV `file,label`, or None for a folder per class; for `detect` a
-            COCO JSON file or a folder of YOLO text files; for `segment` a folder of masks; not for
-            `embed`. `classify` and `detect` without any labels are about the agreement with the
-            first model in FP32.
+            COCO JSON file or a folder of YOLO text files, or None where their place tells (see
+            `box_labels.labels_beside`); for `segment` a folder of masks; not for `embed`.
+            `classify` and `detect` without any labels are about the agreement with the first model
+            in FP32.
         task: A key of `judges.TASKS`.
         decoder: How `detect` reads boxes; see `evaluation.decoders`.
     """
@@ -29,6 +31,16 @@ class LabelledData:
     labels: Path | str | None = None
     task: str = "classify"
     decoder: str = "auto"
+
+    def with_labels(self) -> "LabelledData":
+        """Return the same with the labels that the place of its images tells, if none are given.
+
+        Raises:
+            DataError: A folder cannot be read.
+        """
+        if self.labels is not None or self.task != "detect":
+            return self
+        return replace(self, labels=labels_beside(Path(self.choice.path)))
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,10 @@ def bench(arguments: BenchArguments) -> None:
     Accuracy needs --data and --task. classify: top-1 and top-5; --labels is a CSV file,label, or
     left out for a folder per class; of images without classes, the share with the same class first
     as with FP32. detect: COCO mAP; --labels is a COCO .json or a folder of YOLO .txt files, or left
-    out for the detections in common with FP32. segment: mean IoU; --labels is a folder of .png
-    masks, gray or palette, 255 for no class. embed: cosine between the outputs and those of FP32,
-    and the share of images whose nearest other image stays the same.
+    out where data/labels/val lies beside data/images/val, else for the detections in common with
+    FP32. segment: mean IoU; --labels is a folder of .png masks, gray or palette, 255 for no class.
+    embed: cosine between the outputs and those of FP32, and the share of images whose nearest other
+    image stays the same.
 
     --decoder is found from the output's shape where that is plain. Else give one of yolov8, yolov5,
     yolox, end2end, ssd, detr, rtdetr. A YOLOX with its decoder inside is a yolov5.

@@ -15,6 +15,7 @@ from qbench.benchmarking.benchmark import benchmark
 from qbench.benchmarking.naming import row_name
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.result import RunResult
+from qbench.benchmarking.subject import LabelledData
 from qbench.calibration.calibrate import USUAL_RECIPE, recipe_by_name
 from qbench.calibration.table import find_table
 from qbench.cli.bench_arguments import BenchArguments
@@ -122,13 +123,15 @@ def print_text_of(finished: Finished) -> None:
 def _measured(
     arguments: BenchArguments, options: Options, paths: Sequence[Path], store: Store
 ) -> Run:
-    request = _request(arguments, [model_file(path) for path in paths])
+    models, images = [model_file(path) for path in paths], arguments.images()
+    images = None if images is None else images.with_labels()
+    request = _request(arguments, models, images)
     with RunLedger(request, options.settings, None if arguments.no_store else store) as ledger:
         if not arguments.restart:
             ledger.resume()
         _tell_kept(ledger)
         try:
-            result = _benchmark(arguments, paths, options, ledger)
+            result = _benchmark(arguments, paths, images, replace(options, ledger=ledger))
         except KeyboardInterrupt:
             if ledger.id is not None:
                 click.echo(f"run {ledger.id} is kept; the same command goes on with it", err=True)
@@ -137,15 +140,18 @@ def _measured(
 
 
 def _benchmark(
-    arguments: BenchArguments, paths: Sequence[Path], options: Options, ledger: RunLedger
+    arguments: BenchArguments,
+    paths: Sequence[Path],
+    images: LabelledData | None,
+    options: Options,
 ) -> RunResult:
     return benchmark(
         paths,
         precisions=_words(arguments.precisions),
         providers=_words(arguments.providers),
         table=arguments.table,
-        images=arguments.images(),
-        options=replace(options, ledger=ledger),
+        images=images,
+        options=options,
     )
 
 
@@ -157,7 +163,9 @@ def _baseline(arguments: BenchArguments, paths: Sequence[Path], store: Store) ->
     return plan_baseline(run, models, _words(arguments.precisions))
 
 
-def _request(arguments: BenchArguments, models: Sequence[ModelFile]) -> Request:
+def _request(
+    arguments: BenchArguments, models: Sequence[ModelFile], images: LabelledData | None
+) -> Request:
     """Return what is asked for.
 
     Raises:
@@ -172,12 +180,13 @@ def _request(arguments: BenchArguments, models: Sequence[ModelFile]) -> Request:
     options["size"] = arguments.size or arguments.project.image_size
     options["recipes"] = _recipes(arguments, models)
     options["tables"] = _tables(arguments, models)
-    images = fingerprint(arguments.data, arguments.labels)
+    labels = None if images is None or images.labels is None else Path(images.labels)
+    fed = fingerprint(arguments.data, labels)
     return Request(
         command=tuple(sys.argv[1:]),
         models=tuple(models),
         options=options,
-        images=images and f"{images}:{arguments.limit}",
+        images=fed and f"{fed}:{arguments.limit}",
     )
 
 

@@ -123,11 +123,12 @@ def tune(arguments: _Arguments) -> None:
 
     Points are absolute: with 1% a top-1 of 85.5 % may fall to 84.5 %. top1: --labels is a CSV
     file,label, or left out for a folder per class. map: COCO mAP; --labels is a COCO .json or a
-    folder of YOLO .txt files. miou: --labels is a folder of .png masks, gray or palette.
-    cosine: between the outputs and those of FP32, of a detector its scores; no labels.
+    folder of YOLO .txt files, or left out where data/labels/val lies beside data/images/val.
+    miou: --labels is a folder of .png masks, gray or palette. cosine: between the outputs and those
+    of FP32, of a detector its scores; no labels.
 
     The calibration table must be there: run `qbench calibrate` before. Every trial is kept in
-    .qbench/tune; an interrupted run goes on where it was.
+    .qbench/tune; an interrupted run goes on where it was, on another machine with new timings.
     """
     from qbench.cli.render import print_json
     from qbench.tuning.tune import tune as run

@@ -1,6 +1,7 @@
 """Labelled boxes of images: a COCO JSON file, or a folder of YOLO text files."""
 
 import codecs
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.data.samples import first_names, sample_name
+from qbench.data.samples import files_below, first_names, sample_name
 from qbench.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 _YOLO_ROW = 5
 
@@ -105,6 +108,27 @@ def load_boxes(source_names: Sequence[str], labels: Path) -> BoxLabels:
     if not any(len(boxes.boxes) for boxes in found.truth.values()):
         raise DataError(f"{labels} has no box for any of the samples; give labels of these images")
     return found
+
+
+def labels_beside(images: Path) -> Path | None:
+    """Return the folder of YOLO text files that belongs to a folder of `images` by its place.
+
+    That is the layout of Ultralytics: of dataset/images/val it is dataset/labels/val, for the last
+    `images` in the path. None where there is no such folder, or no text file in it. What is found
+    is told by a warning.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
+    parts = images.absolute().parts
+    if "images" not in parts:
+        return None
+    last = len(parts) - 1 - parts[::-1].index("images")
+    folder = Path(*parts[:last], "labels", *parts[last + 1 :])
+    if not (images.is_dir() and folder.is_dir() and files_below(folder, (".txt",))):
+        return None
+    logger.warning("the boxes of %s are read from %s; --labels names others", images, folder)
+    return folder
 
 
 def _from_coco(names: Sequence[str], file: Path) -> BoxLabels:
@@ -205,7 +229,8 @@ def _from_yolo(names: Sequence[str], folder: Path) -> BoxLabels:
     if not rows:
         raise DataError(
             f"{folder} has a .txt file for none of the {len(names)} samples, such as "
-            f"{first_names(names)}; give the labels of this folder"
+            f"{first_names(names)}; give the folder that has "
+            f"{PurePosixPath(names[0]).with_suffix('.txt')}"
         )
     truth = {name: _yolo_boxes(rows.get(name, ()), file) for name, file in files.items()}
     missing = [name for name in names if name not in rows]

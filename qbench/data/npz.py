@@ -186,7 +186,25 @@ def _check_array(path: Path, array: NDArray[Any], spec: TensorSpec, *, is_call: 
             f"[{shape_text(shape, ', ')}]; reshape it"
         )
     if array.dtype != spec.dtype:
-        raise DataError(
-            f"{path}: {spec.name!r} is {array.dtype.name}, but the input is {spec.dtype.name}; "
-            f"save it with .astype({spec.dtype.name!r})"
+        raise DataError(f"{path}: {spec.name!r} {_other_type(array.dtype, spec.dtype)}")
+
+
+def _other_type(found: np.dtype[Any], wanted: np.dtype[Any]) -> str:
+    """Return what is wrong with an array's type, and what to do."""
+    if not _is_saved(wanted):
+        return (
+            f"belongs to an input of {wanted.name}, a type that .npz files do not keep; "
+            "export the model with an input of float32"
         )
+    cure = f"save it with .astype({wanted.name!r})"
+    if _is_saved(found):
+        return f"is {found.name}, but the input is {wanted.name}; {cure}"
+    return (
+        f"was saved in a type that .npz files do not keep, such as bfloat16 (only its "
+        f"{found.itemsize} bytes an element are left), and the input is {wanted.name}; {cure}"
+    )
+
+
+def _is_saved(dtype: np.dtype[Any]) -> bool:
+    """Return whether a file keeps the type; those of ml_dtypes become plain bytes."""
+    return dtype.kind != "V"

@@ -15,6 +15,8 @@ _ACCEPTED = (
     f"give a folder of images ({' '.join(IMAGE_ENDINGS)}) or of .npz files, or one .npz file"
 )
 
+_DATA_SETS = (".yaml", ".yml")
+
 
 def open_source(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) -> Source:
     """Return the samples at `path` for a model with the inputs `specs`.
@@ -27,6 +29,11 @@ def open_source(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None) 
     if path.is_file() and path.suffix.lower() == ".npz":
         return NpzSource(path, specs)
     if not path.is_dir():
+        if path.suffix.lower() in _DATA_SETS:
+            raise DataError(
+                f"{path} describes a data set and is not read; give the folder of images that its "
+                "line `val` (to calibrate: `train`) names"
+            )
         problem = f"{path} is a file" if path.exists() else f"no data at {path}"
         raise DataError(f"{problem}; {_ACCEPTED}")
     if files_below(path, IMAGE_ENDINGS):

@@ -53,6 +53,8 @@ class Layer:
         inputs: Names of the layers that it is made from.
         axis: Of the channels of a tensor that the test holds divided by an unknown factor per
             channel; None for a tensor as it is.
+        offset: What the test holds added to the tensor.
+        pads: What the test holds around the tensor: begins of all axes, then ends; or nothing.
     """
 
     name: str
@@ -61,6 +63,16 @@ class Layer:
     depth: int
     inputs: tuple[str, ...] = ()
     axis: int | None = None
+    offset: float = 0.0
+    pads: tuple[int, ...] = ()
+
+    def restored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the test's array without the offset and what is around it."""
+        if self.pads:
+            begins, ends = self.pads[: array.ndim], self.pads[array.ndim :]
+            sides = zip(array.shape, begins, ends, strict=True)
+            array = array[tuple(slice(begin, size - end) for size, begin, end in sides)]
+        return array - array.dtype.type(self.offset) if self.offset else array
 
 
 class LayerScore(msgspec.Struct, frozen=True):
@@ -193,8 +205,8 @@ class _Sums:
         self._sums: NDArray[np.float64] = np.zeros((4, 1))
 
     def add(self, reference: Tensors, test: Tensors) -> None:
-        a = self._rows(reference, self._layer.name, "reference")
-        b = self._rows(test, self._layer.test, "test")
+        a = self._rows(_taken(reference, self._layer.name, "reference"))
+        b = self._rows(self._layer.restored(_taken(test, self._layer.test, "test")))
         if a.shape != b.shape:
             raise DataError(
                 f"layer {self._layer.name!r} has {a.size} values in the reference and {b.size} in "
@@ -218,15 +230,18 @@ class _Sums:
             return energy, error, 0.0
         return energy, error, _cosine(energy, float(product.sum()), float(test.sum()))
 
-    def _rows(self, tensors: Tensors, name: str, side: str) -> NDArray[Any]:
+    def _rows(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return a tensor as [channels, values], or [1, values]."""
-        if name not in tensors:
-            raise DataError(f"the {side} gives no tensor {name!r}; return it with the others")
-        array = np.asarray(tensors[name])
         axis = self._layer.axis
         if axis is None:
             return array.reshape(1, -1)
         return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+
+
+def _taken(tensors: Tensors, name: str, side: str) -> NDArray[Any]:
+    if name not in tensors:
+        raise DataError(f"the {side} gives no tensor {name!r}; return it with the others")
+    return np.asarray(tensors[name])
 
 
 def _block_sums(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:

@@ -2,25 +2,43 @@
 
 Tensors are known by their names, which quantizers keep. Where a tensor is quantized, its
 dequantized form stands for it. Where qbench has equalized it, it is held divided by factors that
-the file does not tell, so it is compared up to a factor per channel.
+the file does not tell, so it is compared up to a factor per channel. Where qbench has padded it or
+added an offset before it is quantized, these are taken off again.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from qbench.errors import ModelError
 from qbench.evaluation.layerwise import Layer
+from qbench.model.graph import constant
 from qbench.model.load import Model
 from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.prepare import prepare
 from qbench.placement.analysis import channel_axis
 from qbench.quantization.encodings import dequantizer, is_dequantize, is_quantize, quantizers
 from qbench.quantization.equalization import equalized_name
+from qbench.quantization.offsets import offset_name
+from qbench.quantization.padding import padded_name
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
 
 _INPUT = "Input"
+
+
+@dataclass(frozen=True)
+class _StandIn:
+    """What stands for a tensor of the test; see `Layer` for what is in it beside that tensor."""
+
+    value: ir.Value
+    offset: float = 0.0
+    pads: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.value.name or ""
 
 
 @dataclass(frozen=True)
@@ -79,26 +97,58 @@ def _inferred(model: ir.Model) -> ir.Model:
     return copy
 
 
-def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, str]:
+def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, _StandIn]:
     """Return by name what stands for each tensor of the test: its dequantized form, or itself."""
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     found = {value.name or "": _dequantized(value) for value in values}
-    is_dequantized = any(_is_dequantized(value) for value in found.values())
+    is_dequantized = any(_is_dequantized(one.value) for one in found.values())
     if dequantized_only and is_dequantized:
         found = {
-            name: value
-            for name, value in found.items()
-            if _is_dequantized(value) or value.is_graph_output()
+            name: one
+            for name, one in found.items()
+            if _is_dequantized(one.value) or one.value.is_graph_output()
         }
-    return {name: value.name or "" for name, value in found.items()}
+    return found
 
 
-def _dequantized(value: ir.Value) -> ir.Value:
+def _dequantized(value: ir.Value) -> _StandIn:
     for quantize in quantizers(value):
         for usage in quantize.outputs[0].uses():
             if is_dequantize(usage.node) and usage.idx == 0:
-                return usage.node.outputs[0]
-    return value
+                return _StandIn(usage.node.outputs[0])
+    return _behind_padding(value) or _behind_offset(value) or _StandIn(value)
+
+
+def _behind_padding(value: ir.Value) -> _StandIn | None:
+    for pad in _readers(value, "Pad"):
+        amounts, behind = constant(pad.inputs[1]), pad.outputs[0]
+        is_ours = _is_named(behind, padded_name(value.name or "")) and len(pad.inputs) == 2
+        if amounts is None or amounts.min() < 0 or not is_ours:
+            continue
+        found = _dequantized(behind)
+        if found.value is not behind:
+            return replace(found, pads=tuple(map(int, amounts)))
+    return None
+
+
+def _behind_offset(value: ir.Value) -> _StandIn | None:
+    for add in _readers(value, "Add"):
+        offset, behind = constant(add.inputs[1]), add.outputs[0]
+        is_ours = _is_named(behind, offset_name(value.name or ""))
+        if offset is None or offset.ndim > 0 or not is_ours:
+            continue
+        found = _dequantized(behind)
+        if found.value is not behind:
+            return replace(found, offset=float(offset))
+    return None
+
+
+def _is_named(value: ir.Value, name: str) -> bool:
+    return (value.name or "").startswith(name)
+
+
+def _readers(value: ir.Value, op_type: str) -> Iterator[ir.Node]:
+    return (u.node for u in value.uses() if u.idx == 0 and u.node.op_type == op_type)
 
 
 def _is_dequantized(value: ir.Value) -> bool:
@@ -108,7 +158,7 @@ def _is_dequantized(value: ir.Value) -> bool:
     return codes is not None and is_quantize(codes.producer())
 
 
-def _pairs(model: ir.Model, stand_ins: dict[str, str]) -> Pairs:
+def _pairs(model: ir.Model, stand_ins: dict[str, _StandIn]) -> Pairs:
     finder = _Finder(stand_ins)
     finder.take_inputs(model.graph)
     for node in model.graph:
@@ -120,7 +170,7 @@ def _pairs(model: ir.Model, stand_ins: dict[str, str]) -> Pairs:
 class _Finder:
     """Goes through a graph once; knows each value's depth and the layers that it is made from."""
 
-    def __init__(self, stand_ins: dict[str, str]) -> None:
+    def __init__(self, stand_ins: dict[str, _StandIn]) -> None:
         self._stand_ins = stand_ins
         self._depths: dict[ir.Value, int] = {}
         self._nearest: dict[ir.Value, tuple[str, ...]] = {}
@@ -131,7 +181,7 @@ class _Finder:
         """Take the inputs that the test rounds; the others are equal."""
         for value in graph.inputs:
             name = value.name or ""
-            if self._stand_ins.get(name, name) != name:
+            if name in self._stand_ins and self._stand_ins[name].name != name:
                 self._take(value, _INPUT, 0, ())
 
     def take_outputs(self, node: ir.Node) -> None:
@@ -156,11 +206,11 @@ class _Finder:
     ) -> Layer | None:
         name = value.name or ""
         equalized = self._stand_ins.get(equalized_name(name))
-        if equalized is None:
-            test = self._stand_ins.get(name)
-            return None if test is None else Layer(name, test, op_type, depth, inputs)
-        axis = self._axis(value)
-        return None if axis is None else Layer(name, equalized, op_type, depth, inputs, axis)
+        one = equalized or self._stand_ins.get(name)
+        axis = self._axis(value) if equalized else None
+        if one is None or (equalized and axis is None):
+            return None
+        return Layer(name, one.name, op_type, depth, inputs, axis, one.offset, one.pads)
 
     def _axis(self, value: ir.Value) -> int | None:
         """Return the channel axis as those who read an equalized tensor see it."""

@@ -15,7 +15,10 @@ _COLOURS = {1, 3, 4}
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, shape and element type of a model input or output."""
+    """Name, shape and element type of a model input or output.
+
+    The shape is `()` of a scalar, and of an output whose rank the model leaves open.
+    """
 
     name: str
     shape: Shape

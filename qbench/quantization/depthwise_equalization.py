@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.ranges import Range
-from qbench.model.graph import constant, values_by_name
+from qbench.model.graph import values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
     WORTH_A_MUL,
     costs_a_mul,
     equalized_name,
     factor_candidates,
+    is_depthwise,
     range_behind,
     readers_to_equalize,
 )
@@ -64,12 +65,7 @@ def _factors(quantizer: Quantizer, value: ir.Value) -> NDArray[Any] | None:
     """Return the peaks of the channels, float32 [channels], the largest 1; None if of no use."""
     readers = readers_to_equalize(value, {weight.reader.node for weight in quantizer.plan.weights})
     candidates = factor_candidates(quantizer.statistics_of(value.name or ""))
-    return candidates[0] if candidates and readers and all(map(_is_depthwise, readers)) else None
-
-
-def _is_depthwise(node: ir.Node) -> bool:
-    weight = constant(node.inputs[1])
-    return node.op_type == "Conv" and weight is not None and weight.shape[1] == 1
+    return candidates[0] if candidates and readers and all(map(is_depthwise, readers)) else None
 
 
 def _errors_left(

@@ -86,6 +86,16 @@ def readers_to_equalize(value: ir.Value, planned: Iterable[str]) -> list[ir.Node
     return [] if is_taken else readers
 
 
+def is_depthwise(node: ir.Node) -> bool:
+    """Return whether a node is a convolution whose weights lose nothing by factors.
+
+    Each of its output channels reads one input channel, whose factor the channel's scale takes. Of
+    a group of several, the weights of one output channel would get unlike factors.
+    """
+    weight = constant(node.inputs[1])
+    return node.op_type == "Conv" and weight is not None and weight.shape[1] == 1
+
+
 def costs_a_mul(model: ir.Model, value: ir.Value, planned: Iterable[str]) -> bool:
     """Return whether nothing that writes a tensor of known channels can take its factors."""
     axis, shape = channel_axis(value), value.shape

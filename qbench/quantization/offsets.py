@@ -17,6 +17,11 @@ from qbench.placement.analysis import bias_place
 from qbench.quantization.numerics import QuantizationParameters
 
 
+def offset_name(tensor: str) -> str:
+    """Return the name that `tensor` has with its offset."""
+    return f"{tensor}_offset"
+
+
 def offset_of(parameters: QuantizationParameters) -> float:
     """Return what must be added to a tensor for its zero-point to be 0."""
     return float(parameters.zero_point.astype(np.float32) * parameters.scale)

@@ -25,6 +25,11 @@ from qbench.placement.analysis import COMPUTE
 from qbench.placement.plan import Plan
 
 
+def padded_name(tensor: str) -> str:
+    """Return the name that `tensor` has behind its padding; a number may follow."""
+    return f"{tensor}_padded"
+
+
 def pad_in_front(
     model: ir.Model, plan: Plan, wants_offset: Callable[[str], bool]
 ) -> tuple[ir.Model, frozenset[str]]:
@@ -78,7 +83,7 @@ def _pad(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> str:
     """Move the padding of `nodes` into a Pad; return the name of what they read now."""
     pads = ints(nodes[0], "pads", [])
     axes, taken = len(pads) // 2, names_in(graph)
-    name = unused_name(f"{value.name}_padded", taken)
+    name = unused_name(padded_name(value.name or ""), taken)
     amounts = np.array([0, 0, *pads[:axes], 0, 0, *pads[axes:]], np.int64)
     output = ir.val(name, ir.DataType.FLOAT)
     inputs = [value, add_initializer(graph, unused_name(f"{name}_by", taken), amounts)]

@@ -24,6 +24,7 @@ from qbench.quantization.numerics import QuantizationParameters
 from qbench.quantization.offsets import (
     add_to_bias,
     offset_at_output,
+    offset_name,
     offset_of,
     without_zero_point,
 )
@@ -115,7 +116,7 @@ class _Writer:
     ) -> None:
         """Quantize a tensor plus an offset, which its readers take off again."""
         offset = offset_of(parameters)
-        moved = self._plus(source, offset, f"{activation.tensor}_offset")
+        moved = self._plus(source, offset, offset_name(activation.tensor))
         dequantized = self._insert_pair(moved, without_zero_point(parameters))
         others = [reader for reader in activation.readers if reader.node not in self._computing]
         if others:

@@ -16,13 +16,14 @@ import onnx_ir as ir
 
 from qbench.calibration.ranges import Range
 from qbench.data.samples import Sample
-from qbench.model.graph import integer, values_by_name
+from qbench.model.graph import values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
     WORTH_A_MUL,
     costs_a_mul,
     equalized_name,
     factor_candidates,
+    is_depthwise,
     range_behind,
     readers_to_equalize,
 )
@@ -159,13 +160,13 @@ class Refiner:
             behind = range_behind(self._statistics[tensor], by)
             return by, self._climbed(tensor, first, behind, by)
         readers = self._equalizable(tensor)
-        is_depthwise = all(integer(node, "group", 1) > 1 for node in readers)
-        if readers and is_depthwise:
+        loses_nothing = all(map(is_depthwise, readers))
+        if readers and loses_nothing:
             by, equalized = self._best_equalized(tensor, first.noise)
             if first.noise - equalized.noise > max(worth, (1 - WORTH_A_MUL) * first.noise):
                 return by, equalized
         plain = self._best_range(tensor, first)
-        if readers and not is_depthwise and plain.noise >= _LARGE:
+        if readers and not loses_nothing and plain.noise >= _LARGE:
             by, equalized = self._best_equalized(tensor, plain.noise)
             if plain.noise - equalized.noise > max(worth, (1 - WORTH_A_MUL) * plain.noise):
                 return by, equalized

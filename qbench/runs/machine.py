@@ -2,20 +2,7 @@
 
 from typing import Any
 
-from qbench.benchmarking.environment import Environment
-from qbench.runtimes.gpu import Gpu
-
-
-def machine_of(environment: Environment) -> dict[str, Any]:
-    """Return what decides the speed of a machine, whatever runs on it."""
-    return {
-        "CPU": environment.cpu,
-        "cores": environment.cores,
-        "core quota": environment.core_quota,
-        "ISA": environment.isa,
-        "governor": environment.governor,
-        "GPU": environment.gpus and [_gpu(gpu) for gpu in environment.gpus],
-    }
+from qbench.benchmarking.environment import Environment, machine_of
 
 
 def machine_differences(before: Environment, after: Environment) -> tuple[str, ...]:
@@ -38,10 +25,6 @@ def _differences(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ..
         for name in {**before, **after}
         if before.get(name) != after.get(name)
     )
-
-
-def _gpu(gpu: Gpu) -> str:
-    return f"{gpu.name} with driver {gpu.driver}"
 
 
 def _text(value: Any) -> str:

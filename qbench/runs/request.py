@@ -7,12 +7,11 @@ from typing import Any
 import msgspec
 
 from qbench.artifacts import check_name, sha256_bytes, sha256_files
-from qbench.benchmarking.environment import Environment
+from qbench.benchmarking.environment import Environment, machine_of
 from qbench.benchmarking.given_engines import is_engine
 from qbench.benchmarking.settings import Settings
 from qbench.data.samples import walk
 from qbench.model.load import load
-from qbench.runs.machine import machine_of
 
 _BY_CONTENT = {".csv", ".json", ".npz", ".txt"}
 """Arrays and labels, whose size alone would not tell that they changed."""

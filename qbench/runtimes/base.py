@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.errors import DataError
+from qbench.errors import DataError, ModelError
 from qbench.model.spec import TensorSpec
 
 Tensors = dict[str, NDArray[Any]]
@@ -89,12 +89,17 @@ class Runner(Protocol):
         """
 
     def close(self) -> None:
-        """Free what the runtime holds."""
+        """Free what the runtime holds; the methods above then raise a QbenchError."""
 
 
 def dtype_named(word: str) -> np.dtype[Any]:
     """Return the element type that a runtime calls `word`, `object` where it is none of numpy's."""
     return _BY_WORD.get(word, np.dtype(np.object_))
+
+
+def closed() -> ModelError:
+    """Return the error of a runner of ONNX models that is used after `close`."""
+    return ModelError("the model is closed; open it again")
 
 
 def misfit(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qbench.errors import ModelError, UnfitError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import OperatorTime, Tensors, dtype_named, misfit
+from qbench.runtimes.base import OperatorTime, Tensors, closed, dtype_named, misfit
 from qbench.runtimes.profile import Times, shares, type_in
 
 PROVIDER = "openvino"
@@ -78,9 +78,10 @@ class OpenVinoRunner:
 
         Raises:
             DataError: The feeds do not fit the model's inputs.
+            ModelError: The runner is closed.
         """
         if self._own is None:
-            self._own = self._compiled.create_infer_request()
+            self._own = self._request()
         self._feed(self._own, feeds)()
         return {
             spec.name: self._own.get_output_tensor(index).data.copy()
@@ -93,8 +94,9 @@ class OpenVinoRunner:
         Raises:
             DataError: The feeds do not fit the model's inputs; the call raises it as well, where a
                 shape turns out to be wrong inside the model.
+            ModelError: The runner is closed.
         """
-        return self._feed(self._compiled.create_infer_request(), feeds)
+        return self._feed(self._request(), feeds)
 
     def profile(
         self, feeds: Mapping[str, NDArray[Any]], runs: int = 10
@@ -103,7 +105,10 @@ class OpenVinoRunner:
 
         Raises:
             DataError: The feeds do not fit the model's inputs.
+            ModelError: The runner is closed.
         """
+        if self._model is None:
+            raise closed()
         request = self._compile(PERF_COUNT=True).create_infer_request()
         call = self._feed(request, feeds)
         call()  # the first run is not counted: it allocates
@@ -118,6 +123,12 @@ class OpenVinoRunner:
     def close(self) -> None:
         """Let go of the model; bound calls keep it alive."""
         self._model = self._compiled = self._own = None
+
+    def _request(self) -> Any:
+        """Return a new infer request."""
+        if self._compiled is None:
+            raise closed()
+        return self._compiled.create_infer_request()
 
     def _compile(self, **options: Any) -> Any:
         return self._core.compile_model(self._model, _DEVICE, self._options | options)

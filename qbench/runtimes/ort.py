@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qbench.errors import ModelError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import OperatorTime, Tensors, dtype_named, misfit
+from qbench.runtimes.base import OperatorTime, Tensors, closed, dtype_named, misfit
 from qbench.runtimes.nvml import Nvml, open_nvml
 from qbench.runtimes.ort_providers import (
     ProviderChoice,
@@ -106,11 +106,11 @@ class OrtRunner:
 
         Raises:
             DataError: The feeds do not fit the model's inputs.
-            ModelError: No output is a tensor.
+            ModelError: No output is a tensor, or the runner is closed.
         """
-        names = [spec.name for spec in self.outputs]
+        session, names = self._opened(), [spec.name for spec in self.outputs]
         try:
-            results = self._session.run(names, dict(feeds))
+            results = session.run(names, dict(feeds))
         except ORT_ERRORS as error:
             raise misfit(feeds, self.inputs, first_line(error)) from error
         pairs = zip(names, results, strict=True)
@@ -131,9 +131,10 @@ class OrtRunner:
         Raises:
             DataError: The feeds do not fit the model's inputs; the call raises it as well, since
                 ONNX Runtime looks at shapes and types only then.
+            ModelError: The runner is closed.
         """
         run, binding = self.bind_bare(feeds)
-        session, names, inputs = self._session, [spec.name for spec in self.outputs], self.inputs
+        session, names, inputs = self._opened(), [spec.name for spec in self.outputs], self.inputs
         arrays, is_refused = dict(feeds), False
 
         def call_unbound() -> None:
@@ -160,16 +161,18 @@ class OrtRunner:
 
         Raises:
             DataError: The names are not those of the model's inputs.
+            ModelError: The runner is closed.
         """
+        session = self._opened()
         if {spec.name for spec in self.inputs} != feeds.keys():
             raise misfit(feeds, self.inputs, "the names differ")
-        binding = self._session.io_binding()
+        binding = session.io_binding()
         for name, array in feeds.items():
             binding.bind_cpu_input(name, array)
         device = "cpu" if self.provider == "cpu" else "cuda"
         for spec in self.outputs:
             binding.bind_output(spec.name, device)
-        return self._session.run_with_iobinding, binding
+        return session.run_with_iobinding, binding
 
     def profile(
         self, feeds: Mapping[str, NDArray[Any]], runs: int = 10
@@ -179,8 +182,9 @@ class OrtRunner:
         Nothing on a GPU, whose work ONNX Runtime enqueues without waiting for it.
 
         Raises:
-            ModelError: The model was given as bytes.
+            ModelError: The model was given as bytes, or the runner is closed.
         """
+        self._opened()
         if self.provider != "cpu":
             return ()
         if self._file is None:
@@ -190,6 +194,12 @@ class OrtRunner:
     def close(self) -> None:
         """Let go of the session; bound calls keep it alive."""
         self._session = None
+
+    def _opened(self) -> Any:
+        """Return the session."""
+        if self._session is None:
+            raise closed()
+        return self._session
 
 
 def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> OrtRunner:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from qbench.artifacts import SCHEMA_VERSION, check_writable, write_json
+from qbench.artifacts import SCHEMA_VERSION, check_writable, sha256_bytes, write_json
+from qbench.benchmarking import environment
 from qbench.benchmarking.result import Accuracy
 from qbench.benchmarking.stats import Interval
 
@@ -26,7 +27,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         int8_mac_fraction: Share of multiply-accumulates in quantized nodes; None where unknown.
         accuracy: With its difference to the float model; None where it could not be judged.
         speed: Time of the float model / time of this one; None where it was not timed.
-        problem: Why it could not be judged or timed, one line.
+        problem: Why it could not be judged or timed, one line. A trial that has neither a speed nor
+            a problem is yet to be timed on this machine.
     """
 
     float_nodes: tuple[str, ...]
@@ -34,6 +36,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     speed: Interval | None = None
     problem: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to be found out."""
+        return self.speed is not None or self.problem is not None
 
     @property
     def change(self) -> Interval | None:
@@ -65,9 +72,11 @@ class Journal(msgspec.Struct, kw_only=True):
         baseline: Accuracy of the float model.
         ranking: Nodes in the order in which they are freed.
         trials: In the order in which they were run.
+        machine: Hash of the machine that they were timed on; see `this_machine`.
     """
 
     key: str
+    machine: str = ""
     baseline: Accuracy | None = None
     ranking: tuple[str, ...] | None = None
     trials: list[Trial] = []
@@ -76,6 +85,28 @@ class Journal(msgspec.Struct, kw_only=True):
     def find(self, float_nodes: tuple[str, ...]) -> Trial | None:
         """Return the trial with these float nodes, sorted, if it was run."""
         return next((trial for trial in self.trials if trial.float_nodes == float_nodes), None)
+
+    def keep(self, trial: Trial) -> None:
+        """Take in a trial, in the place of the one with these float nodes, if there is one."""
+        known = self.find(trial.float_nodes)
+        if known is None:
+            self.trials.append(trial)
+        else:
+            self.trials[self.trials.index(known)] = trial
+
+    def on(self, machine: str) -> "Journal":
+        """Return what holds on another machine: what could be judged there, but no speed."""
+        if machine == self.machine:
+            return self
+        judged = (trial for trial in self.trials if trial.accuracy is not None)
+        trials = [msgspec.structs.replace(trial, speed=None, problem=None) for trial in judged]
+        return msgspec.structs.replace(self, machine=machine, trials=trials)
+
+
+def this_machine() -> str:
+    """Return a hash of what decides the speed of this machine."""
+    traits = environment.machine_of(environment.capture())
+    return sha256_bytes(msgspec.json.encode(traits, order="sorted"))
 
 
 def journal_path(stem: str, target: str, key: str) -> Path:
@@ -92,19 +123,24 @@ def check_folder() -> None:
     check_writable(FOLDER / "journal.json", "run where files can be written")
 
 
-def open_journal(path: Path, key: str, *, restart: bool) -> Journal:
-    """Return the journal at `path`, or an empty one where there is none for `key`."""
+def open_journal(path: Path, key: str, machine: str, *, restart: bool) -> Journal:
+    """Return the journal at `path`, or an empty one where there is none for `key`.
+
+    Trials of another machine are yet to be timed on this one.
+    """
+    fresh = Journal(key=key, machine=machine)
     if restart or not path.exists():
-        return Journal(key=key)
+        return fresh
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Journal)
     except (OSError, msgspec.MsgspecError) as error:
         logger.warning("%s cannot be read and starts anew: %s", path, error)
-        return Journal(key=key)
+        return fresh
     if found.key != key or found.schema_version != SCHEMA_VERSION:
-        return Journal(key=key)
-    logger.info("%d trials are known from %s", len(found.trials), path)
-    return found
+        return fresh
+    elsewhere = "" if found.machine == machine else ", and timed anew: that was another machine"
+    logger.info("%d trials are known from %s%s", len(found.trials), path, elsewhere)
+    return found.on(machine)
 
 
 def save_journal(path: Path, journal: Journal) -> None:

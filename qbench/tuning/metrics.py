@@ -17,6 +17,7 @@ from qbench.benchmarking.judges import (
 )
 from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
+from qbench.data.box_labels import labels_beside
 from qbench.data.samples import Sample, Source, files_below
 from qbench.errors import DataError, UsageError
 from qbench.evaluation.agreement import Measure, by_measure, output_cosine, score_cosine
@@ -38,7 +39,8 @@ class TuneData:
         choice: Which samples; their recipe is the calibration table's unless it names one.
         metric: A key of `METRICS`.
         labels: For `top1` a CSV `file,label`, or None for a folder per class; for `map` a COCO JSON
-            file or a folder of YOLO text files; for `miou` a folder of masks; not for `cosine`.
+            file or a folder of YOLO text files, or None where their place tells (see
+            `box_labels.labels_beside`); for `miou` a folder of masks; not for `cosine`.
         decoder: How boxes are read; see `model.decoders`.
     """
 
@@ -72,8 +74,11 @@ def material_of(model: Model, table: CalibrationTable, data: TuneData) -> Materi
             f"images are prepared by recipe {recipe.name!r}, but calibration used "
             f"{known.name!r}; drop --recipe or calibrate again with it"
         )
+    place = Path(choice.path)
     labels = None if data.labels is None else Path(data.labels)
-    return Material(source, Path(choice.path), recipe, labels, data.decoder, model)
+    if labels is None and data.metric == "map":
+        labels = labels_beside(place)
+    return Material(source, place, recipe, labels, data.decoder, model)
 
 
 def spread_samples(source: Source, count: int) -> list[Sample]:

@@ -66,7 +66,7 @@ class Trials:
             if len(self.seen) >= self.most:
                 self.is_spent = True
                 return False
-            trial = trial or self._run_and_keep(names)
+            trial = trial if trial and trial.is_done else self._run_and_keep(names, trial)
             self.seen.append(trial)
             self.on_trial(trial, len(self.seen))
         return trial.meets(self.budget)
@@ -100,19 +100,20 @@ class Trials:
         }
         return self.quantizer.graph(Choice(self.start.ranges, factors, reasons, self.start.codes))
 
-    def _run_and_keep(self, names: tuple[str, ...]) -> Trial:
+    def _run_and_keep(self, names: tuple[str, ...], known: Trial | None) -> Trial:
         self.baseline()
-        trial = self._run(names)
-        self.journal.trials.append(trial)
+        trial = self._run(names, known)
+        self.journal.keep(trial)
         save_journal(self.path, self.journal)
         logger.info("%d float nodes: change %s, speed %s", len(names), trial.change, trial.speed)
         return trial
 
-    def _run(self, names: tuple[str, ...]) -> Trial:
+    def _run(self, names: tuple[str, ...], known: Trial | None) -> Trial:
+        """Judge and time the model with `names` float, or time it alone where it is `known`."""
         graph = self.graph(names)
-        trial = Trial(float_nodes=names, int8_mac_fraction=graph.mac_fraction)
+        trial = known or Trial(float_nodes=names, int8_mac_fraction=graph.mac_fraction)
         try:
-            accuracy = self._judged(graph.ir)
+            accuracy = trial.accuracy or self._judged(graph.ir)
             trial = msgspec.structs.replace(trial, accuracy=accuracy)
             return msgspec.structs.replace(trial, speed=self.stopwatch.speed_of(graph.ir))
         except (ModelError, UnfitError) as error:

@@ -14,7 +14,13 @@ from qbench.quantization.int8 import Quantizer
 from qbench.quantization.quantize import TABLES, check_output, resolve_table
 from qbench.quantization.search import BUDGETS, key_of, to_int8
 from qbench.tuning.chain import shortest_prefix, without_needless
-from qbench.tuning.journal import check_folder, journal_path, open_journal, save_journal
+from qbench.tuning.journal import (
+    check_folder,
+    journal_path,
+    open_journal,
+    save_journal,
+    this_machine,
+)
 from qbench.tuning.metrics import (
     METRICS,
     TuneData,
@@ -43,7 +49,8 @@ def tune(
     Starts with what `quantize` finds. Where that loses too much, nodes are freed from the one that
     disturbs the output most on; then every node goes back to INT8 that can. Each trial is judged on
     all samples (natively for `cpu`, else in exact arithmetic), timed against the float model where
-    that is possible, and kept in `.qbench/tune/`: a run that is interrupted goes on from there.
+    that is possible, and kept in `.qbench/tune/`: a run that is interrupted goes on from there. On
+    another machine it does so, too, but times the trials again.
 
     Where the samples are too few to tell a loss as small as the budget, the trials that meet it are
     partly those with luck; `TuneResult.is_within_noise` says so.
@@ -128,7 +135,7 @@ def _trials(
         start=start,
         judge=judge,
         stopwatch=Stopwatch(model.ir, target, sample, options.settings),
-        journal=open_journal(path, key, restart=options.restart),
+        journal=open_journal(path, key, this_machine(), restart=options.restart),
         path=path,
         budget=options.budget,
         most=options.most_trials,

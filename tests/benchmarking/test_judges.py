@@ -78,6 +78,16 @@ def test_detection_with_labels(images: Path, tmp_path: Path) -> None:
     assert second.difference.low <= second.difference.value <= second.difference.high < 0
 
 
+def test_detection_with_labels_beside_the_images(images: Path, tmp_path: Path) -> None:
+    for kind, files in (("images", "*.png"), ("labels", "*.txt")):
+        (tmp_path / kind).mkdir()
+        for file in images.glob(files):
+            file.rename(tmp_path / kind / file.name)
+    data = LabelledData(DataChoice(tmp_path / "images", LETTERBOX), task="detect")
+    (found,) = accuracies([detector(FOUND, tmp_path / "m.onnx")], data)
+    assert (found.metric, found.n) == ("map", 6)
+
+
 def test_detection_without_labels(images: Path, tmp_path: Path) -> None:
     good = detector(FOUND, tmp_path / "good.onnx")
     half = detector(

@@ -78,6 +78,8 @@ def test_openvino_beside_onnx_runtime(qbench: Qbench) -> None:
         (("--size", "9999999"), "'9999999' is no size; write 640, or 480x640"),
         (("--batch", "1,x"), "'1,x' is no list of numbers from 1 on; write 1,8"),
         (("--threads", "-1"), "'-1' is no list of numbers from 0 on; write 1,8"),
+        (("--threads", "99999999999"), "a number of threads of 99999999999 is too large"),
+        (("--batch", "99999999999"), "a batch size of 99999999999 is too large to measure"),
         (("--streams", "4"), "4 streams put calls in flight at the same time"),
         (("--mode", "paced"), "mode paced starts calls by the clock; add --rate 30"),
         (("--rate", "5"), "a rate of 5 calls a second needs --mode paced"),

@@ -216,6 +216,23 @@ def test_what_the_folder_says_in_place_of_options_begins_another_run(
     assert asked[4] == asked[3]  # the same, named otherwise
 
 
+def test_other_boxes_beside_the_images_begin_another_run(
+    qbench: Qbench,
+    monkeypatch: pytest.MonkeyPatch,
+    project: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keys = []
+    monkeypatch.setattr(RunLedger, "resume", lambda self: keys.append(self._request.images))
+    (project / "imgs").rename(project / "images")
+    (project / "labels").mkdir()
+    for text in ("0 .5 .5 1 1", "0 .5 .5 .5 .5"):
+        (project / "labels" / "00.txt").write_text(text, encoding="utf-8")
+        qbench("bench", "m.onnx", "--data", "images", "--task", "detect")
+    assert len(set(keys)) == 2
+    assert caplog.text.count("the boxes of images are read from") == 2  # once each time
+
+
 def test_another_calibration_begins_another_run(
     qbench: Qbench, monkeypatch: pytest.MonkeyPatch, calibrated: Path
 ) -> None:

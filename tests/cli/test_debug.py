@@ -40,7 +40,7 @@ def test_the_text_names_the_layer(pair: tuple[str, str], qbench: Qbench) -> None
     lines = outcome.out.splitlines()
     text = " ".join(outcome.out.split())
     assert "compared m.onnx with q.onnx, exact arithmetic, 3 samples" in text
-    assert "layers 7 of 7 float tensors of m.onnx" in text
+    assert "layers 8 of 8 float tensors of m.onnx" in text
     assert "first bad stem_relu (Relu, depth 2) at" in text
     assert "steepest stem_relu (Relu, depth 2) at" in text
     table = lines[next(i for i, line in enumerate(lines) if line.startswith("depth")) :]
@@ -68,7 +68,8 @@ def test_json(pair: tuple[str, str], qbench: Qbench) -> None:
     }
     assert (document["samples"], document["first_bad"]) == (3, "stem_relu")
     assert {layer["name"]: layer["depth"] for layer in document["layers"]} == {
-        "stem": 1,  # its padded image has a code for each level, and is no layer
+        "x": 0,
+        "stem": 1,
         "stem_relu": 2,
         "deep": 3,
         "deep_relu": 4,

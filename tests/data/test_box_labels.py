@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qbench.data.box_labels import load_boxes
+from qbench.data.box_labels import labels_beside, load_boxes
 from qbench.errors import DataError
 
 NAMES = ["a.jpg", "sub/b.jpg"]
@@ -172,7 +172,7 @@ def test_a_yolo_file_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_a_yolo_folder_of_other_images(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has a \.txt file for none of the 2 samples, such as a"):
+    with pytest.raises(DataError, match=r"none of the 2 .*; give the folder that has a\.txt"):
         load_boxes(NAMES, yolo(tmp_path, z="0 0.5 0.5 1 1"))
 
 
@@ -181,3 +181,44 @@ def test_neither_coco_nor_yolo(tmp_path: Path) -> None:
         load_boxes(NAMES, tmp_path / "l.csv")
     with pytest.raises(DataError, match=r"cannot read labels .*gone\.json: No such file"):
         load_boxes(NAMES, tmp_path / "gone.json")
+
+
+@pytest.fixture
+def data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Images and labels side by side, below a folder that is called images, too."""
+    root = tmp_path / "images" / "set"
+    for folder, file in (("images/val", "a.jpg"), ("labels/val", "a.txt"), ("images/new", "b.jpg")):
+        (root / folder).mkdir(parents=True)
+        (root / folder / file).touch()
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.mark.parametrize("images", ["images/val", "images/val/", "images", "{}/images/val"])
+def test_labels_are_found_by_the_place_of_their_images(
+    data_set: Path, images: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = Path(images.format(data_set))
+    folder = data_set / "labels" / ("val" if given.name == "val" else "")
+    assert labels_beside(given) == folder
+    assert caplog.messages == [
+        f"the boxes of {given} are read from {folder}; --labels names others"
+    ]
+
+
+def test_labels_are_found_from_within_the_folder(
+    data_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data_set / "images" / "val")
+    assert labels_beside(Path()) == data_set / "labels" / "val"
+
+
+def test_no_labels_are_found_where_there_are_none(
+    data_set: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a folder, nor a text file in it, nor images that it could be of."""
+    (data_set / "labels" / "empty").mkdir()
+    (data_set / "images" / "empty").mkdir()
+    for images in ("images/new", "images/empty", "images/gone", "labels/val", "images/val/a.jpg"):
+        assert labels_beside(Path(images)) is None
+    assert caplog.messages == []

@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -141,6 +142,25 @@ def test_bad_arrays(tmp_path: Path, change: dict[str, Any], message: str) -> Non
     np.savez(tmp_path / "bad.npz", **changed)
     with pytest.raises(DataError, match=message):
         NpzSource(tmp_path / "bad.npz", SPECS)
+
+
+@pytest.mark.parametrize(("kind", "size"), [(ml_dtypes.bfloat16, 2), (ml_dtypes.float8_e4m3fn, 1)])
+def test_types_that_numpy_saves_as_plain_bytes(tmp_path: Path, kind: type, size: int) -> None:
+    saved = arrays(3)
+    np.savez(tmp_path / "bad.npz", **{**saved, "image": saved["image"].astype(kind)})
+    message = (
+        rf"bad\.npz: 'image' was saved in a type .* such as bfloat16 \(only its {size} bytes an "
+        r"element are left\), and the input is float32; save it with \.astype\('float32'\)"
+    )
+    with pytest.raises(DataError, match=message):
+        NpzSource(tmp_path, SPECS)
+
+
+def test_an_input_of_a_type_that_no_file_keeps(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 4), ml_dtypes.bfloat16))
+    spec = TensorSpec("x", ("N", 4), np.dtype(ml_dtypes.bfloat16))
+    with pytest.raises(DataError, match=r"'x' belongs to an input of bfloat16, .* of float32"):
+        NpzSource(tmp_path, (spec,))
 
 
 def test_no_samples(tmp_path: Path) -> None:

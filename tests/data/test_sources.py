@@ -104,6 +104,16 @@ def test_open_nothing(tmp_path: Path) -> None:
         open_source(tmp_path / "notes.txt", [IMAGE], Recipe())
 
 
+@pytest.mark.parametrize("name", ["data.yaml", "coco8.YML", "gone.yaml"])
+def test_a_description_of_a_data_set_is_no_data(tmp_path: Path, name: str) -> None:
+    if name != "gone.yaml":
+        (tmp_path / name).write_text("val: images/val", encoding="utf-8")
+    with pytest.raises(
+        DataError, match=rf"{name} describes a data set .* folder of images that it"
+    ):
+        open_source(tmp_path / name, [IMAGE], Recipe())
+
+
 def test_images_for_several_inputs(folder: Path) -> None:
     with pytest.raises(DataError, match=r"the model has 2 inputs \(image, vector\); .*\.npz files"):
         open_source(folder, [IMAGE, VECTOR], Recipe())

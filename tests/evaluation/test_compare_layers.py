@@ -14,6 +14,7 @@ from qbench.evaluation import compare_layers as module
 from qbench.evaluation.compare_layers import LayerComparison, LayerOptions, compare_layers
 from qbench.evaluation.layerwise import LIMIT_DB
 from qbench.model.load import load
+from qbench.quantization.options import Int8Options
 from qbench.quantization.precision import HalfOptions
 from qbench.quantization.quantize import quantize
 
@@ -86,6 +87,26 @@ def test_parts_of_a_large_network_give_the_same(
     assert parts == -(-len(whole.layers) // 3)
     assert seen[0] < seen[-2]
     assert progress == [(done, 3 * parts) for done in range(1, 3 * parts + 1)]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_images_are_compared_without_what_is_padded_around_and_added_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    b = Builder((1, 3, 16, 16))
+    proto = b.model(b.conv("head", b.conv("stem", b.x, cin=3, pads=[0, 1, 2, 1])))
+    pixels = np.random.default_rng(0).uniform(size=(4, 3, 16, 16)).astype(np.float32)
+    np.savez("data.npz", x=pixels)
+    onnx.save(proto, "m.onnx")
+    table = calibrate("m.onnx", Path("data.npz"))
+    options = Int8Options(effort="fast")
+    quantize("m.onnx", target="tensorrt", table=table, output="q.onnx", options=options)
+    found = compare_layers("m.onnx", "q.onnx", "data.npz", options=LayerOptions(native=native))
+    assert found.layer("x").test == "x_padded_offset_dequantized"
+    # A step of 1/255 makes noise of its square / 12; the mean square of the pixels is 1/3.
+    assert found.layer("x").sqnr_db == pytest.approx(10 * np.log10(12 * 255**2 / 3), abs=0.5)
+    assert found.layer("stem").inputs == ("x",)
 
 
 @pytest.fixture

@@ -94,6 +94,35 @@ def test_equalized_tensors_are_compared_up_to_a_factor() -> None:
     }
 
 
+def test_an_offset_is_taken_off() -> None:
+    b = Builder()
+    stem = b.conv("stem", b.x)
+    silu = b.node("Mul", "silu", stem, b.node("Sigmoid", "sigmoid", stem))
+    found = pairs_of(b.model(b.conv("head", b.conv("after", silu, size=1))), "tensorrt")
+    (layer,) = [layer for layer in found.layers if layer.name == "silu"]
+    assert layer.test == "silu_offset_dequantized"
+    array = np.ones((1, CHANNELS), np.float32)
+    np.testing.assert_allclose(layer.restored(array + np.float32(layer.offset)), array, atol=1e-6)
+    assert layer.offset != 0
+
+
+def test_what_a_model_itself_adds_or_pads_stays() -> None:
+    """Though it is called like an offset or a padding of qbench."""
+    b, q = Builder(), QdqBuilder()
+    for one in (b, q):
+        vector = one.constant("vector", np.ones((CHANNELS, 1, 1), np.float32))
+        one.node("Add", "x_offset", one.x, vector)
+        amounts = one.constant("amounts", np.array([0, 0, -1, 0, 0, 0, 0, 0]))
+        one.node("Pad", "x_padded", one.x, amounts)
+    q.qdq("x_offset", "moved")
+    q.qdq("x_padded", "cropped")
+    reference, test = (model_of(one.model("x_offset", "x_padded")) for one in (b, q))
+    assert named(pair_tensors(reference, test)) == {
+        "x_offset": "moved.dq",
+        "x_padded": "cropped.dq",
+    }
+
+
 def test_other_tools_names_do_not_matter() -> None:
     b = Builder()
     float_model = b.model(b.node("Relu", "relu", b.conv("conv", b.x)))

@@ -1,5 +1,6 @@
 import graphs
 import numpy as np
+import onnx
 import pytest
 
 from qbench.calibration.ranges import Range
@@ -11,9 +12,11 @@ from qbench.quantization.probe import Probe, scalings_of
 from qbench.quantization.refine import Refiner
 
 
-def refiner_for(target: str, runs: int = 400) -> tuple[Refiner, dict[str, Range]]:
+def refiner_for(
+    target: str, runs: int = 400, proto: onnx.ModelProto | None = None
+) -> tuple[Refiner, dict[str, Range]]:
     """A refiner of the pattern whose channels differ widely, and its ranges by histogram."""
-    model = graphs.model_of(graphs.fragile())
+    model = graphs.model_of(proto or graphs.fragile())
     quantizer = Quantizer(model, target, graphs.table_of(model), Int8Options())
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(3)]
     return Refiner(quantizer, Probe(quantizer, samples, runs)), quantizer.ranges()
@@ -48,6 +51,27 @@ def test_a_tensor_with_unlike_channels_is_equalized_for_its_depthwise_reader() -
     assert unlike.factors is not None
     assert np.isfinite(unlike.factors).all()
     assert unlike.gain > 0.5 * refiner.probe.of("unlike", ranges["unlike"])
+
+
+def unlike_channels(group: int) -> onnx.ModelProto:
+    """Channels of unlike size are read by a convolution of some groups."""
+    b = graphs.Builder()
+    scales = np.logspace(0, -1, graphs.CHANNELS).astype(np.float32).reshape(-1, 1, 1)
+    x = b.node("Mul", "unlike", b.conv("stem", b.x), b.constant("scales", scales))
+    return b.model(b.conv("last", b.conv("grouped", x, group=group)))
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"), [(2, []), (graphs.CHANNELS // 2, []), (graphs.CHANNELS, ["unlike"])]
+)
+def test_groups_of_several_channels_are_no_depthwise_convolution(
+    group: int, expected: list[str]
+) -> None:
+    """Their weights lose something by factors, which a little noise is not worth."""
+    refiner, _ = refiner_for("tensorrt", proto=unlike_channels(group))
+    settled = refiner.settled(Choice())
+    assert [one.tensor for one in settled if one.factors is not None] == expected
+    assert refiner.alone["unlike"] < 1e-3
 
 
 def test_without_runs_nothing_is_settled() -> None:

@@ -234,3 +234,15 @@ def test_it_is_loaded_late_and_reports_to_nobody(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | home, check=True)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize("use", ["run", "bind", "profile"])
+def test_a_closed_runner_says_that_it_is_closed(tmp_path: Path, use: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    runner = OpenVinoRunner(tmp_path / "m.onnx", threads=1)
+    call = runner.bind(FEEDS)
+    runner.run(FEEDS)
+    runner.close()
+    with pytest.raises(ModelError, match="the model is closed; open it again"):
+        getattr(runner, use)(FEEDS)
+    call()  # which keeps what it needs alive

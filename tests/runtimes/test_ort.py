@@ -295,3 +295,15 @@ def test_the_probe_tries_every_provider() -> None:
     problems = probe_providers()
     assert [*problems] == [*PROVIDERS, "openvino"]
     assert problems["cpu"] is problems["openvino"] is None
+
+
+@pytest.mark.parametrize("use", ["run", "bind", "profile", "bind_bare"])
+def test_a_closed_runner_says_that_it_is_closed(tmp_path: Path, use: str) -> None:
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    runner = OrtRunner(tmp_path / "m.onnx", threads=1)
+    call = runner.bind(FEEDS)
+    runner.run(FEEDS)
+    runner.close()
+    with pytest.raises(ModelError, match="the model is closed; open it again"):
+        getattr(runner, use)(FEEDS)
+    call()  # which keeps what it needs alive

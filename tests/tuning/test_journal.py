@@ -1,12 +1,20 @@
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.result import Accuracy
 from qbench.benchmarking.stats import Interval
-from qbench.tuning.journal import Journal, Trial, journal_path, open_journal, save_journal
+from qbench.tuning.journal import (
+    Journal,
+    Trial,
+    journal_path,
+    open_journal,
+    save_journal,
+    this_machine,
+)
 
 
 def trial(value: float, low: float, high: float) -> Trial:
@@ -46,24 +54,49 @@ def test_that_no_sample_changed_says_little_of_others(budget: float, within: boo
 def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / journal_path("m", "cpu", "0123456789abcdef")
     assert path.name == "m.cpu.0123456789ab.json"
-    journal = Journal(key="k", ranking=("b", "a"), trials=[trial(0.01, 0, 0.02), UNJUDGED])
+    journal = Journal(
+        key="k", machine="m", ranking=("b", "a"), trials=[trial(0.01, 0, 0.02), UNJUDGED]
+    )
     save_journal(path, journal)
-    found = open_journal(path, "k", restart=False)
+    found = open_journal(path, "k", "m", restart=False)
     assert found == journal
     assert found.find(("a", "b")) == journal.trials[0]
     assert found.find(("a",)) is None
+
+
+def test_another_machine_takes_over_what_was_judged_and_no_speed(tmp_path: Path) -> None:
+    fast, unable = (
+        msgspec.structs.replace(trial(0.01, 0, 0.02), float_nodes=(name,), **how)
+        for name, how in (("a", {"speed": Interval(3, 2, 4)}), ("b", {"problem": "no GPU"}))
+    )
+    path = tmp_path / "m.json"
+    save_journal(path, Journal(key="k", machine="m", trials=[fast, unable, UNJUDGED]))
+    found = open_journal(path, "k", "other", restart=False)
+    assert found.machine == "other"
+    assert [(one.float_nodes, one.is_done) for one in found.trials] == [
+        (("a",), False),
+        (("b",), False),
+    ]
+    assert [one.accuracy for one in found.trials] == [fast.accuracy, unable.accuracy]
+    assert all(one.is_done for one in open_journal(path, "k", "m", restart=False).trials)
+
+
+def test_a_machine_is_the_same_as_itself() -> None:
+    assert this_machine() == this_machine()
 
 
 def test_a_journal_of_something_else_or_of_no_use_is_empty(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "m.json"
-    save_journal(path, Journal(key="k", trials=[UNJUDGED]))
-    assert open_journal(path, "other", restart=False).trials == []
-    assert open_journal(path, "k", restart=True).trials == []
-    save_journal(path, Journal(key="k", trials=[UNJUDGED], schema_version=SCHEMA_VERSION + 1))
-    assert open_journal(path, "k", restart=False).trials == []
+    save_journal(path, Journal(key="k", machine="m", trials=[UNJUDGED]))
+    assert open_journal(path, "other", "m", restart=False).trials == []
+    assert open_journal(path, "k", "m", restart=True).trials == []
+    save_journal(
+        path, Journal(key="k", machine="m", trials=[UNJUDGED], schema_version=SCHEMA_VERSION + 1)
+    )
+    assert open_journal(path, "k", "m", restart=False).trials == []
     path.write_text("{", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
-        assert open_journal(path, "k", restart=False).trials == []
+        assert open_journal(path, "k", "m", restart=False).trials == []
     assert "m.json cannot be read and starts anew" in caplog.text

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import graphs
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError, UsageError
 from qbench.model.load import Model
 from qbench.runtimes.ort import open_graph
-from qbench.tuning.metrics import METRICS, TuneData, labels_fingerprint, spread_samples
+from qbench.tuning.metrics import (
+    METRICS,
+    TuneData,
+    labels_fingerprint,
+    material_of,
+    spread_samples,
+)
 
 FOUND = scene((8, 8, 24, 40, 2, 0.9), (50, 8, 70, 40, 1, 0.6))
 
@@ -71,6 +78,17 @@ def test_cosine_reads_no_labels() -> None:
 def test_map_needs_labels() -> None:
     with pytest.raises(UsageError, match=r"metric map needs labels; add --labels FILE\.json or F"):
         METRICS["map"](material(detector("yolov8")))
+
+
+@pytest.mark.parametrize(("metric", "labels"), [("map", "labels"), ("cosine", None)])
+def test_boxes_may_lie_beside_the_images(tmp_path: Path, metric: str, labels: str | None) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "labels" / "a.txt").touch()
+    model, table = detector("yolov8"), graphs.table_of(detector("yolov8"))
+    data = TuneData(DataChoice(tmp_path / "images", Recipe(name="r")), metric)
+    assert material_of(model, table, data).labels == (tmp_path / labels if labels else None)
 
 
 def test_an_unknown_metric() -> None:

@@ -8,11 +8,13 @@ import onnx
 import pytest
 
 from qbench.benchmarking.judges import AgreementJudge
+from qbench.benchmarking.stats import Interval
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import BudgetError, CalibrationError, ModelError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
 from qbench.runtimes.ort import OrtRunner
+from qbench.tuning import tune as tune_module
 from qbench.tuning.metrics import TuneData
 from qbench.tuning.options import TuneOptions
 from qbench.tuning.result import TuneResult
@@ -183,6 +185,30 @@ def test_an_interruption_loses_the_running_trial_alone(
     assert len(judged) == 2
     result = tuned(model, table, cosine)
     assert len(judged) == 1 + len(result.trials) + 1  # the float model is needed once more
+
+
+def test_another_machine_times_all_again_and_judges_nothing(
+    model: Model,
+    table: CalibrationTable,
+    cosine: TuneData,
+    judged: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def speed(value: float) -> Interval:
+        monkeypatch.setattr(Stopwatch, "speed_of", lambda *_: Interval(value, value, value))
+        return Interval(value, value, value)
+
+    there = speed(3)
+    first = tuned(model, table, cosine)
+    monkeypatch.setattr(tune_module, "this_machine", lambda: "another")
+    here, before = speed(2), len(judged)
+    again = tuned(model, table, cosine)
+    assert len(judged) == before
+    assert [trial.speed for trial in first.trials] == [there] * len(first.trials)
+    assert [trial.speed for trial in again.trials] == [here] * len(first.trials)
+    assert [t.accuracy for t in again.trials] == [t.accuracy for t in first.trials]
+    speed(1)
+    assert tuned(model, table, cosine).trials == again.trials  # of the same machine they hold
 
 
 def test_restart_judges_all_again(
