@@ -1,6 +1,7 @@
 """Correct what weight rounding does to the mean of a layer's output."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from qbench.model.graph import constant, integer
 from qbench.placement.analysis import BiasPlace, bias_place
-from qbench.placement.plan import Plan
+from qbench.placement.plan import Plan, Weight
 from qbench.quantization.numerics import row_blocks
 from qbench.quantization.weights import CodedWeights
+from qbench.runtimes.cpu import usable_cores
 
 Shifts = dict[str, NDArray[Any]]
 """What to add to the bias of a node, float32 [output channels], by node name."""
@@ -38,15 +40,18 @@ def bias_shifts(
         coded: The plan's weights as codes.
     """
     nodes = {node.name: node for node in graph}
-    shifts = {}
-    for weight in plan.weights:
+
+    def found(weight: Weight) -> NDArray[Any] | None:
         node = nodes[weight.reader.node]
         data, array = node.inputs[0], constant(node.inputs[1])
         mean = means(data.name or "") if data is not None else None
-        if own_bias(node) is not None and array is not None and mean is not None:
-            rounded = coded[weight.tensor, weight.axis].rounded
-            shifts[weight.reader.node] = shift(node, array, rounded, mean)
-    return shifts
+        if own_bias(node) is None or array is None or mean is None:
+            return None
+        return shift(node, array, coded[weight.tensor, weight.axis].rounded, mean)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        shifts = zip(plan.weights, pool.map(found, plan.weights), strict=True)
+        return {weight.reader.node: one for weight, one in shifts if one is not None}
 
 
 def own_bias(node: ir.Node) -> BiasPlace | None:
@@ -68,9 +73,11 @@ def shift(node: ir.Node, array: NDArray[Any], other: Rows, means: NDArray[Any]) 
         other: What gives some rows of the weights that they are replaced by.
         means: Of the node's input, [input channels].
     """
-    blocks = ((rows, other(rows).astype(np.float64) - array[rows]) for rows in row_blocks(array))
+    means = means.astype(np.float32)
+    blocks = ((rows, other(rows) - array[rows]) for rows in row_blocks(array))
     if node.op_type == "Gemm" and not integer(node, "transB", 0):  # rows are inputs
-        change = np.sum([means[rows] @ error for rows, error in blocks], axis=0)
+        parts = [means[rows] @ error for rows, error in blocks]
+        change = np.sum(parts, axis=0, dtype=np.float64)
     else:
         outputs = len(array)
         change = np.concatenate([_change(node, outputs, rows, e, means) for rows, e in blocks])
@@ -85,5 +92,5 @@ def _change(
     # Output channels of group g read the input channels of group g.
     groups = integer(node, "group", 1)
     group = np.arange(outputs)[rows] * groups // outputs
-    total: NDArray[Any] = np.einsum("oi,oi->o", per_input, means.reshape(groups, -1)[group])
+    total: NDArray[Any] = np.vecdot(per_input, means.reshape(groups, -1)[group])
     return total

@@ -184,7 +184,10 @@ def dequantize(
 ) -> NDArray[Any]:
     """Return the float32 values that `codes` stand for."""
     apart, scale, zero_point = _side_by_side(codes, parameters, axis)
-    values: NDArray[Any] = (apart.astype(np.float32) - zero_point) * scale
+    values: NDArray[Any] = apart.astype(np.float32)
+    if zero_point.any():
+        values -= zero_point
+    values *= scale
     return values.reshape(codes.shape)
 
 
