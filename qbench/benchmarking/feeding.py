@@ -6,10 +6,11 @@ opened. What judges is opened where it is asked for, since labels and references
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ class Feeding:
             DataError: The batch is not the model's, or the data does not fit.
         """
         source = self._opened_for(runner).source or self._noise(runner, batch or 1)
-        first = first_sample(source)
+        first = first_samples(source, 1)[0]
         if batch is None or batch == first.batch:
             return first
         is_open = {spec.name for spec in runner.inputs if _is_open(spec)}
@@ -136,24 +137,23 @@ class Feeding:
         return SyntheticSource(inputs, count=count, seed=0, size=self.size)
 
 
-def first_sample(source: Source) -> Sample:
-    """Return the first sample that can be read; too many that cannot are noticed elsewhere."""
-    for index in range(len(source) - 1):
-        with suppress(DataError):
-            return source.load(index)
-    return source.load(len(source) - 1)
-
-
 def first_samples(source: Source, count: int) -> list[Sample]:
-    """Return `count` samples, the first that can be read; where there are fewer, over again."""
-    found: list[Sample] = []
+    """Return `count` samples, the first that can be read; where there are fewer, over again.
+
+    Too many that cannot are noticed elsewhere.
+
+    Raises:
+        DataError: None can be read.
+    """
+    found = list(islice(_readable(source), count))
+    found = found or [source.load(len(source) - 1)]  # which tells why
+    return [found[index % len(found)] for index in range(count)]
+
+
+def _readable(source: Source) -> Iterator[Sample]:
     for index in range(len(source)):
         with suppress(DataError):
-            found.append(source.load(index))
-        if len(found) == count:
-            return found
-    found = found or [first_sample(source)]
-    return [found[index % len(found)] for index in range(count)]
+            yield source.load(index)
 
 
 def _stacked(samples: Sequence[Sample], is_open: set[str]) -> Sample:
@@ -202,4 +202,4 @@ class _Opened:
 def _source(images: Images, inputs: tuple[TensorSpec, ...]) -> Source:
     from qbench.data.sources import open_source
 
-    return subset(open_source(images.path, inputs, images.recipe), images.limit, seed=0)
+    return subset(open_source(images.path, inputs, images.recipe), images.limit)

@@ -152,7 +152,7 @@ def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source
     """
     recipe = chosen_recipe(model.path, choice)
     source = open_source(Path(choice.path), model.inputs, recipe)
-    return recipe, subset(source, choice.limit, seed=0)
+    return recipe, subset(source, choice.limit)
 
 
 def chosen_recipe(model: Path | None, choice: DataChoice) -> Recipe | None:

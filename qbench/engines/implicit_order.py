@@ -52,7 +52,7 @@ def implicit_on_images(
     shapes = shapes_of(model.inputs, profiles[0] if profiles else None)
     inputs = tuple(TensorSpec(s.name, shapes[s.name].opt, s.dtype) for s in model.inputs)
     recipe = chosen_recipe(model.path, choice)
-    subset(open_source(Path(choice.path), inputs, recipe), choice.limit, seed=0)  # for its checks
+    subset(open_source(Path(choice.path), inputs, recipe), choice.limit)  # for its checks
     fed = tuple(FedInput(s.name, shapes[s.name].opt, s.dtype.name) for s in inputs)
     images = CalibrationImages(Path(choice.path).absolute(), recipe, choice.limit, fed)
     return ImplicitInt8(calibrator, images=images)
