@@ -55,7 +55,7 @@ def build_trt(arguments: _Arguments) -> None:
     on the way. Precision is written into the ONNX file, so the same command works on TensorRT 10,
     11 and TensorRT for RTX.
     """
-    from qbench.engines.requirement import check_int8_share
+    from qbench.engines.requirement import check_engine_int8
 
     engine = _build(arguments)
     if arguments.as_json:
@@ -63,7 +63,7 @@ def build_trt(arguments: _Arguments) -> None:
     else:
         _print_text(engine)
     if arguments.require_int8 is not None:
-        check_int8_share(engine.path, engine.audit, arguments.require_int8)
+        check_engine_int8(engine.path, engine.audit, arguments.require_int8)
 
 
 def _build(arguments: _Arguments) -> Engine:
