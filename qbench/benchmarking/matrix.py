@@ -18,7 +18,7 @@ from qbench.benchmarking.workload import Load
 from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model
 from qbench.quantization.options import NEED_TABLE
-from qbench.quantization.quantize import resolve_table
+from qbench.quantization.quantize import load_or_find_table
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Asked:
     options: Options
     is_shared: bool = False
 
-    def table_for(self, sha256: str) -> CalibrationTable | None:
+    def given_table(self, sha256: str) -> CalibrationTable | None:
         """Return the given table for a model of this hash; None where another one shall be found.
 
         A table that is given for a single model is taken whatever it is made from, so that its rows
@@ -74,7 +74,7 @@ def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
     """
     table = None
     if NEED_TABLE.intersection(asked.precisions) and not has_its_precision(model):
-        table = resolve_table(model, asked.table_for(model.sha256))
+        table = load_or_find_table(model, asked.given_table(model.sha256))
     feeding, maker = asked.feed.of_model(model, table), VariantMaker(model, table, folder)
     slots = maker.timed(asked.precisions, asked.providers)
     if asked.options.simulate:

@@ -164,35 +164,38 @@ def chosen_recipe(model: Path | None, choice: DataChoice) -> Recipe | None:
     return None if is_arrays(Path(choice.path)) else _recipe(model, choice)
 
 
-def obtain_table(
-    model: Model,
-    folder: Path,
-    choice: DataChoice | None,
-    *,
-    on_progress: Progress | None = None,
-) -> CalibrationTable:
-    """Return the table of `model` in `folder`, or calibrate on `choice` and keep it there.
-
-    Data that is named wins over a table that is found: it is calibrated anew.
+def load_found_table(model: Model, folder: Path) -> CalibrationTable:
+    """Return the table in `folder` that was made from `model`.
 
     Raises:
-        ModelError: The model is quantized already, or computes in no FP32.
-        CalibrationError: No table fits the model, and no data is given.
+        ModelError: The model is quantized already.
+        CalibrationError: There is none, or it is damaged.
+    """
+    model.check_float()
+    found = find_table(folder, model.sha256)
+    if found is None:
+        # Where no table could ever be made, to ask for one would lead nowhere.
+        check_computes_in_float32(prepare(model), alone=False)
+        name = model.path.name if model.path else "the model"
+        raise CalibrationError(
+            f"no calibration table in {folder}/ was made from {name}; "
+            f"run `qbench calibrate {name} --data IMAGES` or add --data IMAGES here"
+        )
+    logger.info("calibration table: %s", found)
+    return load_table(found)
+
+
+def make_table(
+    model: Model, folder: Path, choice: DataChoice, *, on_progress: Progress | None = None
+) -> CalibrationTable:
+    """Calibrate `model` and keep the table in `folder`, over one that is there.
+
+    Raises:
+        ModelError: The model is quantized already.
+        DataError: The data cannot be used.
         StorageError: The table cannot be kept there.
     """
     model.check_float()
-    name = model.path.name if model.path else "the model"
-    if choice is None:
-        found = find_table(folder, model.sha256)
-        if found is None:
-            # Where no table could ever be made, to ask for one would lead nowhere.
-            check_computes_in_float32(prepare(model), alone=False)
-            raise CalibrationError(
-                f"no calibration table in {folder}/ was made from {name}; "
-                f"run `qbench calibrate {name} --data IMAGES` or add --data IMAGES here"
-            )
-        logger.info("calibration table: %s", found)
-        return load_table(found)
     path = table_path(model, folder)
     check_writable(path, "run `qbench calibrate` with -o, and give its file as --table")
     table = calibrate(model, choice, on_progress=on_progress)

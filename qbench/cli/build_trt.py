@@ -76,7 +76,7 @@ def _build(arguments: _Arguments) -> Engine:
     flavour = check_options_of(arguments.precision, options)
     model = load(arguments.path())
     check_model(model, arguments.precision, options, flavour)
-    table = None if options.images else arguments.table_for(model)
+    table = None if options.images else arguments.calibration(model)
     with shown_build(arguments.verbose) as bar:
         return build_engine(
             model,

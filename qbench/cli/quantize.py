@@ -110,7 +110,7 @@ def quantize(arguments: _Arguments) -> None:
     model = load(path)
     output = arguments.output or path.with_suffix(f".{target}.{precision}.onnx")
     check_output(model, output)
-    table = arguments.table_for(model)
+    table = arguments.calibration(model)
     with progress("searching", "run") as report:
         result = run(
             model,

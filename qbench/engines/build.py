@@ -41,7 +41,7 @@ from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
 from qbench.quantization.precision import HalfOptions
-from qbench.quantization.quantize import QuantizedModel, quantize, table_for
+from qbench.quantization.quantize import QuantizedModel, quantize, table_if_used
 from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
 from qbench.runtimes.gpu import current_gpu
 
@@ -144,7 +144,7 @@ def build_engine(
     flavour = check_options_of(precision, options)
     model = model if isinstance(model, Model) else load(model)
     check_model(model, precision, options, flavour)
-    used_table = None if options.images else table_for(model, precision, table)
+    used_table = None if options.images else table_if_used(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, parse_profiles(options.shapes), size)
     engine = _built(_Order(model, precision, used_table, options, flavour, profiles), on_progress)
