@@ -13,8 +13,8 @@ from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.subject import Feed
 from qbench.benchmarking.subject import LabelledData as LabelledData
 from qbench.benchmarking.variants import PRECISIONS, PROVIDERS
-from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.table import CalibrationTable, load_table
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model, load
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qbench.benchmarking.feeding import Feeding, Images
-from qbench.calibration.calibrate import DataChoice, chosen_recipe, recipe_by_name
 from qbench.calibration.table import CalibrationTable
 from qbench.data.box_labels import labels_beside
+from qbench.data.choice import DataChoice, chosen_recipe, recipe_by_name
 from qbench.errors import DataError
 from qbench.model.load import Model
 from qbench.model.spec import TensorSpec

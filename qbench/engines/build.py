@@ -9,9 +9,9 @@ import numpy as np
 from msgspec import structs
 
 from qbench.artifacts import check_name, check_writable, staged
-from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
+from qbench.data.choice import DataChoice
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import OnProgress, build

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qbench.calibration.calibrate import DataChoice, chosen_recipe
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.interop import tensorrt_cache_from_ranges, tensorrt_cache_from_table
 from qbench.calibration.table import CalibrationTable
+from qbench.data.choice import DataChoice, chosen_recipe
 from qbench.data.samples import subset
 from qbench.data.sources import open_source
 from qbench.engines.implicit import CALIBRATORS

@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
+from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source, subset, without
 from qbench.errors import DataError
 from qbench.model.load import Model

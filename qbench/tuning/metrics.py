@@ -15,9 +15,9 @@ from qbench.benchmarking.judges import (
     Material,
     SegmentJudge,
 )
-from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
 from qbench.data.box_labels import labels_beside
+from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source, files_below
 from qbench.errors import DataError, UsageError
 from qbench.evaluation.agreement import Measure, by_measure, output_cosine, score_cosine

@@ -16,7 +16,8 @@ from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.calibration.calibrate import calibrate
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError
 from qbench.model.load import load
 

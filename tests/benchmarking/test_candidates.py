@@ -24,7 +24,7 @@ from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.session import Facts, LocalSession
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice
+from qbench.data.choice import DataChoice
 from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
 from qbench.runtimes.ort import OrtRunner

@@ -8,7 +8,7 @@ import pytest
 from colours import write_images
 
 from qbench.benchmarking.subject import Feed, LabelledData
-from qbench.calibration.calibrate import DataChoice
+from qbench.data.choice import DataChoice
 from qbench.model.load import Model, load
 
 

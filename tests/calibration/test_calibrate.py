@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.calibration.calibrate import DataChoice, calibrate, load_found_table
+from qbench.calibration.calibrate import calibrate, load_found_table
 from qbench.calibration.table import find_table, load_table
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, ModelError, StorageError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options

@@ -1,6 +1,5 @@
 """`qbench.calibrate` and the choice of data, recipe and table."""
 
-import logging
 from pathlib import Path
 
 import cv2
@@ -10,14 +9,8 @@ import onnx
 import pytest
 
 import qbench
-from qbench.calibration.calibrate import (
-    DataChoice,
-    calibrate,
-    guess_recipe,
-    load_found_table,
-    make_table,
-    table_path,
-)
+from qbench.calibration.calibrate import calibrate, load_found_table, make_table, table_path
+from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError, DataError, ModelError
 from qbench.model.load import Model, load
@@ -118,23 +111,6 @@ def test_a_folder_without_data(model: Model, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no images in .*empty; give a folder of images"):
         calibrate(model, tmp_path / "empty", recipe=RECIPE)
-
-
-@pytest.mark.parametrize(
-    ("name", "recipe"),
-    [
-        ("efficientnet_lite0.onnx", "efficientnet-lite"),
-        ("yolox_nano_416.onnx", "yolox"),
-        ("yolov8n.onnx", "yolov8"),
-        ("ResNet50.onnx", "imagenet"),
-    ],
-)
-def test_a_recipe_is_guessed_from_the_name_aloud(
-    name: str, recipe: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert guess_recipe(Path(name)) == recipe
-    assert f"no --recipe given: '{recipe}' is assumed" in caplog.text
 
 
 def test_a_table_is_kept_and_found_again(model: Model, images: Path, tmp_path: Path) -> None:

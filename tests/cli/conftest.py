@@ -14,8 +14,9 @@ import pytest
 
 from qbench.benchmarking import check, speedup
 from qbench.benchmarking.settings import MODES, Settings
-from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.calibration.calibrate import calibrate
 from qbench.cli.main import run
+from qbench.data.choice import DataChoice
 from qbench.errors import UnfitError
 
 CLASSES = ("cat", "dog", "owl")
