@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source, subset
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError
@@ -26,29 +25,8 @@ from qbench.runtimes.tensorrt import TensorRtRunner
 
 if TYPE_CHECKING:
     from qbench.benchmarking.judges import Judge
-
-
-@dataclass(frozen=True)
-class Images:
-    """Labelled images, and how they become inputs.
-
-    Attributes:
-        path: A folder of images, or arrays.
-        recipe: How images are prepared; None for arrays.
-        limit: Use this many samples, evenly spaced; None for all.
-        labels: See `subject.LabelledData`.
-        task: A key of `judges.TASKS`.
-        decoder: How boxes are read; see `evaluation.decoders`.
-        reference: The file of the float model that is agreed with where there are no labels.
-    """
-
-    path: Path
-    recipe: Recipe | None
-    limit: int | None
-    labels: Path | None
-    task: str
-    decoder: str
-    reference: Path | None
+    from qbench.benchmarking.labelled_data import LabelledData
+    from qbench.data.choice import DataChoice
 
 
 @dataclass(frozen=True)
@@ -60,12 +38,14 @@ class Feeding:
     Attributes:
         inputs: Of the model; None of an engine, which tells them only once it is loaded.
         size: Height and width of random samples where the model is dynamic.
-        images: What to judge on; None judges nothing.
+        images: What to judge on, with the recipe; None judges nothing.
+        reference: The file of the float model that is agreed with where there are no labels.
     """
 
     inputs: tuple[TensorSpec, ...] | None
     size: tuple[int, int] | None = None
-    images: Images | None = None
+    images: LabelledData | None = None
+    reference: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what is open behind."""
@@ -124,7 +104,7 @@ class Feeding:
 
     def _open(self, inputs: tuple[TensorSpec, ...]) -> _Opened:
         if inputs not in self._known:
-            self._known[inputs] = _Opened(self.images, inputs)
+            self._known[inputs] = _Opened(self, inputs)
         return self._known[inputs]
 
     @cached_property
@@ -182,24 +162,32 @@ class _Opened:
     Their modules are imported where there are images: timing alone is to begin soon.
     """
 
-    def __init__(self, images: Images | None, inputs: tuple[TensorSpec, ...]) -> None:
-        self._images = images
-        self.source = None if images is None else _source(images, inputs)
+    def __init__(self, feeding: Feeding, inputs: tuple[TensorSpec, ...]) -> None:
+        self._images, self._reference = feeding.images, feeding.reference
+        self.source = None if feeding.images is None else _source(feeding.images.choice, inputs)
 
     @cached_property
     def judge(self) -> Judge | None:
         if self._images is None or self.source is None:
             return None
         from qbench.benchmarking.judges import TASKS, Material
+        from qbench.data.choice import chosen_recipe
 
         images = self._images
         material = Material(
-            self.source, images.path, images.recipe, images.labels, images.decoder, images.reference
+            self.source,
+            Path(images.choice.path),
+            chosen_recipe(None, images.choice),
+            None if images.labels is None else Path(images.labels),
+            images.decoder,
+            self._reference,
         )
         return TASKS[images.task](material)
 
 
-def _source(images: Images, inputs: tuple[TensorSpec, ...]) -> Source:
+def _source(choice: DataChoice, inputs: tuple[TensorSpec, ...]) -> Source:
+    from qbench.data.choice import chosen_recipe
     from qbench.data.sources import open_source
 
-    return subset(open_source(images.path, inputs, images.recipe), images.limit)
+    source = open_source(Path(choice.path), inputs, chosen_recipe(None, choice))
+    return subset(source, choice.limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import msgspec
 from qbench.data.recipes import Recipe, load_recipe
 from qbench.data.samples import Source, subset
 from qbench.data.sources import is_arrays, open_source
+from qbench.errors import DataError
 
 if TYPE_CHECKING:
     from qbench.model.load import Model  # which loads the graph library, and that takes seconds
@@ -48,6 +49,27 @@ def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source
     recipe = chosen_recipe(model.path, choice)
     source = open_source(Path(choice.path), model.inputs, recipe)
     return recipe, subset(source, choice.limit)
+
+
+def prepared_alike(choice: DataChoice, model: Path | None, known: Recipe | None) -> DataChoice:
+    """Return `choice` with its recipe read, or with the one that calibration used.
+
+    Args:
+        choice: Which data.
+        model: File of the model or engine that is fed.
+        known: What calibration used; None where that is not known, or it used arrays.
+
+    Raises:
+        DataError: The two differ.
+    """
+    choice = choice if choice.recipe is not None else replace(choice, recipe=known)
+    recipe = chosen_recipe(model, choice)
+    if known is not None and recipe is not None and known != recipe:
+        raise DataError(
+            f"images are prepared by recipe {recipe.name!r}, but calibration used "
+            f"{known.name!r}; drop --recipe or calibrate again with it"
+        )
+    return replace(choice, recipe=recipe)
 
 
 def chosen_recipe(model: Path | None, choice: DataChoice) -> Recipe | None:
