@@ -13,7 +13,7 @@ import click
 
 from qbench.cli.project import Project, find_model, load_project
 from qbench.errors import UsageError
-from qbench.figures import share_from_text
+from qbench.formatting import share_from_text
 
 if TYPE_CHECKING:
     from qbench.data.choice import DataChoice

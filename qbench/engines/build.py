@@ -33,7 +33,7 @@ from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_products, check_targets
 from qbench.engines.timing_cache import check_place
 from qbench.errors import StorageError, UsageError
-from qbench.figures import digits, percent, size_text
+from qbench.formatting import digits, percent, size_text
 from qbench.html import terms_table
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load

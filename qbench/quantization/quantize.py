@@ -10,7 +10,7 @@ from qbench.calibration.calibrate import load_found_table
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.errors import UsageError
-from qbench.figures import digits, percent
+from qbench.formatting import digits, percent
 from qbench.html import counted, terms_table
 from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model, load
