@@ -20,7 +20,7 @@ class LabelledData:
             `classify` and `detect` without any labels are about the agreement with the first model
             in FP32.
         task: A key of `judges.TASKS`.
-        decoder: How `detect` reads boxes; see `evaluation.decoders`.
+        decoder: How `detect` reads boxes; see `model.decoders`.
     """
 
     choice: DataChoice
