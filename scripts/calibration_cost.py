@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from qbench.benchmarking.environment import peak_rss_bytes
-from qbench.calibration.calibrate import DataChoice, calibrate, open_choice
+from qbench.calibration.calibrate import calibrate
 from qbench.calibration.collect import collect
 from qbench.calibration.kernels import counted_values
+from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare

@@ -40,7 +40,7 @@ from qbench.benchmarking import environment
 from qbench.benchmarking.judges import Judge, Material
 from qbench.benchmarking.schedule import Measurement, measure
 from qbench.benchmarking.settings import MODES
-from qbench.calibration.calibrate import DataChoice, open_choice
+from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source
 from qbench.errors import QbenchError
 from qbench.model.load import Model, load

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from unfused_export import unfused
 
 from qbench.benchmarking.benchmark import Options, benchmark
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.settings import MODES
-from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice
+from qbench.data.choice import DataChoice
 from qbench.data.preprocess import letterbox_geometry, preprocess
 from qbench.data.recipes import load_recipe
 from qbench.demo.crowds import MOST, draw_crowd, write_crowds

@@ -5,7 +5,7 @@ from qbench.benchmarking.metric_text import is_share
 from qbench.benchmarking.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import Ratio, Row, RunResult
 from qbench.benchmarking.stats import MARGIN, Interval, aa_error, half_width
-from qbench.figures import digits, interval_text, percent
+from qbench.formatting import digits, interval_text, percent
 
 
 def bearing(result: RunResult) -> list[str]:

@@ -7,14 +7,13 @@ from pathlib import Path
 from qbench.benchmarking.candidates import Bench
 from qbench.benchmarking.given_engines import engine_source, is_engine
 from qbench.benchmarking.judges import TASKS
+from qbench.benchmarking.labelled_data import LabelledData as LabelledData
 from qbench.benchmarking.matrix import Asked, Job, jobs_of_engine, jobs_of_model
 from qbench.benchmarking.options import Options as Options
 from qbench.benchmarking.result import RunResult
-from qbench.benchmarking.subject import Feed
-from qbench.benchmarking.subject import LabelledData as LabelledData
 from qbench.benchmarking.variants import PRECISIONS, PROVIDERS
-from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.table import CalibrationTable, load_table
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model, load
 
@@ -63,11 +62,9 @@ def benchmark(
     judged = LabelledData(DataChoice(images)) if isinstance(images, (Path, str)) else images
     _check_images(judged, options)
     judged = None if judged is None else judged.with_labels()
-    reference = _reference(paths)
-    feed = Feed(judged, reference, options.image_size)
     given = load_table(table) if isinstance(table, (Path, str)) else table
     is_shared = sum(not is_engine(path) for path in paths) > 1
-    asked = Asked(made, run_by, given, feed, options, is_shared)
+    asked = Asked(made, run_by, given, judged, _reference(paths), options, is_shared)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder, Bench(options) as bench:
         jobs = list(_jobs(paths, Path(folder), asked))
         if given is not None and is_shared:
@@ -96,7 +93,7 @@ def _jobs(paths: Sequence[Path], folder: Path, asked: Asked) -> Iterator[Job]:
         if is_engine(path):
             yield from jobs_of_engine(path, asked)
             continue
-        reference, place = asked.feed.reference, folder / str(number)
+        reference, place = asked.reference, folder / str(number)
         place.mkdir()
         known = reference if reference is not None and reference.path == path else None
         yield from jobs_of_model(known or load(path), place, asked)

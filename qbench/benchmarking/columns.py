@@ -7,7 +7,7 @@ from functools import partial
 from qbench.benchmarking.metric_text import change_text, figure_text
 from qbench.benchmarking.naming import is_baseline, metric_name
 from qbench.benchmarking.result import Accuracy, Row
-from qbench.figures import digits, interval_text, percent
+from qbench.formatting import digits, interval_text, percent
 
 _MIB = 1 << 20
 

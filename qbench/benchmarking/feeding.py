@@ -6,16 +6,16 @@ opened. What judges is opened where it is asked for, since labels and references
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source, subset
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError
@@ -25,29 +25,8 @@ from qbench.runtimes.tensorrt import TensorRtRunner
 
 if TYPE_CHECKING:
     from qbench.benchmarking.judges import Judge
-
-
-@dataclass(frozen=True)
-class Images:
-    """Labelled images, and how they become inputs.
-
-    Attributes:
-        path: A folder of images, or arrays.
-        recipe: How images are prepared; None for arrays.
-        limit: Use this many samples, evenly spaced; None for all.
-        labels: See `subject.LabelledData`.
-        task: A key of `judges.TASKS`.
-        decoder: How boxes are read; see `evaluation.decoders`.
-        reference: The file of the float model that is agreed with where there are no labels.
-    """
-
-    path: Path
-    recipe: Recipe | None
-    limit: int | None
-    labels: Path | None
-    task: str
-    decoder: str
-    reference: Path | None
+    from qbench.benchmarking.labelled_data import LabelledData
+    from qbench.data.choice import DataChoice
 
 
 @dataclass(frozen=True)
@@ -59,12 +38,14 @@ class Feeding:
     Attributes:
         inputs: Of the model; None of an engine, which tells them only once it is loaded.
         size: Height and width of random samples where the model is dynamic.
-        images: What to judge on; None judges nothing.
+        images: What to judge on, with the recipe; None judges nothing.
+        reference: The file of the float model that is agreed with where there are no labels.
     """
 
     inputs: tuple[TensorSpec, ...] | None
     size: tuple[int, int] | None = None
-    images: Images | None = None
+    images: LabelledData | None = None
+    reference: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what is open behind."""
@@ -81,7 +62,7 @@ class Feeding:
             DataError: The batch is not the model's, or the data does not fit.
         """
         source = self._opened_for(runner).source or self._noise(runner, batch or 1)
-        first = first_sample(source)
+        first = first_samples(source, 1)[0]
         if batch is None or batch == first.batch:
             return first
         is_open = {spec.name for spec in runner.inputs if _is_open(spec)}
@@ -123,7 +104,7 @@ class Feeding:
 
     def _open(self, inputs: tuple[TensorSpec, ...]) -> _Opened:
         if inputs not in self._known:
-            self._known[inputs] = _Opened(self.images, inputs)
+            self._known[inputs] = _Opened(self, inputs)
         return self._known[inputs]
 
     @cached_property
@@ -136,24 +117,23 @@ class Feeding:
         return SyntheticSource(inputs, count=count, seed=0, size=self.size)
 
 
-def first_sample(source: Source) -> Sample:
-    """Return the first sample that can be read; too many that cannot are noticed elsewhere."""
-    for index in range(len(source) - 1):
-        with suppress(DataError):
-            return source.load(index)
-    return source.load(len(source) - 1)
-
-
 def first_samples(source: Source, count: int) -> list[Sample]:
-    """Return `count` samples, the first that can be read; where there are fewer, over again."""
-    found: list[Sample] = []
+    """Return `count` samples, the first that can be read; where there are fewer, over again.
+
+    Too many that cannot are noticed elsewhere.
+
+    Raises:
+        DataError: None can be read.
+    """
+    found = list(islice(_readable(source), count))
+    found = found or [source.load(len(source) - 1)]  # which tells why
+    return [found[index % len(found)] for index in range(count)]
+
+
+def _readable(source: Source) -> Iterator[Sample]:
     for index in range(len(source)):
         with suppress(DataError):
-            found.append(source.load(index))
-        if len(found) == count:
-            return found
-    found = found or [first_sample(source)]
-    return [found[index % len(found)] for index in range(count)]
+            yield source.load(index)
 
 
 def _stacked(samples: Sequence[Sample], is_open: set[str]) -> Sample:
@@ -182,24 +162,32 @@ class _Opened:
     Their modules are imported where there are images: timing alone is to begin soon.
     """
 
-    def __init__(self, images: Images | None, inputs: tuple[TensorSpec, ...]) -> None:
-        self._images = images
-        self.source = None if images is None else _source(images, inputs)
+    def __init__(self, feeding: Feeding, inputs: tuple[TensorSpec, ...]) -> None:
+        self._images, self._reference = feeding.images, feeding.reference
+        self.source = None if feeding.images is None else _source(feeding.images.choice, inputs)
 
     @cached_property
     def judge(self) -> Judge | None:
         if self._images is None or self.source is None:
             return None
         from qbench.benchmarking.judges import TASKS, Material
+        from qbench.data.choice import chosen_recipe
 
         images = self._images
         material = Material(
-            self.source, images.path, images.recipe, images.labels, images.decoder, images.reference
+            self.source,
+            Path(images.choice.path),
+            chosen_recipe(None, images.choice),
+            None if images.labels is None else Path(images.labels),
+            images.decoder,
+            self._reference,
         )
         return TASKS[images.task](material)
 
 
-def _source(images: Images, inputs: tuple[TensorSpec, ...]) -> Source:
+def _source(choice: DataChoice, inputs: tuple[TensorSpec, ...]) -> Source:
+    from qbench.data.choice import chosen_recipe
     from qbench.data.sources import open_source
 
-    return subset(open_source(images.path, inputs, images.recipe), images.limit, seed=0)
+    source = open_source(Path(choice.path), inputs, chosen_recipe(None, choice))
+    return subset(source, choice.limit)

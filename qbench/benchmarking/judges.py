@@ -52,7 +52,7 @@ class Material:
         data: Where they come from.
         recipe: How they were prepared; None for arrays.
         labels: Where their labels are; None where the task needs none, or finds them by itself.
-        decoder: How boxes are read; see `evaluation.decoders`.
+        decoder: How boxes are read; see `model.decoders`.
         reference: The float model, or its file, that is agreed with without labels; None where only
             engines are judged and their model is gone.
     """

@@ -10,15 +10,16 @@ from msgspec.structs import replace
 from qbench.artifacts import sha256_files
 from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.given_engines import engine_table, engine_variant
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.options import Options
-from qbench.benchmarking.subject import Feed
 from qbench.benchmarking.variants import Variant, VariantMaker, has_its_precision
 from qbench.benchmarking.workload import Load
 from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model
+from qbench.model.spec import TensorSpec
 from qbench.quantization.options import NEED_TABLE
-from qbench.quantization.quantize import resolve_table
+from qbench.quantization.quantize import load_or_find_table
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,20 @@ class Asked:
 
     Attributes:
         table: A calibration table that was given; None looks in `calibration/`.
+        images: Images to judge on; None judges nothing.
+        reference: The float model that is agreed with where there are no labels.
         is_shared: Whether there are several models, so that the table is that of one of them.
     """
 
     precisions: Sequence[str]
     providers: Sequence[str]
     table: CalibrationTable | None
-    feed: Feed
+    images: LabelledData | None
+    reference: Model | None
     options: Options
     is_shared: bool = False
 
-    def table_for(self, sha256: str) -> CalibrationTable | None:
+    def given_table(self, sha256: str) -> CalibrationTable | None:
         """Return the given table for a model of this hash; None where another one shall be found.
 
         A table that is given for a single model is taken whatever it is made from, so that its rows
@@ -63,6 +67,26 @@ class Asked:
         if self.table is None or not self.is_shared:
             return self.table
         return self.table if self.table.header.model_sha256 == sha256 else None
+
+    def feeding(
+        self,
+        path: Path | None,
+        inputs: tuple[TensorSpec, ...] | None,
+        table: CalibrationTable | None,
+    ) -> Feeding:
+        """Return what a model of these inputs, or an engine, takes in all its precisions.
+
+        Raises:
+            DataError: The images cannot be used, or are prepared otherwise than for calibration.
+        """
+        size, known = self.options.image_size, None
+        if table is not None:
+            size, known = size or table.header.image_size, table.header.recipe
+        first = self.reference.path if self.reference else None
+        images = self.images and self.images.with_recipe(path, first, known)
+        feeding = Feeding(inputs, size, images, first)
+        feeding.check()
+        return feeding
 
 
 def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
@@ -74,8 +98,9 @@ def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
     """
     table = None
     if NEED_TABLE.intersection(asked.precisions) and not has_its_precision(model):
-        table = resolve_table(model, asked.table_for(model.sha256))
-    feeding, maker = asked.feed.of_model(model, table), VariantMaker(model, table, folder)
+        table = load_or_find_table(model, asked.given_table(model.sha256))
+    feeding = asked.feeding(model.path, model.inputs, table)
+    maker = VariantMaker(model, table, folder)
     slots = maker.timed(asked.precisions, asked.providers)
     if asked.options.simulate:
         slots += maker.simulated()
@@ -100,7 +125,7 @@ def jobs_of_engine(path: Path, asked: Asked) -> Iterator[Job]:
     """
     variant, manifest = engine_variant(path)
     table = None if manifest is None else engine_table(manifest, asked.table)
-    feeding = asked.feed.of_engine(path, table)
+    feeding = asked.feeding(path, None, table)
     cell = Cell(
         model=variant.name,
         sha256=sha256_files([path]) if path.is_file() else "",

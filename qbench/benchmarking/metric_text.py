@@ -1,6 +1,6 @@
 """How figures of accuracy and their differences are written, in a terminal and on a page."""
 
-from qbench.figures import digits, interval_text, percent, points
+from qbench.formatting import digits, interval_text, percent, points
 
 _PLAIN = {"cosine", "sqnr_db"}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qbench.benchmarking.schedule import measure
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
-from qbench.figures import percent
+from qbench.formatting import percent
 from qbench.model.graph import INTEGER_PREFIXES
 from qbench.placement.cpu import ELEMENTWISE
 from qbench.runtimes.base import OperatorTime

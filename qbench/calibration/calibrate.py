@@ -3,10 +3,8 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-import msgspec
 
 from qbench.artifacts import check_writable, versions
 from qbench.calibration.collect import collect
@@ -19,9 +17,10 @@ from qbench.calibration.table import (
     find_table,
     load_table,
 )
-from qbench.data.recipes import Recipe, check_recipe, load_recipe
-from qbench.data.samples import Source, fixed_batch, share_batch, subset
-from qbench.data.sources import is_arrays, open_source
+from qbench.data.choice import DataChoice as DataChoice
+from qbench.data.choice import open_choice
+from qbench.data.recipes import Recipe, check_recipe
+from qbench.data.samples import Source, fixed_batch, share_batch
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
@@ -33,26 +32,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
-
-USUAL_RECIPE = "imagenet"
-"""What is assumed where nothing says how images are to be prepared."""
-
-
-@dataclass(frozen=True)
-class DataChoice:
-    """Which data to read, and how.
-
-    Attributes:
-        path: A folder of images, or .npz arrays.
-        recipe: A recipe, its name, or a .toml file; ignored for arrays.
-        size: Height and width where model and recipe leave them open.
-        limit: Use this many samples, evenly spaced; None for all.
-    """
-
-    path: Path | str
-    recipe: Recipe | str | None = None
-    size: tuple[int, int] | None = None
-    limit: int | None = None
 
 
 def calibrate(
@@ -144,55 +123,38 @@ def _warn_of_batches(model: Model) -> None:
             logger.warning("input %r has a fixed batch: each sample fills its %d", spec.name, batch)
 
 
-def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source]:
-    """Return the recipe (None for arrays) and the samples of `choice` for `model`.
+def load_found_table(model: Model, folder: Path) -> CalibrationTable:
+    """Return the table in `folder` that was made from `model`.
 
     Raises:
-        DataError: The data cannot be read, or does not fit the model.
+        ModelError: The model is quantized already.
+        CalibrationError: There is none, or it is damaged.
     """
-    recipe = chosen_recipe(model.path, choice)
-    source = open_source(Path(choice.path), model.inputs, recipe)
-    return recipe, subset(source, choice.limit, seed=0)
+    model.check_float()
+    found = find_table(folder, model.sha256)
+    if found is None:
+        # Where no table could ever be made, to ask for one would lead nowhere.
+        check_computes_in_float32(prepare(model), alone=False)
+        name = model.path.name if model.path else "the model"
+        raise CalibrationError(
+            f"no calibration table in {folder}/ was made from {name}; "
+            f"run `qbench calibrate {name} --data IMAGES` or add --data IMAGES here"
+        )
+    logger.info("calibration table: %s", found)
+    return load_table(found)
 
 
-def chosen_recipe(model: Path | None, choice: DataChoice) -> Recipe | None:
-    """Return the recipe of `choice` for the model or engine in a file; None for arrays.
-
-    Raises:
-        RecipeError: The recipe is unknown or malformed.
-    """
-    return None if is_arrays(Path(choice.path)) else _recipe(model, choice)
-
-
-def obtain_table(
-    model: Model,
-    folder: Path,
-    choice: DataChoice | None,
-    *,
-    on_progress: Progress | None = None,
+def make_table(
+    model: Model, folder: Path, choice: DataChoice, *, on_progress: Progress | None = None
 ) -> CalibrationTable:
-    """Return the table of `model` in `folder`, or calibrate on `choice` and keep it there.
-
-    Data that is named wins over a table that is found: it is calibrated anew.
+    """Calibrate `model` and keep the table in `folder`, over one that is there.
 
     Raises:
-        ModelError: The model is quantized already, or computes in no FP32.
-        CalibrationError: No table fits the model, and no data is given.
+        ModelError: The model is quantized already.
+        DataError: The data cannot be used.
         StorageError: The table cannot be kept there.
     """
     model.check_float()
-    name = model.path.name if model.path else "the model"
-    if choice is None:
-        found = find_table(folder, model.sha256)
-        if found is None:
-            # Where no table could ever be made, to ask for one would lead nowhere.
-            check_computes_in_float32(prepare(model), alone=False)
-            raise CalibrationError(
-                f"no calibration table in {folder}/ was made from {name}; "
-                f"run `qbench calibrate {name} --data IMAGES` or add --data IMAGES here"
-            )
-        logger.info("calibration table: %s", found)
-        return load_table(found)
     path = table_path(model, folder)
     check_writable(path, "run `qbench calibrate` with -o, and give its file as --table")
     table = calibrate(model, choice, on_progress=on_progress)
@@ -217,29 +179,3 @@ class _Counter:
             self._done += 1
             if self._report is not None:
                 self._report(self._done, self._total)
-
-
-def _recipe(model: Path | None, choice: DataChoice) -> Recipe:
-    recipe = choice.recipe
-    if recipe is None:
-        recipe = guess_recipe(model)
-    if isinstance(recipe, str):
-        recipe = load_recipe(recipe)
-    return msgspec.structs.replace(recipe, size=choice.size) if choice.size else recipe
-
-
-def guess_recipe(model: Path | None) -> str:
-    """Return the recipe that a model's file name speaks of, else `imagenet`; say so in the log.
-
-    A wrong recipe is a common cause of lost accuracy, so the guess is a warning.
-    """
-    recipe = recipe_by_name(model) or USUAL_RECIPE
-    logger.warning("no --recipe given: %r is assumed; a wrong recipe costs accuracy", recipe)
-    return recipe
-
-
-def recipe_by_name(path: Path | None) -> str | None:
-    """Return the recipe that a model's file name speaks of; None where it speaks of none."""
-    stem = path.stem.lower().replace("_", "-") if path else ""
-    known = {"efficientnet-lite": "efficientnet-lite", "yolox": "yolox", "yolo": "yolov8"}
-    return next((recipe for key, recipe in known.items() if key in stem), None)

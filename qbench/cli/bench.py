@@ -92,7 +92,7 @@ def bench(arguments: BenchArguments) -> None:
     their files, and for int8 and fp8 their tables in calibration/, are as they were. Else its
     figures are taken as they were kept, and the output says why. --fail-on as in compare.
     """
-    from qbench.cli.kept_bench import measure_run, print_json_of, print_text_of
+    from qbench.cli.bench_run import measure_run, print_json_of, print_text_of
 
     finished = measure_run(arguments, _options(arguments))
     if arguments.as_json:

@@ -55,7 +55,7 @@ def build_trt(arguments: _Arguments) -> None:
     on the way. Precision is written into the ONNX file, so the same command works on TensorRT 10,
     11 and TensorRT for RTX.
     """
-    from qbench.engines.requirement import check_int8_share
+    from qbench.engines.requirement import check_engine_int8
 
     engine = _build(arguments)
     if arguments.as_json:
@@ -63,7 +63,7 @@ def build_trt(arguments: _Arguments) -> None:
     else:
         _print_text(engine)
     if arguments.require_int8 is not None:
-        check_int8_share(engine.path, engine.audit, arguments.require_int8)
+        check_engine_int8(engine.path, engine.audit, arguments.require_int8)
 
 
 def _build(arguments: _Arguments) -> Engine:
@@ -76,7 +76,7 @@ def _build(arguments: _Arguments) -> Engine:
     flavour = check_options_of(arguments.precision, options)
     model = load(arguments.path())
     check_model(model, arguments.precision, options, flavour)
-    table = None if options.images else arguments.table_for(model)
+    table = None if options.images else arguments.calibration(model)
     with shown_build(arguments.verbose) as bar:
         return build_engine(
             model,

@@ -21,9 +21,9 @@ from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from qbench.calibration.calibrate import DataChoice
     from qbench.calibration.shard import Shard
     from qbench.calibration.table import CalibrationTable
+    from qbench.data.choice import DataChoice
 
 
 class _ShardType(click.ParamType["Shard | None"]):

@@ -13,7 +13,7 @@ from qbench.cli.precisions import PrecisionArguments
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from qbench.calibration.calibrate import DataChoice
+    from qbench.data.choice import DataChoice
     from qbench.engines.build import EngineOptions
     from qbench.engines.protocol import BuildOptions
 

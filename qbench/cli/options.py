@@ -13,10 +13,10 @@ import click
 
 from qbench.cli.project import Project, find_model, load_project
 from qbench.errors import UsageError
-from qbench.figures import share_from_text
+from qbench.formatting import share_from_text
 
 if TYPE_CHECKING:
-    from qbench.calibration.calibrate import DataChoice
+    from qbench.data.choice import DataChoice
     from qbench.runs.gate import Limits
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -112,7 +112,7 @@ class DataArguments:
         Raises:
             UsageError: How to read images is said, but not which.
         """
-        from qbench.calibration.calibrate import DataChoice
+        from qbench.data.choice import DataChoice
 
         data = self.data or (Path(default) if default else None)
         if data is None:

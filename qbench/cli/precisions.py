@@ -20,7 +20,6 @@ from qbench.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qbench.calibration.calibrate import DataChoice
     from qbench.calibration.given import GivenRanges
     from qbench.calibration.table import CalibrationTable
     from qbench.model.load import Model
@@ -79,19 +78,21 @@ class PrecisionArguments(ModelArguments):
             return None
         return Int8Options(method=method, exclude=self.exclude, effort=self.effort)
 
-    def table_for(self, model: Model) -> CalibrationTable | GivenRanges | None:
-        """Return the calibration table that the precision takes; FP16 only where one is named.
+    def calibration(self, model: Model) -> CalibrationTable | GivenRanges | Path | None:
+        """Return what the precision takes that is named: ranges, a table, or one made on data.
 
         Data that is named wins over a table that is found: the model is calibrated on it.
 
         Raises:
             UsageError: More than one of ranges, a table and data are given.
-            CalibrationError: There is none, or it was made from another model.
+            CalibrationError: The ranges cannot be read.
             DataError: The data cannot be used.
         """
+        from qbench.calibration.calibrate import make_table
         from qbench.calibration.given import load_ranges
-        from qbench.calibration.table import load_table
+        from qbench.cli.render import progress
         from qbench.quantization.options import NEED_TABLE
+        from qbench.quantization.quantize import TABLES
 
         choice = self.choice()
         if self.ranges is not None:
@@ -99,24 +100,12 @@ class PrecisionArguments(ModelArguments):
                 other = "--table" if self.table is not None else "--data"
                 raise UsageError(f"--ranges and {other} exclude each other; drop one")
             return load_ranges(self.ranges, self.size or self.project.image_size)
-        is_named = self.table is not None or choice is not None
-        if self.precision not in NEED_TABLE and not (self.precision == "fp16" and is_named):
-            return None
-        if self.table is None:
-            return _obtained(model, choice)
-        if choice is not None:
+        if choice is None or self.precision not in {*NEED_TABLE, "fp16"}:
+            return self.table
+        if self.table is not None:
             raise UsageError("--table and --data exclude each other; drop one")
-        return load_table(self.table)
-
-
-def _obtained(model: Model, choice: DataChoice | None) -> CalibrationTable:
-    """Return a table made on `choice`, with a progress bar, else the one in `calibration/`."""
-    from qbench.calibration.calibrate import obtain_table
-    from qbench.cli.render import progress
-    from qbench.quantization.quantize import TABLES
-
-    with progress("calibrating", "image") as report:
-        return obtain_table(model, TABLES, choice, on_progress=report)
+        with progress("calibrating", "image") as report:
+            return make_table(model, TABLES, choice, on_progress=report)
 
 
 def watched(options: Options | None, report: Callable[[int, int], None]) -> Options | None:

@@ -23,8 +23,8 @@ from qbench.cli.precisions import PrecisionArguments, precision_options, watched
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.check import TargetCheck
     from qbench.benchmarking.speedup import Speedup
+    from qbench.benchmarking.target_check import TargetCheck
     from qbench.engines.audit import EngineAudit
     from qbench.quantization.audit import KernelAudit
     from qbench.quantization.choice import Step
@@ -97,7 +97,7 @@ def quantize(arguments: _Arguments) -> None:
     one; --data calibrates on the way. Of INT8, the target itself then says which nodes run on
     integers (tensorrt: where TensorRT for RTX is installed) and, on a CPU, how fast they do.
     """
-    from qbench.benchmarking.check import TargetCheck, check_on_target
+    from qbench.benchmarking.target_check import TargetCheck, check_on_target
     from qbench.cli.render import progress
     from qbench.model.load import load
     from qbench.quantization.options import check_precision
@@ -110,7 +110,7 @@ def quantize(arguments: _Arguments) -> None:
     model = load(path)
     output = arguments.output or path.with_suffix(f".{target}.{precision}.onnx")
     check_output(model, output)
-    table = arguments.table_for(model)
+    table = arguments.calibration(model)
     with progress("searching", "run") as report:
         result = run(
             model,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.figures import MINUS
-from qbench.figures import count_text as count_text
-from qbench.figures import digits as digits
-from qbench.figures import percent as percent
-from qbench.figures import size_text as size_text
+from qbench.formatting import MINUS
+from qbench.formatting import count_text as count_text
+from qbench.formatting import digits as digits
+from qbench.formatting import percent as percent
+from qbench.formatting import size_text as size_text
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -20,7 +20,7 @@ from qbench.cli.result_notes import (
     shows_provider,
     varying,
 )
-from qbench.figures import interval_text
+from qbench.formatting import interval_text
 
 _HEADINGS = ("model", "precision", "provider")
 """Columns that can become headings, from the outermost one."""

@@ -3,14 +3,17 @@
 import math
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
 
 from qbench.errors import DataError, RecipeError
 from qbench.model.spec import TensorSpec, shape_text
+
+_Dim = TypeVar("_Dim")
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +96,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def channels(self) -> int:
         """Number of channels of the result."""
         return 1 if self.colour == "gray" else 3
+
+    def height_and_width(self, shape: Sequence[_Dim]) -> tuple[_Dim, _Dim]:
+        """Return the two among the dimensions of an input of rank 4."""
+        height, width = shape[2:4] if self.layout == "nchw" else shape[1:3]
+        return height, width
 
 
 _IN_FILE = " in a recipe of your own (--recipe FILE.toml)"
@@ -183,11 +191,11 @@ def check_recipe(recipe: Recipe, spec: TensorSpec) -> tuple[int, int]:
 
 
 def _checked_size(recipe: Recipe, spec: TensorSpec, who: str) -> tuple[int, int]:
-    dims = spec.shape[2:] if recipe.layout == "nchw" else spec.shape[1:3]
     wanted = _pair(recipe.size)
     fallback = wanted or _pair(recipe.dynamic_size) or (None, None)
     height, width = (
-        dim if isinstance(dim, int) else other for dim, other in zip(dims, fallback, strict=True)
+        dim if isinstance(dim, int) else other
+        for dim, other in zip(recipe.height_and_width(spec.shape), fallback, strict=True)
     )
     if height is None or width is None:
         raise DataError(

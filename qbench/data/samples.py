@@ -17,6 +17,9 @@ from qbench.model.spec import TensorSpec
 MAX_SKIPPED_PERCENT = 10
 """Share of unusable samples beyond which the whole set is not to be trusted."""
 
+_SHIFT = np.random.default_rng(0).random()
+"""Where a chosen sample lies in its stretch of the source, from 0 to 1."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -140,11 +143,10 @@ def first_names(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def subset(source: Source, limit: int | None, seed: int) -> Source:
+def subset(source: Source, limit: int | None) -> Source:
     """Return `limit` evenly spaced samples of `source`, or all if there are no more than that.
 
-    Even spacing keeps the shares of classes that lie in folders of their own. The seed shifts the
-    choice; the same seed gives the same samples.
+    Even spacing keeps the shares of classes that lie in folders of their own.
 
     Raises:
         UsageError: `limit` is not positive.
@@ -153,8 +155,7 @@ def subset(source: Source, limit: int | None, seed: int) -> Source:
         raise UsageError(f"cannot take {limit} samples; give a limit of at least 1")
     if limit is None or limit >= len(source):
         return source
-    shift = np.random.default_rng(seed).random()
-    indices = ((np.arange(limit) + shift) * (len(source) / limit)).astype(int)
+    indices = ((np.arange(limit) + _SHIFT) * (len(source) / limit)).astype(int)
     return _Subset(source, tuple(int(index) for index in indices))
 
 

@@ -10,11 +10,12 @@ import msgspec
 
 from qbench.artifacts import write_bytes
 from qbench.benchmarking.benchmark import Options, benchmark
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.settings import MODES
-from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.calibration.calibrate import calibrate
 from qbench.calibration.table import CalibrationTable
+from qbench.data.choice import DataChoice
 from qbench.demo.crowds import write_crowds
 from qbench.demo.scenes import CALIBRATION_SEEDS, EVALUATION_SEEDS, write_images
 from qbench.engines.build import Engine, EngineOptions, build_engine

@@ -17,8 +17,9 @@ from qbench.engines.builder import build
 from qbench.engines.preflight.check import graph_findings, judged_flavour
 from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.engines.protocol import BuildOptions, BuildRequest
+from qbench.engines.requirement import check_int8_share
 from qbench.engines.targets import LEAST_GPU
-from qbench.errors import BudgetError, EngineError, ModelError, UnfitError
+from qbench.errors import EngineError, ModelError, UnfitError
 from qbench.model.load import Model
 from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.placement.plan import FLOAT_REASON, Plan
@@ -88,19 +89,15 @@ class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             BudgetError: Fewer do.
-            UnfitError: Nothing that could tell is installed.
+            UnfitError: There are none, or nothing that could tell is installed.
         """
-        if self.int8_fraction is None:
+        if self.runtime is None:
             raise UnfitError(
                 f"how much of {self.model} {self.target} runs in INT8 is unknown here; "
                 "install TensorRT for RTX: `uv sync --extra rtx`"
             )
-        if self.int8_fraction < share:
-            raise BudgetError(
-                f"{100 * self.int8_fraction:.1f} % of the compute nodes of {self.model} run in "
-                f"INT8 on {self.target}, fewer than the {100 * share:.1f} % required; "
-                "see what is not in INT8"
-            )
+        name = f"{self.model} on {self.target}"
+        check_int8_share(name, self.nodes_by_dtype, self.not_int8, share)
 
 
 def audit_model(

@@ -9,9 +9,9 @@ import numpy as np
 from msgspec import structs
 
 from qbench.artifacts import check_name, check_writable, staged
-from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
+from qbench.data.choice import DataChoice
 from qbench.engines.audit import EngineAudit
 from qbench.engines.audit_model import audit_file
 from qbench.engines.builder import OnProgress, build
@@ -33,7 +33,7 @@ from qbench.engines.record import record
 from qbench.engines.targets import LEAST_GPU, check_products, check_targets
 from qbench.engines.timing_cache import check_place
 from qbench.errors import StorageError, UsageError
-from qbench.figures import digits, percent, size_text
+from qbench.formatting import digits, percent, size_text
 from qbench.html import terms_table
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
@@ -41,7 +41,7 @@ from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
 from qbench.quantization.precision import HalfOptions
-from qbench.quantization.quantize import QuantizedModel, quantize, table_for
+from qbench.quantization.quantize import QuantizedModel, quantize, table_if_used
 from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
 from qbench.runtimes.gpu import current_gpu
 
@@ -144,7 +144,7 @@ def build_engine(
     flavour = check_options_of(precision, options)
     model = model if isinstance(model, Model) else load(model)
     check_model(model, precision, options, flavour)
-    used_table = None if options.images else table_for(model, precision, table)
+    used_table = None if options.images else table_if_used(model, precision, table)
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, parse_profiles(options.shapes), size)
     engine = _built(_Order(model, precision, used_table, options, flavour, profiles), on_progress)

@@ -30,7 +30,7 @@ class BatchFeed:
 
     def __init__(self, images: CalibrationImages) -> None:
         specs = [TensorSpec(i.name, i.shape, np.dtype(i.dtype)) for i in images.inputs]
-        self._source = subset(open_source(images.path, specs, images.recipe), images.limit, seed=0)
+        self._source = subset(open_source(images.path, specs, images.recipe), images.limit)
         self.batch = images.inputs[0].shape[0] if images.inputs[0].shape else 1
         self.error: QbenchError | None = None
         self._skips = Skips(len(self._source))

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.collect import with_outputs
 from qbench.calibration.table import CalibrationTable, find_table, load_table
+from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import UsageError

@@ -229,9 +229,7 @@ def _of_one_image(outputs: Tensors, sample: Sample) -> list[NDArray[np.generic]]
 
 def _input_size(sample: Sample, options: DetectOptions) -> tuple[int, int]:
     shape = next(iter(sample.feeds.values())).shape
-    layout = options.recipe.layout if options.recipe else "nchw"
-    height, width = shape[2:4] if layout == "nchw" else shape[1:3]
-    return height, width
+    return (options.recipe or Recipe()).height_and_width(shape)
 
 
 def _in_image(found: Detections, sample: Sample, options: DetectOptions) -> Detections:

@@ -1,19 +1,6 @@
 """Where two forms of a network part: the error of every tensor that both have, layer by layer.
 
-Pure sums over arrays, whoever computed them. So frameworks are compared by the same code, by two
-functions that return named tensors. Of a PyTorch `net` and its export, for example::
-
-    seen = {}
-    for name, module in net.named_modules():
-        module.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.numpy()}))
-
-    def torch_tensors(feeds):
-        with torch.no_grad():
-            net(torch.from_numpy(feeds["x"]))
-        return seen
-
-    layers = in_order({"conv1": "/conv1/Conv_output_0", "fc": "logits"})
-    scores = compare_tensors(torch_tensors, onnx_runner.run, layers, samples)
+Pure sums over arrays, whoever computed them.
 """
 
 import math
@@ -102,36 +89,6 @@ class LayerScore(msgspec.Struct, frozen=True):
     inputs: tuple[str, ...]
 
 
-def in_order(names: Mapping[str, str]) -> list[Layer]:
-    """Return the layers of a plain chain: tensors of the reference, and what stands for each."""
-    before = [(), *((name,) for name in names)]
-    pairs = zip(names.items(), before, strict=False)
-    return [Layer(a, b, "", depth, inputs) for depth, ((a, b), inputs) in enumerate(pairs, 1)]
-
-
-def compare_tensors(
-    reference: TensorFunction,
-    test: TensorFunction,
-    layers: Sequence[Layer],
-    samples: Iterable[Sample],
-) -> list[LayerScore]:
-    """Run both on every sample and compare their tensors; only sums outlive a sample.
-
-    Args:
-        reference: What is right.
-        test: What is compared with it.
-        layers: Which tensors.
-        samples: What both are fed.
-
-    Returns:
-        The scores of `layers`, in their order.
-
-    Raises:
-        DataError: A tensor is missing or of another shape, or there are no samples.
-    """
-    return scored(layers, summed(reference, test, layers, samples))
-
-
 Totals = tuple[float, float, float]
 """Energy of the reference, energy of the noise, and the cosine."""
 
@@ -142,10 +99,16 @@ def summed(
     layers: Sequence[Layer],
     samples: Iterable[Sample],
 ) -> dict[str, Totals]:
-    """Return what `scored` takes, for networks whose layers are not all summed up at a time.
+    """Run both on every sample, and return what `scored` takes; only sums outlive a sample.
+
+    Args:
+        reference: What is right.
+        test: What is compared with it.
+        layers: Which tensors; those of a large network need not all be summed up at a time.
+        samples: What both are fed.
 
     Raises:
-        DataError: As `compare_tensors`.
+        DataError: A tensor is missing or of another shape, or there are no samples.
     """
     sums = {layer.name: _Sums(layer) for layer in layers}
     is_empty = True

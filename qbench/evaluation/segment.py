@@ -95,10 +95,9 @@ def _truth(sample: Sample, labels: MaskLabels, recipe: Recipe) -> Pixels:
         raise DataError(
             f"{sample.name} is an array, which has no mask; give --data with a folder of images"
         )
-    shape = next(iter(sample.feeds.values())).shape
-    size = shape[2:4] if recipe.layout == "nchw" else shape[1:3]
+    size = recipe.height_and_width(next(iter(sample.feeds.values())).shape)
     mask = read_mask(labels.files[sample.name], sample.image_size)
-    return preprocess_mask(mask, recipe, (size[0], size[1]))
+    return preprocess_mask(mask, recipe, size)
 
 
 def _answer(runner: Runner, sample: Sample, size: tuple[int, int]) -> tuple[NDArray[Any], int]:

@@ -38,9 +38,6 @@ from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 
 DEFAULT_METHOD = "mse"
 
-OnProgress = Callable[[int, int], None]
-"""Called with the number of runs that a search has made and that it may make."""
-
 EFFORTS = ("fast", "balanced", "thorough")
 """How long to search for better ranges and for nodes that stay float; see `search.BUDGETS`."""
 
@@ -67,7 +64,7 @@ class Int8Options:
     weight_bits: int | None = None
     effort: str = "balanced"
     # Hidden, since what a search found is kept under the options' text.
-    on_progress: OnProgress | None = field(default=None, repr=False, compare=False)
+    on_progress: Callable[[int, int], None] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the effort.

@@ -6,11 +6,11 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qbench.artifacts import check_name, check_writable
-from qbench.calibration.calibrate import obtain_table
+from qbench.calibration.calibrate import load_found_table
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.errors import UsageError
-from qbench.figures import digits, percent
+from qbench.formatting import digits, percent
 from qbench.html import counted, terms_table
 from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model, load
@@ -143,12 +143,12 @@ def quantize(
     check_precision(precision, target)
     options = options_for(precision, options)
     check_output(model, output)
-    known = table_for(model, precision, table)
+    known = table_if_used(model, precision, table)
     result = _make(model, target, precision, known, options)
     return result if output is None else _saved(result, Path(output))
 
 
-def table_for(
+def table_if_used(
     model: Model, precision: str, table: CalibrationTable | GivenRanges | Path | str | None
 ) -> CalibrationTable | GivenRanges | None:
     """Return the table that `precision` takes: one is needed, may help, or has no use.
@@ -163,10 +163,12 @@ def table_for(
             raise UsageError(f"ranges from {table.path} serve --int8 alone, not --{precision}")
         return table
     helps = precision == "fp16" and (table is not None or find_table(TABLES, model.sha256))
-    return resolve_table(model, table) if precision in NEED_TABLE or helps else None
+    return load_or_find_table(model, table) if precision in NEED_TABLE or helps else None
 
 
-def resolve_table(model: Model, table: CalibrationTable | Path | str | None) -> CalibrationTable:
+def load_or_find_table(
+    model: Model, table: CalibrationTable | Path | str | None
+) -> CalibrationTable:
     """Return `table`, read where it is a path, or the one in `calibration/` where it is None.
 
     Raises:
@@ -174,7 +176,7 @@ def resolve_table(model: Model, table: CalibrationTable | Path | str | None) -> 
         CalibrationError: There is no table, or it is damaged.
     """
     if table is None:
-        return obtain_table(model, TABLES, None)
+        return load_found_table(model, TABLES)
     return table if isinstance(table, CalibrationTable) else load_table(table)
 
 

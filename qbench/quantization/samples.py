@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
+from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source, subset, without
 from qbench.errors import DataError
 from qbench.model.load import Model
@@ -24,7 +24,7 @@ def samples_of(model: Model, table: CalibrationTable, count: int) -> list[Sample
     except DataError as error:
         logger.warning("the samples of the calibration table cannot be looked at: %s", error)
         return []
-    return _readable(subset(without(source, header.data.skipped), count, seed=0))
+    return _readable(subset(without(source, header.data.skipped), count))
 
 
 def _readable(source: Source) -> list[Sample]:

@@ -9,7 +9,7 @@ from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.sittings import SITTING_ROUNDS
 from qbench.benchmarking.stats import FEWEST_SITTINGS
-from qbench.figures import digits, percent, size_text
+from qbench.formatting import digits, percent, size_text
 from qbench.runtimes.gpu import Gpu
 
 Terms = list[tuple[str, str]]

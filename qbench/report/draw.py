@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qbench.errors import UsageError
 from qbench.evaluation.compare_layers import LayerComparison
-from qbench.report.check import check_extra
+from qbench.report.extra import check_extra
 from qbench.report.sources import Source, layers_of, read_contents
 
 if TYPE_CHECKING:

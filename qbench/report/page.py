@@ -16,7 +16,7 @@ from qbench.benchmarking.bearing import bearing
 from qbench.benchmarking.html_table import table_html
 from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.result import OperatorTime
-from qbench.figures import digits, percent
+from qbench.formatting import digits, percent
 from qbench.report.about import float_groups, machine_terms, method_terms
 from qbench.report.charts.common import Chart
 from qbench.report.contents import Contents, Layer

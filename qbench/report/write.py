@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from qbench.artifacts import write_bytes
-from qbench.report.check import check_extra
 from qbench.report.contents import Contents
+from qbench.report.extra import check_extra
 from qbench.report.sources import Layers, Source, read_contents
 
 

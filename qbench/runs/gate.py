@@ -6,7 +6,7 @@ import msgspec
 
 from qbench.benchmarking.naming import metric_name
 from qbench.errors import BudgetError, InconclusiveError, UsageError
-from qbench.figures import share_from_text
+from qbench.formatting import share_from_text
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
 _METRICS = ("latency", "accuracy")

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import ml_dtypes
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from qbench.errors import DataError, ModelError
@@ -13,29 +11,6 @@ from qbench.model.spec import TensorSpec
 
 Tensors = dict[str, NDArray[Any]]
 """Arrays by tensor name."""
-
-_WORDS: dict[Any, tuple[str, ...]] = {
-    np.float64: ("double", "f64"),
-    np.float32: ("float", "f32"),
-    np.float16: ("float16", "f16"),
-    ml_dtypes.bfloat16: ("bfloat16", "bf16"),
-    ml_dtypes.float8_e4m3fn: ("float8e4m3fn", "f8e4m3"),
-    ml_dtypes.float8_e5m2: ("float8e5m2", "f8e5m2"),
-    np.int64: ("int64", "i64"),
-    np.int32: ("int32", "i32"),
-    np.int16: ("int16", "i16"),
-    np.int8: ("int8", "i8"),
-    np.uint64: ("uint64", "u64"),
-    np.uint32: ("uint32", "u32"),
-    np.uint16: ("uint16", "u16"),
-    np.uint8: ("uint8", "u8"),
-    np.bool_: ("bool", "boolean"),
-}
-"""The words of ONNX Runtime and OpenVINO for each element type."""
-
-_BY_WORD: dict[str, np.dtype[Any]] = {
-    word: np.dtype(kind) for kind, words in _WORDS.items() for word in words
-}
 
 
 class OperatorTime(msgspec.Struct, frozen=True):
@@ -90,11 +65,6 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Free what the runtime holds; the methods above then raise a QbenchError."""
-
-
-def dtype_named(word: str) -> np.dtype[Any]:
-    """Return the element type that a runtime calls `word`, `object` where it is none of numpy's."""
-    return _BY_WORD.get(word, np.dtype(np.object_))
 
 
 def closed() -> ModelError:

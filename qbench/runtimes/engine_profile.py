@@ -9,7 +9,7 @@ from qbench.runtimes.engine_file import EngineFile
 from qbench.runtimes.execution import Lane
 from qbench.runtimes.inspector import inspected, layers_from_inspector
 from qbench.runtimes.layers import EngineLayer
-from qbench.runtimes.profile import Times, shares, type_in
+from qbench.runtimes.profile import Times, computed_in, shares
 
 
 def profile_lane(engine: EngineFile, lane: Lane, runs: int) -> tuple[OperatorTime, ...]:
@@ -40,7 +40,7 @@ def _kinds_of_layers(engine: EngineFile) -> dict[str, tuple[str, str | None]]:
 
 def _type(layer: EngineLayer) -> str | None:
     tensors = (*layer.inputs, *layer.outputs)
-    return next((type_in(tensor.dtype) for tensor in tensors if tensor.dtype), None)
+    return next((computed_in(tensor.dtype) for tensor in tensors if tensor.dtype), None)
 
 
 def _profiler(module: ModuleType) -> Any:

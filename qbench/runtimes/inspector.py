@@ -11,27 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from qbench.errors import EngineError
+from qbench.runtimes.element_types import type_in
 from qbench.runtimes.layers import INT8, EngineLayer, EngineTensor
 
-_DTYPES = {
-    "float": "Float",
-    "fp32": "Float",
-    "half": "Half",
-    "fp16": "Half",
-    "bfloat16": "BFloat16",
-    "bf16": "BFloat16",
-    "fp8": "FP8",
-    "fp4": "FP4",
-    "int4": "Int4",
-    "int8": INT8,
-    "uint8": "UInt8",
-    "int32": "Int32",
-    "int64": "Int64",
-    "bool": "Bool",
-}
-"""The builder log's word for each word that the inspector has for a type."""
-
-_WORD = re.compile(r"[A-Za-z]+\d*")
 # ASCII's record and unit separators part the nodes, so that a name may hold brackets itself.
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f]|$)")
 _TYPES = ("Datatype", "DataType", "Format/Datatype")
@@ -127,5 +109,5 @@ def _weights(layer: Mapping[str, Any]) -> Iterator[EngineTensor]:
 
 def _dtype(text: str) -> str:
     """Return the type in a text such as `Row major Int8 format`; the text where none is known."""
-    words = (_DTYPES.get(word.lower()) for word in _WORD.findall(text))
-    return next((dtype for dtype in words if dtype), text)
+    found = type_in(text)
+    return (found and found.tensorrt) or text

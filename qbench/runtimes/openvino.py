@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from qbench.errors import ModelError, UnfitError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import OperatorTime, Tensors, closed, dtype_named, misfit
-from qbench.runtimes.profile import Times, shares, type_in
+from qbench.runtimes.base import OperatorTime, Tensors, closed, misfit
+from qbench.runtimes.element_types import dtype_named
+from qbench.runtimes.profile import Times, computed_in, shares
 
 PROVIDER = "openvino"
 
@@ -116,7 +117,7 @@ class OpenVinoRunner:
         for _ in range(runs):
             call()
             for node in request.get_profiling_info():
-                key = node.node_type, type_in(node.exec_type.rpartition("_")[2])
+                key = node.node_type, computed_in(node.exec_type.rpartition("_")[2])
                 times[key] += node.real_time // _MICROSECOND
         return shares(times)
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from qbench.errors import ModelError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.base import OperatorTime, Tensors, closed, dtype_named, misfit
+from qbench.runtimes.base import OperatorTime, Tensors, closed, misfit
+from qbench.runtimes.element_types import dtype_named
 from qbench.runtimes.nvml import Nvml, open_nvml
 from qbench.runtimes.ort_providers import (
     ProviderChoice,

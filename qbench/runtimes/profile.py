@@ -1,6 +1,5 @@
 """What takes the time of a model: the words of each runtime, brought to one form."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -8,29 +7,12 @@ from typing import Any
 import msgspec
 
 from qbench.runtimes.base import OperatorTime
+from qbench.runtimes.element_types import type_in
 
 Times = Counter[tuple[str, str | None]]
 """Time by operator and type, in any unit."""
 
 _KERNEL = "_kernel_time"
-
-_TYPES = {
-    "int8": ("int8", "uint8", "i8", "u8"),
-    "int4": ("int4", "uint4", "i4", "u4"),
-    "fp8": ("fp8", "f8e4m3", "float8e4m3fn"),
-    "fp4": ("fp4", "f4e2m1"),
-    "fp16": ("fp16", "f16", "half", "float16"),
-    "bf16": ("bf16", "bfloat16"),
-    "fp32": ("fp32", "f32", "float"),
-    "fp64": ("fp64", "f64", "double"),
-    "int32": ("int32", "i32"),
-    "int64": ("int64", "i64"),
-    "bool": ("bool", "boolean"),
-}
-"""The words of ONNX Runtime, OpenVINO and TensorRT for each type."""
-
-_BY_WORD = {word: name for name, words in _TYPES.items() for word in words}
-_WORD = re.compile(r"[a-z]+[a-z0-9]*")
 
 _QUANTIZES_INSIDE = "DynamicQuantize"
 """Start of the names of operators that take and give floats, and multiply integers."""
@@ -52,10 +34,10 @@ def shares(times: Times) -> tuple[OperatorTime, ...]:
     return tuple(OperatorTime(*key, time / total) for key, time in times.most_common() if time)
 
 
-def type_in(text: str) -> str | None:
-    """Return the type that a text such as `Row major Int8 format` or `jit_avx2_FP32` names."""
-    words = _WORD.findall(text.lower())
-    return next((_BY_WORD[word] for word in words if word in _BY_WORD), None)
+def computed_in(text: str) -> str | None:
+    """Return what computing in the type is called that a runtime's text names."""
+    found = type_in(text)
+    return found.computed if found else None
 
 
 def times_from_ort(document: bytes) -> Times:
@@ -77,4 +59,4 @@ def _type_of_kernel(operator: str, args: dict[str, Any]) -> str | None:
 
 
 def _types(tensors: Iterable[dict[str, Any]]) -> list[str | None]:
-    return [type_in(word) for tensor in tensors for word in tensor]
+    return [computed_in(word) for tensor in tensors for word in tensor]

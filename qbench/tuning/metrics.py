@@ -1,7 +1,7 @@
 """What a budget is spent on: the metrics, and the samples on which they are taken."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +15,11 @@ from qbench.benchmarking.judges import (
     Material,
     SegmentJudge,
 )
-from qbench.calibration.calibrate import DataChoice, open_choice
 from qbench.calibration.table import CalibrationTable
 from qbench.data.box_labels import labels_beside
+from qbench.data.choice import DataChoice, open_choice, prepared_alike
 from qbench.data.samples import Sample, Source, files_below
-from qbench.errors import DataError, UsageError
+from qbench.errors import UsageError
 from qbench.evaluation.agreement import Measure, by_measure, output_cosine, score_cosine
 from qbench.evaluation.detect import DetectOptions, with_decoder
 from qbench.evaluation.stream import SampleStream
@@ -66,14 +66,8 @@ def material_of(model: Model, table: CalibrationTable, data: TuneData) -> Materi
     Raises:
         DataError: The samples cannot be read, or are prepared otherwise than in calibration.
     """
-    known = table.header.recipe
-    choice = data.choice if data.choice.recipe else replace(data.choice, recipe=known)
+    choice = prepared_alike(data.choice, model.path, table.header.recipe)
     recipe, source = open_choice(model, choice)
-    if known is not None and recipe is not None and known != recipe:
-        raise DataError(
-            f"images are prepared by recipe {recipe.name!r}, but calibration used "
-            f"{known.name!r}; drop --recipe or calibrate again with it"
-        )
     place = Path(choice.path)
     labels = None if data.labels is None else Path(data.labels)
     if labels is None and data.metric == "map":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qbench.benchmarking.result import Accuracy
 from qbench.errors import BudgetError
-from qbench.figures import interval_text, percent, points
+from qbench.formatting import interval_text, percent, points
 from qbench.html import terms_table
 from qbench.quantization.int8 import Int8Graph
 from qbench.tuning.journal import Trial

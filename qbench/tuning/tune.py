@@ -11,7 +11,7 @@ from qbench.model.load import Model, load
 from qbench.model.save import needs_external_data, save
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.quantize import TABLES, check_output, resolve_table
+from qbench.quantization.quantize import TABLES, check_output, load_or_find_table
 from qbench.quantization.search import BUDGETS, key_of, to_int8
 from qbench.tuning.chain import shortest_prefix, without_needless
 from qbench.tuning.journal import (
@@ -117,7 +117,7 @@ def _known_table(model: Model, table: CalibrationTable | Path | str | None) -> C
             f"no calibration table in {TABLES}/ was made from {name}; "
             f"run `qbench calibrate {name} --data OTHER_IMAGES` before, or name one with --table"
         )
-    return resolve_table(model, table)
+    return load_or_find_table(model, table)
 
 
 def _trials(

@@ -9,10 +9,11 @@ import numpy as np
 from gpu_checks.rows import Rows
 from numpy.typing import NDArray
 
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.settings import MODES, Settings
-from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.calibration.calibrate import calibrate
 from qbench.calibration.table import CalibrationTable, load_table
+from qbench.data.choice import DataChoice
 from qbench.demo.workflow import write_project
 from qbench.engines.manifest import read_manifest
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda

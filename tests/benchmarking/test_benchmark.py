@@ -13,10 +13,11 @@ from colours import RECIPE, TINY, write_images
 
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.stats import Interval
-from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.calibration.calibrate import calibrate
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError
 from qbench.model.load import load
 

@@ -18,13 +18,13 @@ from colours import RECIPE, TINY, brightest, write_images
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.judges import ClassifyJudge
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import FEW_LOADS, UNTRUSTED, Row
 from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.session import Facts, LocalSession
 from qbench.benchmarking.stats import Interval
-from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice
+from qbench.data.choice import DataChoice
 from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
 from qbench.runtimes.ort import OrtRunner

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from qbench.benchmarking.feeding import Feeding, Images, first_samples
+from qbench.benchmarking.feeding import Feeding, first_samples
+from qbench.benchmarking.labelled_data import LabelledData
+from qbench.data.choice import DataChoice
 from qbench.data.image_folder import ImageFolder
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError
@@ -39,8 +41,8 @@ def test_samples_none_of_which_can_be_read(folder: Path) -> None:
         first_samples(ImageFolder(folder, RECIPE, INPUT), 2)
 
 
-def images(task: str, decoder: str = "auto") -> Images:
-    return Images(Path("imgs"), RECIPE, None, None, task, decoder, None)
+def images(task: str, decoder: str = "auto") -> LabelledData:
+    return LabelledData(DataChoice("imgs", RECIPE), None, task, decoder)
 
 
 def test_a_decoder_that_was_found_reads_the_other_precisions_too() -> None:

@@ -19,8 +19,8 @@ from qbench.artifacts import sha256_files
 from qbench.benchmarking import given_engines
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.given_engines import engine_source, engine_table, engine_variant, is_engine
-from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import DataChoice
+from qbench.benchmarking.labelled_data import LabelledData
+from qbench.data.choice import DataChoice
 from qbench.errors import EngineError, UnfitError, UsageError
 from qbench.model.load import load
 from qbench.runtimes.cuda.choose import BACKENDS

@@ -20,11 +20,13 @@ import pytest
 from crashing import Crashing
 
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.feeding import Feeding, Images
+from qbench.benchmarking.feeding import Feeding
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.remote import RemoteSession, death
 from qbench.benchmarking.session import LocalSession, Session, Task
 from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.workload import Load
+from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError, ModelError, WorkerError
 from qbench.model.load import load
@@ -49,7 +51,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def images(tmp_path: Path, model: Path) -> Images:
+def images(tmp_path: Path) -> LabelledData:
     """Twenty images, the last of which is damaged, as the log shall say once."""
     for i in range(20):
         path = tmp_path / "imgs" / str(i % 3) / f"{i}.png"
@@ -58,7 +60,7 @@ def images(tmp_path: Path, model: Path) -> Images:
         colour[2 - i % 2] = 255  # OpenCV writes BGR
         cv2.imwrite(str(path), np.full((8, 8, 3), colour, np.uint8))
     path.write_bytes(path.read_bytes()[:20])
-    return Images(tmp_path / "imgs", RECIPE, None, None, "classify", "auto", model)
+    return LabelledData(DataChoice(tmp_path / "imgs", RECIPE))
 
 
 @pytest.fixture
@@ -93,9 +95,9 @@ def is_alive(pid: int) -> bool:
 
 
 def test_a_worker_tells_what_this_process_would(
-    model: Path, images: Images, caplog: pytest.LogCaptureFixture
+    model: Path, images: LabelledData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task = task_of(model, Feeding(_inputs(model), images=images), Load(batch=2))
+    task = task_of(model, Feeding(_inputs(model), images=images, reference=model), Load(batch=2))
     here = LocalSession(task)
     local = here.judge()
     caplog.clear()
@@ -193,8 +195,8 @@ def test_a_worker_begins_with_what_it_needs() -> None:
     assert not spared & set(listed.stdout.split())
 
 
-def test_labels_are_opened_only_to_judge(model: Path, images: Images) -> None:
-    feeding = Feeding(_inputs(model), images=replace(images, labels=Path("none.csv")))
+def test_labels_are_opened_only_to_judge(model: Path, images: LabelledData) -> None:
+    feeding = Feeding(_inputs(model), images=replace(images, labels="none.csv"))
     session = LocalSession(task_of(model, feeding))
     assert session.time_block(3, 0).samples.shape == (3,)
     with pytest.raises(DataError, match=r"none\.csv"):
@@ -349,8 +351,8 @@ def test_an_interrupt_ends_all_at_once_and_without_a_trace(model: Path) -> None:
     assert not any(map(is_alive, workers))
 
 
-def test_what_is_open_does_not_travel(model: Path, images: Images) -> None:
-    feeding = Feeding(_inputs(model), images=images)
+def test_what_is_open_does_not_travel(model: Path, images: LabelledData) -> None:
+    feeding = Feeding(_inputs(model), images=images, reference=model)
     feeding.check()
     assert feeding._known
     assert not pickle.loads(pickle.dumps(feeding))._known

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.calibration.calibrate import DataChoice, calibrate, obtain_table
+from qbench.calibration.calibrate import calibrate, load_found_table
 from qbench.calibration.table import find_table, load_table
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, ModelError, StorageError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
@@ -98,7 +99,7 @@ def test_a_quantized_model_needs_no_table(images: Path, tmp_path: Path) -> None:
         options=Int8Options(effort="fast"),
     )
     with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
-        obtain_table(load(tmp_path / "q.onnx"), tmp_path, None)
+        load_found_table(load(tmp_path / "q.onnx"), tmp_path)
     with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
         calibrate(tmp_path / "q.onnx", DataChoice(images, "raw"))
 
@@ -106,7 +107,7 @@ def test_a_quantized_model_needs_no_table(images: Path, tmp_path: Path) -> None:
 def test_a_model_in_half_precision_is_asked_for_no_table(tmp_path: Path) -> None:
     half = quantize(graphs.model_of(graphs.residual()), target="tensorrt", precision="fp16").ir
     with pytest.raises(ModelError, match="computes in float16; export it in float32 to quantize"):
-        obtain_table(Model(half, Path("half.onnx"), ""), tmp_path, None)
+        load_found_table(Model(half, Path("half.onnx"), ""), tmp_path)
 
 
 def test_a_table_without_its_histograms(images: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`qbench.calibrate` and the choice of data, recipe and table."""
 
-import logging
 from pathlib import Path
 
 import cv2
@@ -10,13 +9,8 @@ import onnx
 import pytest
 
 import qbench
-from qbench.calibration.calibrate import (
-    DataChoice,
-    calibrate,
-    guess_recipe,
-    obtain_table,
-    table_path,
-)
+from qbench.calibration.calibrate import calibrate, load_found_table, make_table, table_path
+from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError, DataError, ModelError
 from qbench.model.load import Model, load
@@ -119,34 +113,15 @@ def test_a_folder_without_data(model: Model, tmp_path: Path) -> None:
         calibrate(model, tmp_path / "empty", recipe=RECIPE)
 
 
-@pytest.mark.parametrize(
-    ("name", "recipe"),
-    [
-        ("efficientnet_lite0.onnx", "efficientnet-lite"),
-        ("yolox_nano_416.onnx", "yolox"),
-        ("yolov8n.onnx", "yolov8"),
-        ("ResNet50.onnx", "imagenet"),
-    ],
-)
-def test_a_recipe_is_guessed_from_the_name_aloud(
-    name: str, recipe: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert guess_recipe(Path(name)) == recipe
-    assert f"no --recipe given: '{recipe}' is assumed" in caplog.text
-
-
-def test_obtain_keeps_what_it_calibrates_and_finds_it_again(
-    model: Model, images: Path, tmp_path: Path
-) -> None:
+def test_a_table_is_kept_and_found_again(model: Model, images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "calibration"
-    made = obtain_table(model, folder, DataChoice(images, RECIPE))
+    made = make_table(model, folder, DataChoice(images, RECIPE))
     assert table_path(model, folder) == folder / "m.json"
     assert (folder / "m.json").is_file()
-    assert obtain_table(model, folder, None).sha256 == made.sha256
+    assert load_found_table(model, folder).sha256 == made.sha256
 
 
-def test_obtain_without_a_table(model: Model, tmp_path: Path) -> None:
+def test_no_table_is_found(model: Model, tmp_path: Path) -> None:
     message = r"was made from m\.onnx; run `qbench calibrate m\.onnx --data IMAGES`"
     with pytest.raises(CalibrationError, match=message):
-        obtain_table(model, tmp_path, None)
+        load_found_table(model, tmp_path)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qbench.calibration.calibrate import DataChoice, calibrate, table_path
+from qbench.calibration.calibrate import calibrate, table_path
 from qbench.calibration.merge import merge_tables
 from qbench.calibration.shard import Shard, parse_shard
 from qbench.calibration.table import CalibrationTable, find_table, load_table
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model, load
 

@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.benchmarking import check, speedup
+from qbench.benchmarking import speedup, target_check
 from qbench.benchmarking.settings import MODES, Settings
-from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.calibration.calibrate import calibrate
 from qbench.cli.main import run
+from qbench.data.choice import DataChoice
 from qbench.errors import UnfitError
 
 CLASSES = ("cat", "dog", "owl")
@@ -114,7 +115,7 @@ def glance(monkeypatch: pytest.MonkeyPatch) -> None:
     def is_missing(*_: object, **__: object) -> None:
         raise UnfitError("TensorRT for RTX is not installed")
 
-    monkeypatch.setattr(check, "audit_tensorrt", is_missing)
+    monkeypatch.setattr(target_check, "audit_tensorrt", is_missing)
 
 
 @pytest.fixture

@@ -62,8 +62,8 @@ def test_too_little_in_int8(qbench: Qbench, save: SaveModel) -> None:
     assert outcome.code == 3
     assert "Float     conv (Conv): its float output is an output of the model" in outcome.out
     assert outcome.err == (
-        "qbench: error: 0.0 % of the compute nodes of other.onnx run in INT8 on cpu, "
-        "fewer than the 50.0 % required; see what is not in INT8\n"
+        "qbench: error: 0.0 % of the compute nodes of other.onnx on cpu run in INT8, "
+        "fewer than the 50.0 % required; not in INT8: conv\n"
     )
     assert max(map(len, outcome.out.splitlines())) <= 80
 

@@ -226,7 +226,8 @@ def test_fixed_batch_repeats_the_sample(
 
 @pytest.mark.usefixtures("project")
 def test_a_fixed_batch_has_the_ranges_of_one(save: SaveModel) -> None:
-    from qbench.calibration.calibrate import DataChoice, calibrate
+    from qbench.calibration.calibrate import calibrate
+    from qbench.data.choice import DataChoice
 
     tables = [
         calibrate(save(classifier((batch, 3, 16, 16))), DataChoice(Path("imgs"), "raw"))

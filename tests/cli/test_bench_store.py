@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from qbench.benchmarking.settings import MODES
-from qbench.cli import kept_bench
+from qbench.cli import bench_run
 from qbench.runs.ledger import RunLedger
 from qbench.runs.reader import Reader
 
@@ -345,7 +345,7 @@ def test_a_document_can_be_the_baseline(qbench: Qbench, folder: Path) -> None:
 
 def forged(monkeypatch: pytest.MonkeyPatch, milliseconds: float) -> None:
     """Let the next run take as long as said, with a control that finds no noise."""
-    measured = kept_bench.benchmark
+    measured = bench_run.benchmark
 
     def forge(*given: object, **more: object) -> object:
         result = measured(*given, **more)  # type: ignore[arg-type]
@@ -355,7 +355,7 @@ def forged(monkeypatch: pytest.MonkeyPatch, milliseconds: float) -> None:
             entry.samples[:] = milliseconds / 1e3
         return msgspec.structs.replace(result, rows=tuple(rows), control=None, trusted=True)
 
-    monkeypatch.setattr(kept_bench, "benchmark", forge)
+    monkeypatch.setattr(bench_run, "benchmark", forge)
 
 
 @pytest.mark.parametrize(

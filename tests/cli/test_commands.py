@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.benchmarking import check
+from qbench.benchmarking import target_check
 from qbench.benchmarking.speedup import Speedup
 from qbench.benchmarking.stats import Interval
 from qbench.calibration.interop import tensorrt_cache_from_table
@@ -162,7 +162,7 @@ def test_quantize_shows_the_speed_and_what_slows_it(
     long = "12.3 % of INT8's time goes into integer elementwise operators, which gain little"
     reasons = ("40.0 % of INT8's time goes into x", long)
     seen = Speedup(Interval(0.874, 0.86, 0.9), "slower", reasons)
-    monkeypatch.setattr(check, "speedup_of", lambda *_: seen)
+    monkeypatch.setattr(target_check, "speedup_of", lambda *_: seen)
     text = qbench("quantize", "--target", "cpu", *FAST).out
     assert "at a glance 0.87 x FP32 [0.86, 0.90] on this CPU; `qbench bench` measures\n" in text
     assert "\n  40.0 % of INT8's time goes into x\n" in text
@@ -174,7 +174,7 @@ def test_quantize_for_tensorrt_carries_the_audit_of_the_compiler(
     qbench: Qbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = EngineAudit({}, {"Conv": {"Int8": 7, "Float": 1}, "Gemm": {"Half": 1}}, (), ())
-    monkeypatch.setattr(check, "audit_tensorrt", lambda *_, **__: found)
+    monkeypatch.setattr(target_check, "audit_tensorrt", lambda *_, **__: found)
     command = ("quantize", "--target", "tensorrt", *FAST)
     assert qbench(*command, "--json").json["audit"]["nodes_by_dtype"] == found.nodes_by_dtype
     assert "TensorRT for RTX runs 7 of 9 compute nodes in INT8\n" in qbench(*command).out

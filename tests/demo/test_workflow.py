@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from qbench.benchmarking.settings import Settings
-from qbench.calibration.calibrate import DataChoice
 from qbench.calibration.table import load_table
+from qbench.data.choice import DataChoice
 from qbench.data.recipes import load_recipe
 from qbench.demo import workflow
 from qbench.demo.workflow import SUBJECTS, run_demo, write_project

@@ -99,6 +99,15 @@ def test_the_default_of_onnx_runtime_suits_neither(quantized: Any) -> None:
         found.check_int8(0.95)
 
 
+def test_where_nothing_computes_no_share_can_be_required(saved: Any) -> None:
+    b = qdq.QdqBuilder()
+    found = audit_model(saved(b.model(b.node("Relu", "relu", b.qdq(b.x, "x")))), "cpu")
+    with pytest.raises(
+        UnfitError, match=r"m\.onnx on cpu has no Conv, .* leave --require-int8 out"
+    ):
+        found.check_int8(0.5)
+
+
 def test_integer_operators_count_as_int8(quantized: Any) -> None:
     found = audit_model(quantized(**UNSIGNED, quant_format=QuantFormat.QOperator), "cpu")
     assert found.nodes_by_dtype == {"QLinearConv": {"Int8": 5}}

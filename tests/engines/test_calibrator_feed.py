@@ -14,7 +14,7 @@ import pytest
 from fake_trt.plan import from_bytes
 from host_cuda import HostCuda
 
-from qbench.calibration.calibrate import DataChoice
+from qbench.data.choice import DataChoice
 from qbench.data.recipes import load_recipe
 from qbench.engines import worker
 from qbench.engines.build import EngineOptions, build_engine

@@ -8,7 +8,8 @@ import onnx
 import pytest
 from graphs import CHANNELS, Builder
 
-from qbench.calibration.calibrate import DataChoice, calibrate
+from qbench.calibration.calibrate import calibrate
+from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, DataError, ModelError
 from qbench.evaluation import compare_layers as module
 from qbench.evaluation.compare_layers import LayerComparison, LayerOptions, compare_layers

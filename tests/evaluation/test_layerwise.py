@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from qbench.evaluation.layerwise import (
     LIMIT_DB,
     Layer,
     LayerScore,
-    compare_tensors,
     first_bad,
-    in_order,
+    scored,
     steepest,
+    summed,
 )
 from qbench.evaluation.similarity import cosine, sqnr_db
 
@@ -40,9 +40,16 @@ class Framework:
         return seen
 
 
+def compare(
+    reference: Any, test: Any, layers: Sequence[Layer], samples: Iterable[Sample] = SAMPLES
+) -> list[LayerScore]:
+    """Scores of `layers`, between two functions that return named tensors."""
+    return scored(layers, summed(reference, test, layers, samples))
+
+
 def one(reference: Any, test: Any, axis: int | None = None) -> LayerScore:
     """The score of one layer, whose arrays are given for one sample."""
-    (score,) = compare_tensors(
+    (score,) = compare(
         lambda _: {"a": np.asarray(reference)},
         lambda _: {"b": np.asarray(test)},
         [Layer("a", "b", "Conv", 1, axis=axis)],
@@ -53,14 +60,16 @@ def one(reference: Any, test: Any, axis: int | None = None) -> LayerScore:
 
 def test_two_frameworks_are_compared_by_the_names_of_their_layers() -> None:
     torch, other = Framework(("conv1", "fc")), Framework(("/conv1/out", "logits"), decimals=1)
-    layers = in_order({"conv1": "/conv1/out", "fc": "logits"})
+    layers = [Layer("conv1", "/conv1/out", "", 1), Layer("fc", "logits", "", 2, ("conv1",))]
     samples = [Sample(str(i), {"x": RANDOM.normal(size=(3, 5))}) for i in range(4)]
-    first, second = compare_tensors(torch, other, layers, samples)
+    first, second = compare(torch, other, layers, samples)
     assert (first.name, first.test, first.depth, first.inputs) == ("conv1", "/conv1/out", 1, ())
     assert (second.depth, second.inputs) == (2, ("conv1",))
     assert 20 < first.sqnr_db < 60
     assert second.input_sqnr_db == first.sqnr_db
-    equal = compare_tensors(torch, torch, in_order({"conv1": "conv1", "fc": "fc"}), samples)
+    equal = compare(
+        torch, torch, [Layer("conv1", "conv1", "", 1), Layer("fc", "fc", "", 2)], samples
+    )
     assert [score.sqnr_db for score in equal] == [LIMIT_DB] * 2
     assert [score.cosine for score in equal] == pytest.approx([1, 1])
 
@@ -69,7 +78,7 @@ def test_scores_are_those_of_all_samples_as_one_vector() -> None:
     def noisy(feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         return {"x": feeds["x"] * np.float32(1.01) + np.float32(0.1)}
 
-    (score,) = compare_tensors(lambda f: dict(f), noisy, in_order({"x": "x"}), SAMPLES)
+    (score,) = compare(lambda f: dict(f), noisy, [Layer("x", "x", "", 1)])
     whole = np.stack(ARRAYS).astype(np.float64)
     other = np.stack([noisy({"x": array})["x"] for array in ARRAYS])
     assert score.sqnr_db == pytest.approx(sqnr_db(whole, other), abs=1e-6)
@@ -128,7 +137,7 @@ def diamond() -> list[LayerScore]:
         Layer("last", "last", "Relu", 5, ("sum",)),
     ]
     signal = np.ones(4)
-    return compare_tensors(
+    return compare(
         lambda _: dict.fromkeys(errors, signal),
         lambda _: {name: signal * (1 + error) for name, error in errors.items()},
         layers,
@@ -162,6 +171,6 @@ def test_tensors_that_cannot_be_compared() -> None:
     with pytest.raises(DataError, match="layer 'a' has 3 values in the reference and 4 in the"):
         one(np.ones(3), np.ones(4))
     with pytest.raises(DataError, match="the test gives no tensor 'y'; return it with the others"):
-        compare_tensors(lambda f: dict(f), lambda f: dict(f), in_order({"x": "y"}), SAMPLES)
+        compare(lambda f: dict(f), lambda f: dict(f), [Layer("x", "y", "", 1)])
     with pytest.raises(DataError, match="no samples to compare layers on; give more data"):
-        compare_tensors(lambda f: dict(f), lambda f: dict(f), in_order({"x": "x"}), [])
+        compare(lambda f: dict(f), lambda f: dict(f), [Layer("x", "x", "", 1)], [])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from qbench.runtimes.base import OperatorTime
-from qbench.runtimes.profile import shares, times_from_ort, type_in
+from qbench.runtimes.profile import computed_in, shares, times_from_ort
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from qbench.runtimes.profile import shares, times_from_ort, type_in
     [
         ("float", "fp32"),
         ("uint8", "int8"),
+        ("uint16", "int16"),
         ("bfloat16", "bf16"),
         ("I8", "int8"),
         ("boolean", "bool"),
@@ -25,7 +26,7 @@ from qbench.runtimes.profile import shares, times_from_ort, type_in
     ],
 )
 def test_types_in_the_words_of_the_runtimes(text: str, found: str | None) -> None:
-    assert type_in(text) == found
+    assert computed_in(text) == found
 
 
 def test_shares_are_largest_first_without_what_took_no_time() -> None:

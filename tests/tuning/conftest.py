@@ -8,7 +8,7 @@ import pytest
 
 from qbench.benchmarking import speedup
 from qbench.benchmarking.settings import Settings
-from qbench.calibration.calibrate import DataChoice
+from qbench.data.choice import DataChoice
 from qbench.tuning.metrics import TuneData
 
 

@@ -7,7 +7,7 @@ import pytest
 from detections import ENCODERS, SIZE, scene
 
 from qbench.benchmarking.judges import Material
-from qbench.calibration.calibrate import DataChoice
+from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource

@@ -10,7 +10,7 @@ from qbench.benchmarking.metric_text import is_share
 from qbench.benchmarking.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.stats import Interval
-from qbench.figures import digits, interval_text
+from qbench.formatting import digits, interval_text
 from qbench.report.charts.common import (
     Chart,
     Record,

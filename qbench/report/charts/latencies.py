@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qbench.benchmarking.naming import row_names
 from qbench.benchmarking.result import Latency
-from qbench.figures import digits, percent
+from qbench.formatting import digits, percent
 from qbench.report.charts.common import (
     Chart,
     Record,

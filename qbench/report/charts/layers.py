@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from qbench.figures import digits
+from qbench.formatting import digits
 from qbench.report.charts.common import Chart, Record, data, dressed, record, told
 from qbench.report.contents import Contents, Layer
 from qbench.report.theme import Theme

@@ -4,7 +4,7 @@ import altair as alt
 
 from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.result import OperatorTime
-from qbench.figures import percent
+from qbench.formatting import percent
 from qbench.report.charts.common import Chart, Record, data, dressed, record, told
 from qbench.report.contents import Contents
 from qbench.report.theme import Theme

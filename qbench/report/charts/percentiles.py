@@ -6,7 +6,7 @@ import altair as alt
 
 from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.result import Row
-from qbench.figures import digits, percent
+from qbench.formatting import digits, percent
 from qbench.report.charts.common import (
     Chart,
     Record,

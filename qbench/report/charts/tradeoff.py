@@ -10,7 +10,7 @@ from qbench.benchmarking.columns import accuracy_text, speedup_text, verdict_tex
 from qbench.benchmarking.metric_text import is_share
 from qbench.benchmarking.naming import metric_name, named_rows
 from qbench.benchmarking.result import Accuracy, Ratio, Row
-from qbench.figures import digits
+from qbench.formatting import digits
 from qbench.report.charts.common import (
     Chart,
     Record,

@@ -6,10 +6,10 @@ import graphs
 import onnx
 import pytest
 
-from qbench.benchmarking import check as module
 from qbench.benchmarking import speedup
-from qbench.benchmarking.check import check_on_target
+from qbench.benchmarking import target_check as module
 from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.target_check import check_on_target
 from qbench.calibration.given import GivenRanges
 from qbench.engines.audit import EngineAudit
 from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError

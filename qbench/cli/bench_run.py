@@ -12,13 +12,13 @@ import click
 
 from qbench.artifacts import check_name, sha256_files
 from qbench.benchmarking.benchmark import benchmark
+from qbench.benchmarking.labelled_data import LabelledData
 from qbench.benchmarking.naming import row_name
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.result import RunResult
-from qbench.benchmarking.subject import LabelledData
-from qbench.calibration.calibrate import USUAL_RECIPE, recipe_by_name
 from qbench.calibration.table import find_table
 from qbench.cli.bench_arguments import BenchArguments
+from qbench.data.choice import USUAL_RECIPE, recipe_by_name
 from qbench.data.recipes import Recipe, load_recipe
 from qbench.data.sources import is_arrays
 from qbench.errors import UsageError

@@ -1,6 +1,6 @@
 import pytest
 
-from qbench.figures import (
+from qbench.formatting import (
     count_text,
     digits,
     interval_text,
