@@ -217,4 +217,4 @@ def _sizes(result: QuantizedModel) -> tuple[int, int]:
     source = result.source.path
     assert source is not None  # the command always names both files
     assert result.path is not None
-    return size_on_disk(source), size_on_disk(result.path)
+    return size_on_disk(source, result.source.ir), size_on_disk(result.path)

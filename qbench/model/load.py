@@ -93,9 +93,15 @@ def load(path: Path | str) -> Model:
     return Model(model, path, sha256_with_data(path, data_files))
 
 
-def size_on_disk(path: Path) -> int:
-    """Return the bytes of an ONNX file and of its external data."""
-    return sum(file.stat().st_size for file in (path, *_external_files(ir.load(path), path)))
+def size_on_disk(path: Path, model: ir.Model | None = None) -> int:
+    """Return the bytes of an ONNX file and of its external data.
+
+    Args:
+        path: The file.
+        model: What was loaded from it; None reads it again.
+    """
+    files = (path, *_external_files(model or ir.load(path), path))
+    return sum(file.stat().st_size for file in files)
 
 
 def _check_file(path: Path) -> None:
