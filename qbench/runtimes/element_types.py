@@ -13,13 +13,13 @@ class ElementType(NamedTuple):
     Attributes:
         dtype: Of numpy or ml_dtypes.
         computed: What computing in it is called: unsigned codes are computed with as signed ones.
-        tensorrt: In the logs of TensorRT; empty where it has no such type.
+        in_logs: In the logs of TensorRT; empty where it has no such type.
         words: Of the runtimes, in small letters.
     """
 
     dtype: Any
     computed: str
-    tensorrt: str
+    in_logs: str
     words: tuple[str, ...]
 
 

@@ -110,4 +110,4 @@ def _weights(layer: Mapping[str, Any]) -> Iterator[EngineTensor]:
 def _dtype(text: str) -> str:
     """Return the type in a text such as `Row major Int8 format`; the text where none is known."""
     found = type_in(text)
-    return (found and found.tensorrt) or text
+    return (found and found.in_logs) or text
