@@ -11,6 +11,7 @@ import onnx
 import pytest
 import qdq
 from at_once import run_at_once
+from closing import check_closed
 
 from qbench.errors import DataError, ModelError, UnfitError
 from qbench.model.spec import TensorSpec
@@ -239,10 +240,4 @@ def test_it_is_loaded_late_and_reports_to_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize("use", ["run", "bind", "profile"])
 def test_a_closed_runner_says_that_it_is_closed(tmp_path: Path, use: str) -> None:
     (tmp_path / "m.onnx").write_bytes(MODEL)
-    runner = OpenVinoRunner(tmp_path / "m.onnx", threads=1)
-    call = runner.bind(FEEDS)
-    runner.run(FEEDS)
-    runner.close()
-    with pytest.raises(ModelError, match="the model is closed; open it again"):
-        getattr(runner, use)(FEEDS)
-    call()  # which keeps what it needs alive
+    check_closed(OpenVinoRunner(tmp_path / "m.onnx", threads=1), FEEDS, use)
