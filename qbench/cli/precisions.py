@@ -62,8 +62,8 @@ class PrecisionArguments(ModelArguments):
             UsageError: An option has no effect on the precision.
         """
         from qbench.quantization.int8 import Int8Options
-        from qbench.quantization.precision import HalfOptions
-        from qbench.quantization.weight_only import WeightOptions
+        from qbench.quantization.precisions.half import HalfOptions
+        from qbench.quantization.precisions.weight_only import WeightOptions
 
         if self.keep_io is not None and self.precision not in _HALF:
             flag = "--keep-io" if self.keep_io else "--no-keep-io"

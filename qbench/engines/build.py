@@ -40,7 +40,7 @@ from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
-from qbench.quantization.precision import HalfOptions
+from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import QuantizedModel, quantize, table_if_used
 from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
 from qbench.runtimes.gpu import current_gpu

@@ -3,8 +3,8 @@
 from qbench.errors import UsageError
 from qbench.placement.targets import TARGETS
 from qbench.quantization.int8 import Int8Options
-from qbench.quantization.precision import HalfOptions
-from qbench.quantization.weight_only import WeightOptions
+from qbench.quantization.precisions.half import HalfOptions
+from qbench.quantization.precisions.weight_only import WeightOptions
 
 Options = Int8Options | HalfOptions | WeightOptions
 

@@ -21,14 +21,19 @@ from qbench.placement.analysis import excluded_nodes
 from qbench.placement.plan import FloatNode, Plan
 from qbench.placement.targets import check_computes_in_float32
 from qbench.quantization.choice import Step
-from qbench.quantization.dynamic import float_remarks, multiplying, to_dynamic_int8
-from qbench.quantization.fp8 import to_fp8
-from qbench.quantization.half_range import peaks_of, wide_nodes
 from qbench.quantization.int8 import Int8Options, default_weight_bits
 from qbench.quantization.options import NEED_TABLE, Options, check_precision, options_for
-from qbench.quantization.precision import TYPES, HalfOptions, to_half
-from qbench.quantization.search import to_int8
-from qbench.quantization.weight_only import BLOCKS, WeightOptions, to_int4, to_weight_only
+from qbench.quantization.precisions.dynamic import float_remarks, multiplying, to_dynamic_int8
+from qbench.quantization.precisions.fp8 import to_fp8
+from qbench.quantization.precisions.half import TYPES, HalfOptions, to_half
+from qbench.quantization.precisions.half_range import peaks_of, wide_nodes
+from qbench.quantization.precisions.weight_only import (
+    BLOCKS,
+    WeightOptions,
+    to_int4,
+    to_weight_only,
+)
+from qbench.quantization.searching.search import to_int8
 
 _SMALLER_ONLY = "runtimes dequantize the weights of convolutions in every call: smaller, not faster"
 

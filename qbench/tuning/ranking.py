@@ -6,7 +6,7 @@ from qbench.data.samples import Sample
 from qbench.quantization.choice import Choice
 from qbench.quantization.fallback import nodes_to_free
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.probe import Probe, scalings_of
+from qbench.quantization.searching.probe import Probe, scalings_of
 
 
 def ranked_nodes(quantizer: Quantizer, start: Choice, samples: Sequence[Sample]) -> list[str]:

@@ -27,7 +27,7 @@ from qbench.errors import (
 )
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
-from qbench.quantization.precision import HalfOptions
+from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.flavour import Flavour
 

@@ -11,7 +11,7 @@ from qbench.engines.protocol import BuildOptions
 from qbench.errors import EngineError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
-from qbench.quantization.weight_only import WeightOptions
+from qbench.quantization.precisions.weight_only import WeightOptions
 
 pytest.importorskip("tensorrt_rtx")
 

@@ -11,7 +11,7 @@ from qbench.evaluation.compare_layers import compare_layers
 from qbench.evaluation.similarity import sqnr_db
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.quantization.precision import to_half
+from qbench.quantization.precisions.half import to_half
 
 
 def rounded(array: NDArray[np.float32]) -> NDArray[np.float32]:

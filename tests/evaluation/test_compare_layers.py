@@ -16,7 +16,7 @@ from qbench.evaluation.compare_layers import LayerComparison, LayerOptions, comp
 from qbench.evaluation.layerwise import LIMIT_DB
 from qbench.model.load import load
 from qbench.quantization.options import Int8Options
-from qbench.quantization.precision import HalfOptions
+from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
 
 

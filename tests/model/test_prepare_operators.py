@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 from qbench.model.prepare import prepare
-from qbench.quantization.precision import to_half
+from qbench.quantization.precisions.half import to_half
 
 _BIASED = "test_attention_4d_with_past_and_present_qk_matmul_bias"
 Example = tuple[onnx.ModelProto, graphs.Feeds]

@@ -15,11 +15,11 @@ from qbench.data.samples import Sample
 from qbench.errors import DataError
 from qbench.evaluation.similarity import sqnr_db
 from qbench.model.load import Model
-from qbench.quantization import search
 from qbench.quantization.int8 import Int8Options, Quantizer
-from qbench.quantization.noise import sqnr_from_noise
-from qbench.quantization.probe import Probe
 from qbench.quantization.quantize import quantize
+from qbench.quantization.searching import search
+from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.probe import Probe
 
 ROWS, INPUTS, OUTPUTS = 4, 8, 6
 BITS = 7

@@ -18,7 +18,7 @@ from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization import int8
 from qbench.quantization.int8 import Int8Options, default_weight_bits
-from qbench.quantization.precision import to_half
+from qbench.quantization.precisions.half import to_half
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.ort import OrtRunner
 

@@ -15,7 +15,7 @@ from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.model.load import Model
 from qbench.placement.analysis import DATA_MOVEMENT
-from qbench.quantization.samples import samples_of
+from qbench.quantization.searching.samples import samples_of
 from qbench.runtimes.ort import open_graph
 
 LARGEST = float(np.finfo(np.float16).max)

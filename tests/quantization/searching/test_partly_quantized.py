@@ -12,10 +12,10 @@ from qbench.model.graph import constant
 from qbench.model.prepare import prepare
 from qbench.placement.plan import Reader
 from qbench.placement.targets import place
-from qbench.quantization.judge import run_samples
 from qbench.quantization.numerics import asymmetric, symmetric
-from qbench.quantization.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.qdq import write_qdq
+from qbench.quantization.searching.judge import run_samples
+from qbench.quantization.searching.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.weights import WeightCoding
 from qbench.runtimes.base import Tensors
 

@@ -12,9 +12,9 @@ from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.placement.analysis import weight_array_rank
 from qbench.placement.plan import Plan, Weight
-from qbench.quantization.layer_inputs import covariances, layers_side_by_side
 from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric
-from qbench.quantization.rounding import compensated_codes
+from qbench.quantization.searching.layer_inputs import covariances, layers_side_by_side
+from qbench.quantization.searching.rounding import compensated_codes
 
 
 def compensated_weights(

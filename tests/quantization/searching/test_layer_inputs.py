@@ -9,8 +9,8 @@ import pytest
 
 from qbench.data.samples import Sample
 from qbench.model.graph import constant
-from qbench.quantization import layer_inputs
-from qbench.quantization.layer_inputs import covariances
+from qbench.quantization.searching import layer_inputs
+from qbench.quantization.searching.layer_inputs import covariances
 
 
 def convolution(**attributes: Any) -> onnx.ModelProto:

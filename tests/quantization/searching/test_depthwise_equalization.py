@@ -10,8 +10,8 @@ import pytest
 
 from qbench.calibration.given import GivenRanges
 from qbench.quantization.choice import Choice
-from qbench.quantization.depthwise_equalization import equalized_for_depthwise
 from qbench.quantization.int8 import Int8Options, Quantizer
+from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
 
 SCALES = np.logspace(0, -2, graphs.CHANNELS).astype(np.float32).reshape(-1, 1, 1, 1)
 

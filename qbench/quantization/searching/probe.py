@@ -18,9 +18,9 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.corrections import own_bias, shift
 from qbench.quantization.equalization import along_inputs, equalized_name, scaled_weight
 from qbench.quantization.int8 import Quantizer, activation_parameters
-from qbench.quantization.judge import Judge, run_samples
 from qbench.quantization.numerics import QuantizationParameters
-from qbench.quantization.partly_quantized import PartlyQuantized, Setting
+from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.weights import int8_coding
 from qbench.runtimes.base import Tensors
 

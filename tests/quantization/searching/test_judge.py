@@ -7,7 +7,7 @@ from graphs import CHANNELS, Builder, feeds_of, model_of
 from qbench.data.samples import Sample
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
-from qbench.quantization.judge import Judge, run_samples
+from qbench.quantization.searching.judge import Judge, run_samples
 
 
 def samples_for(model: Model, count: int = 3) -> list[Sample]:

@@ -12,7 +12,7 @@ import pytest
 from qbench.calibration.calibrate import calibrate
 from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model, load
-from qbench.quantization.samples import samples_of
+from qbench.quantization.searching.samples import samples_of
 
 IMAGES = 20
 

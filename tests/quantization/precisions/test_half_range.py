@@ -15,8 +15,8 @@ from qbench.errors import CalibrationError
 from qbench.evaluation.similarity import sqnr_db
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
-from qbench.quantization.half_range import LARGEST, MARGIN, wide_nodes
-from qbench.quantization.precision import HalfOptions, to_half
+from qbench.quantization.precisions.half import HalfOptions, to_half
+from qbench.quantization.precisions.half_range import LARGEST, MARGIN, wide_nodes
 from qbench.quantization.quantize import quantize
 
 

@@ -9,7 +9,7 @@ from qbench.errors import QuantizationError, UsageError
 from qbench.evaluation.similarity import sqnr_db
 from qbench.model.prepare import prepare
 from qbench.quantization.audit import audit_cpu
-from qbench.quantization.dynamic import to_dynamic_int8
+from qbench.quantization.precisions.dynamic import to_dynamic_int8
 from qbench.quantization.quantize import quantize
 
 

@@ -19,8 +19,8 @@ from qbench.placement.analysis import (
     weight_axis,
 )
 from qbench.placement.plan import FloatNode, Plan, Reader, Weight
-from qbench.quantization.matmul_nbits import write_matmul_nbits
 from qbench.quantization.numerics import QuantizationParameters, per_block_int4
+from qbench.quantization.precisions.matmul_nbits import write_matmul_nbits
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.weights import WeightCoding
 

@@ -12,13 +12,14 @@ from qbench.data.samples import Sample
 from qbench.errors import UsageError
 from qbench.model.load import Model
 from qbench.placement.plan import Plan
-from qbench.quantization import fallback, search
+from qbench.quantization import fallback
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options
-from qbench.quantization.judge import Judge, run_samples
-from qbench.quantization.noise import sqnr_from_noise
-from qbench.quantization.refine import Settlement
-from qbench.quantization.search import Budget, Found, to_int8
+from qbench.quantization.searching import depthwise_equalization, refine, search
+from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.refine import Settlement
+from qbench.quantization.searching.search import Budget, Found, to_int8
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def samples(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
 @pytest.fixture
 def without_equalization(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but ranges, float nodes and rounding is left to a search."""
-    for module in ("refine", "depthwise_equalization"):
-        monkeypatch.setattr(f"qbench.quantization.{module}.factor_candidates", lambda _: [])
+    for module in (refine, depthwise_equalization):
+        monkeypatch.setattr(module, "factor_candidates", lambda _: [])
 
 
 def refuse(*_: object) -> None:

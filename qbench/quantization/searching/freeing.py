@@ -14,7 +14,7 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.noise import sqnr_from_noise
+from qbench.quantization.searching.noise import sqnr_from_noise
 
 _TOLERABLE = 0.025
 """A relative noise power of the output, 16 dB, that is as bad as taking twice the time."""

@@ -22,15 +22,15 @@ from qbench.model.load import Model
 from qbench.model.save import weight_bytes
 from qbench.placement.cut import Divider, Division
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
-from qbench.quantization.compensation import compensated_weights
-from qbench.quantization.depthwise_equalization import equalized_for_depthwise
-from qbench.quantization.freeing import best_division, cost, divided, freed
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
-from qbench.quantization.judge import Judge, run_samples
-from qbench.quantization.noise import sqnr_from_noise
-from qbench.quantization.probe import Probe
-from qbench.quantization.refine import Refiner, Settlement
-from qbench.quantization.samples import samples_of
+from qbench.quantization.searching.compensation import compensated_weights
+from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
+from qbench.quantization.searching.freeing import best_division, cost, divided, freed
+from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.probe import Probe
+from qbench.quantization.searching.refine import Refiner, Settlement
+from qbench.quantization.searching.samples import samples_of
 
 logger = logging.getLogger(__name__)
 

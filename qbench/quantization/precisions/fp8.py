@@ -14,11 +14,11 @@ from qbench.model.passes.opset import raise_opset
 from qbench.placement.plan import Plan
 from qbench.placement.targets import place
 from qbench.quantization.corrections import bias_shifts
-from qbench.quantization.judge import Judge, run_samples
-from qbench.quantization.noise import sqnr_from_noise
 from qbench.quantization.numerics import float8, per_channel_float8
 from qbench.quantization.qdq import write_qdq
-from qbench.quantization.samples import samples_of
+from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.samples import samples_of
 from qbench.quantization.weights import WeightCoding
 
 _OPSET = 19

@@ -28,7 +28,7 @@ from qbench.quantization.equalization import (
     readers_to_equalize,
 )
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.probe import GLANCE, Factors, Probe, Scaling, scalings_of
+from qbench.quantization.searching.probe import GLANCE, Factors, Probe, Scaling, scalings_of
 
 _NEGLIGIBLE = 0.003
 """Share of the whole noise that a tensor may cause alone without being looked at ..."""

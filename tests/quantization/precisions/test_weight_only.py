@@ -9,9 +9,9 @@ from qbench.evaluation.similarity import sqnr_db
 from qbench.placement.targets import TARGETS
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.linting.lint import lint
-from qbench.quantization.matmul_nbits import pack
+from qbench.quantization.precisions.matmul_nbits import pack
+from qbench.quantization.precisions.weight_only import WeightOptions
 from qbench.quantization.quantize import QuantizedModel, quantize
-from qbench.quantization.weight_only import WeightOptions
 
 every_target = pytest.mark.parametrize("target", TARGETS)
 

@@ -7,8 +7,8 @@ import pytest
 
 from qbench.data.samples import Sample
 from qbench.quantization.choice import Choice
-from qbench.quantization.compensation import compensated_weights
 from qbench.quantization.int8 import Int8Options, Quantizer
+from qbench.quantization.searching.compensation import compensated_weights
 
 
 def quantizer_of(proto: onnx.ModelProto, target: str = "tensorrt") -> Quantizer:

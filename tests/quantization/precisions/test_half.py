@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from qbench.evaluation.similarity import sqnr_db
 from qbench.model.prepare import prepare
-from qbench.quantization.precision import TYPES, to_half
+from qbench.quantization.precisions.half import TYPES, to_half
 
 
 def halved(proto: onnx.ModelProto) -> tuple[ir.Model, ir.Model]:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbench.model.decoders import Candidates
-from qbench.quantization.noise import detection_noise, relative_noise, sqnr_from_noise
+from qbench.quantization.searching.noise import detection_noise, relative_noise, sqnr_from_noise
 
 
 def test_noise_of_scores_counts_beside_that_of_coordinates() -> None:

@@ -8,8 +8,8 @@ from qbench.data.samples import Sample
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.int8 import Int8Options, Quantizer
-from qbench.quantization.probe import Probe, scalings_of
-from qbench.quantization.refine import Refiner
+from qbench.quantization.searching.probe import Probe, scalings_of
+from qbench.quantization.searching.refine import Refiner
 
 
 def refiner_for(

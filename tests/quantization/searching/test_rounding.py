@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qbench.quantization.rounding import compensated_codes
+from qbench.quantization.searching.rounding import compensated_codes
 
 
 def layer(groups: int, outputs: int, inputs: int) -> tuple[NDArray[np.float64], ...]:

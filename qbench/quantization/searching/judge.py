@@ -12,7 +12,7 @@ from qbench.data.samples import Sample
 from qbench.errors import UsageError
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.model.spec import image_size
-from qbench.quantization.noise import detection_noise, relative_noise
+from qbench.quantization.searching.noise import detection_noise, relative_noise
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort import open_graph
