@@ -7,7 +7,8 @@ Quantization Through Weight Equalization and Bias Correction", 2019; for transfo
 "SmoothQuant", 2023). Depthwise weights have a scale per channel, so they lose nothing by it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from qbench.model.graph import (
     values_by_name,
 )
 from qbench.placement.analysis import channel_axis, weight_array_rank
+from qbench.placement.plan import Plan
 
 _SMALLEST = 0.05
 """Channels that are smaller than this share of the largest get its factor: what is small on all
@@ -36,8 +38,11 @@ WORTH_A_MUL = 0.5
 """Share of the errors of a tensor that equalization may leave at most, where it costs a Mul."""
 
 _READERS = {"Conv", "Gemm", "MatMul"}
-_NORMALIZING = {"Conv", "LayerNormalization"}
-"""Operators whose constants scale each channel of their output."""
+_SCALED_BY_CONSTANTS = {True: {"Conv", "BatchNormalization"}, False: {"LayerNormalization"}}
+"""Operators whose second and third input scale each channel, by whether that is axis 1."""
+
+_PASSING = {"Relu", "LeakyRelu", "PRelu"}
+"""Functions that a positive factor per channel passes through unchanged."""
 
 
 def equalized_name(tensor: str) -> str:
@@ -46,20 +51,22 @@ def equalized_name(tensor: str) -> str:
 
 
 def factor_candidates(statistics: TensorStatistics) -> list[NDArray[Any]]:
-    """Return the factors worth a trial, float32 [channels], the largest of each 1.
+    """Return the factors worth a trial, float32 [channels].
 
     By the channels' peaks or their root mean squares; or by the square roots of these, which leaves
-    half of the unevenness to dense weights.
+    half of the unevenness to dense weights. The largest magnitude stays what it is.
     """
     lows, highs = statistics.channel_lows, statistics.channel_highs
     squares = statistics.channel_second_moments
     if lows is None or highs is None or squares is None or len(lows) < 2:
         return []
-    sizes = [np.maximum(-lows, highs).astype(np.float64), np.sqrt(squares)]
+    peaks = np.maximum(-lows, highs).astype(np.float64)
+    sizes = [peaks, np.sqrt(squares)]
     if not all(size.max() > 0 for size in sizes):
         return []
     relative = [np.maximum(size / size.max(), _SMALLEST) for size in sizes]
-    return [(size**power).astype(np.float32) for size in relative for power in (1.0, 0.5)]
+    found = [size**power for size in relative for power in (1.0, 0.5)]
+    return [(by * (peaks / by).max() / peaks.max()).astype(np.float32) for by in found]
 
 
 def range_behind(statistics: TensorStatistics, factors: NDArray[Any]) -> Range:
@@ -96,13 +103,14 @@ def is_depthwise(node: ir.Node) -> bool:
     return node.op_type == "Conv" and weight is not None and weight.shape[1] == 1
 
 
-def costs_a_mul(model: ir.Model, value: ir.Value, planned: Iterable[str]) -> bool:
+def costs_a_mul(model: ir.Model, value: ir.Value, plan: Plan) -> bool:
     """Return whether nothing that writes a tensor of known channels can take its factors."""
     axis, shape = channel_axis(value), value.shape
     channels = shape[axis] if axis is not None and shape is not None else None
     assert isinstance(channels, int)  # as `readers_to_equalize` makes sure
     ones = np.ones(channels, np.float32)
-    return len(equalize(model, {value.name or "": ones}, planned).graph) > len(model.graph)
+    divided = equalize(model, {value.name or "": ones}, plan.quantized, plan.observed)
+    return len(divided.graph) > len(model.graph)
 
 
 def scaled_weight(node: ir.Node, factors: NDArray[Any]) -> NDArray[Any]:
@@ -129,7 +137,10 @@ def along_inputs(node: ir.Node, factors: NDArray[Any], weight: NDArray[Any]) -> 
 
 
 def equalize(
-    model: ir.Model, factors: Mapping[str, NDArray[Any]], planned: Iterable[str]
+    model: ir.Model,
+    factors: Mapping[str, NDArray[Any]],
+    planned: Iterable[str],
+    observed: Iterable[str] = (),
 ) -> ir.Model:
     """Return a copy of a float `model` in which each named tensor is equalized for its readers.
 
@@ -140,12 +151,14 @@ def equalize(
         model: The prepared float graph.
         factors: What to divide each tensor by, [channels], by name.
         planned: Names of the nodes that shall be quantized; the others keep the tensor as it is.
+        observed: Tensors that shall be quantized. Through these no division is folded: their own
+            ranges would not hold any more.
     """
     copy = model.clone()
     values = values_by_name(copy.graph)
-    names = set(planned)
+    names, fixed = set(planned), set(observed)
     for tensor, by in factors.items():
-        _equalize(copy.graph, values[tensor], by, names)
+        _equalize(copy.graph, values[tensor], by, names, fixed)
     return copy
 
 
@@ -154,7 +167,9 @@ def _can_take_factors(node: ir.Node, value: ir.Value) -> bool:
     return positions == [0] and (weight_array_rank(node) or 0) >= 2
 
 
-def _equalize(graph: ir.Graph, value: ir.Value, factors: NDArray[Any], planned: set[str]) -> None:
+def _equalize(
+    graph: ir.Graph, value: ir.Value, factors: NDArray[Any], planned: set[str], fixed: set[str]
+) -> None:
     readers = readers_to_equalize(value, planned)
     for node in readers:
         weight = add_initializer(
@@ -162,7 +177,8 @@ def _equalize(graph: ir.Graph, value: ir.Value, factors: NDArray[Any], planned: 
         )
         node.replace_input_with(1, weight)
     is_alone = len(readers) == len(value.uses()) and not value.is_graph_output()
-    if is_alone and _fold(graph, value, 1 / factors):
+    folding = _Folding(graph, 1 / factors, channel_axis(value) == 1, fixed)
+    if is_alone and folding.into_writer(value):
         value.name = equalized_name(value.name or "")
         return
     divided = _divided(graph, value, factors)
@@ -182,47 +198,74 @@ def _divided(graph: ir.Graph, value: ir.Value, factors: NDArray[Any]) -> ir.Valu
     return output
 
 
-def _fold(graph: ir.Graph, value: ir.Value, inverse: NDArray[Any]) -> bool:
-    """Multiply what writes `value` by `inverse` per channel; return whether its constants can."""
-    node = value.producer()
-    if node is None:
-        return False
-    if node.op_type in _NORMALIZING:
-        return _scale_constants(graph, node, range(1, len(node.inputs)), inverse)
-    if node.op_type in {"Add", "Mul"}:
-        return _fold_affine(graph, node, inverse)
-    return node.op_type == "Relu" and _fold_input(graph, node, 0, inverse)
+@dataclass(frozen=True)
+class _Folding:
+    """Multiplies a tensor per channel by way of the constants of what writes it.
+
+    Attributes:
+        graph: Where it is.
+        inverse: What to multiply by, [channels].
+        is_image: Whether the channels are axis 1, as for convolutions, and not the last.
+        fixed: Names of tensors that must stay as they are.
+    """
+
+    graph: ir.Graph
+    inverse: NDArray[Any]
+    is_image: bool
+    fixed: Set[str]
+
+    def into_writer(self, value: ir.Value) -> bool:
+        """Fold the factors into what writes `value`; return whether its constants can take them."""
+        node = value.producer()
+        if node is None:
+            return False
+        if node.op_type in _PASSING or _clips_from_zero(node):
+            return self._into_input(node, 0)
+        if node.op_type in _SCALED_BY_CONSTANTS[self.is_image]:
+            return self._into_constants(node, range(1, min(len(node.inputs), 3)))
+        return node.op_type in {"Add", "Mul"} and not self.is_image and self._into_affine(node)
+
+    def _into_affine(self, node: ir.Node) -> bool:
+        """Fold into the Mul or Add by a vector with which a spelled-out normalization ends."""
+        arrays = [constant(value) for value in node.inputs]
+        vectors = [i for i, a in enumerate(arrays) if a is not None and self._fits(a)]
+        if len(vectors) != 1:
+            return False
+        if node.op_type == "Add" and not self._into_input(node, 1 - vectors[0]):
+            return False
+        return self._into_constants(node, vectors)
+
+    def _into_input(self, node: ir.Node, position: int) -> bool:
+        value = node.inputs[position]
+        if value is None or only_user(value) is not node or value.name in self.fixed:
+            return False
+        if not self.into_writer(value):
+            return False
+        value.name = unused_name(equalized_name(value.name or ""), names_in(self.graph))
+        return True
+
+    def _into_constants(self, node: ir.Node, positions: Iterable[int]) -> bool:
+        """Multiply constants of [channels], or with channels first, if all are such."""
+        arrays = {position: constant(node.inputs[position]) for position in positions}
+        known = {i: array for i, array in arrays.items() if array is not None and self._fits(array)}
+        if len(known) < len(arrays):
+            return False
+        for position, array in known.items():
+            shaped = self.inverse.reshape(-1, *[1] * (array.ndim - 1))
+            name = f"{node.name}_equalized_{position}"
+            node.replace_input_with(position, add_initializer(self.graph, name, array * shaped))
+        return True
+
+    def _fits(self, array: NDArray[Any]) -> bool:
+        has_one_axis = array.ndim == 1 or self.is_image
+        return has_one_axis and array.shape[:1] == self.inverse.shape
 
 
-def _fold_affine(graph: ir.Graph, node: ir.Node, inverse: NDArray[Any]) -> bool:
-    """Fold into the Mul or Add by a vector with which a spelled-out normalization ends."""
-    arrays = [constant(value) for value in node.inputs]
-    fixed = [i for i, array in enumerate(arrays) if array is not None and array.ndim == 1]
-    if len(fixed) != 1:
-        return False
-    if node.op_type == "Add" and not _fold_input(graph, node, 1 - fixed[0], inverse):
-        return False
-    return _scale_constants(graph, node, fixed, inverse)
+def _clips_from_zero(node: ir.Node) -> bool:
+    """Return whether `node` is a ReLU with an upper limit, such as ReLU6.
 
-
-def _fold_input(graph: ir.Graph, node: ir.Node, position: int, inverse: NDArray[Any]) -> bool:
-    value = node.inputs[position]
-    if value is None or only_user(value) is not node or not _fold(graph, value, inverse):
-        return False
-    value.name = unused_name(equalized_name(value.name or ""), names_in(graph))
-    return True
-
-
-def _scale_constants(
-    graph: ir.Graph, node: ir.Node, positions: Iterable[int], inverse: NDArray[Any]
-) -> bool:
-    """Multiply constants of [channels], or with channels first, by `inverse`, if all are such."""
-    arrays = [(position, constant(node.inputs[position])) for position in positions]
-    known = [(i, array) for i, array in arrays if array is not None and len(array) == inverse.size]
-    if len(known) < len(arrays):
-        return False
-    for position, array in known:
-        shaped = inverse.reshape(-1, *[1] * (array.ndim - 1))
-        name = f"{node.name}_equalized_{position}"
-        node.replace_input_with(position, add_initializer(graph, name, array * shaped))
-    return True
+    Divided channels reach that limit earlier, but no value of calibration does: the largest stays
+    what it is. And what the quantized tensor could not hold is clipped all the same.
+    """
+    low = constant(node.inputs[1]) if node.op_type == "Clip" and len(node.inputs) > 1 else None
+    return low is not None and low.item() == 0

@@ -188,7 +188,7 @@ class Quantizer:
         """Return the float graph that `choice` makes, equalized, and what is quantized in it."""
         graph = self.prepared.ir
         if choice.factors:
-            graph = equalize(graph, choice.factors, self.plan.quantized)
+            graph = equalize(graph, choice.factors, self.plan.quantized, self.plan.observed)
         return graph, self._place(choice.float_nodes, graph)
 
     def divider(self, noise: Mapping[str, float]) -> Divider | None:

@@ -17,6 +17,7 @@ from qbench.quantization.equalization import (
     readers_to_equalize,
 )
 
+SLOPE = np.float32([[[0.25]]])
 FACTORS = np.geomspace(0.01, 1, CHANNELS).astype(np.float32)
 
 
@@ -90,6 +91,28 @@ def behind_relu() -> Builder:
     return b
 
 
+def batchnorm() -> Builder:
+    b = Builder()
+    b.conv("second", b.node("PRelu", "gated", b.batchnorm("norm", b.x), b.constant("slope", SLOPE)))
+    return b
+
+
+def conv_read_along_rows() -> Builder:
+    """As many columns as channels: the factors of columns fit the convolution's weights."""
+    b = Builder((2, CHANNELS, 3, CHANNELS))
+    b.node("MatMul", "second", b.conv("gated", b.x), b.weight("w", CHANNELS, 4))
+    return b
+
+
+def affine_with_one_number() -> Builder:
+    b = Builder((2, 3, CHANNELS))
+    gamma = b.constant("gamma", np.linspace(0.5, 2, CHANNELS, dtype=np.float32))
+    shift = b.constant("shift", np.float32([0.5]))
+    gated = b.node("Add", "gated", b.node("Mul", "scaled", b.x, gamma), shift)
+    b.node("MatMul", "second", gated, b.weight("w", CHANNELS, 4))
+    return b
+
+
 CASES = {
     "depthwise": (silu(CHANNELS), True),
     "grouped": (silu(2), True),
@@ -99,6 +122,9 @@ CASES = {
     "norm spelled out": (spelled_out_norm(), False),
     "LayerNormalization": (layer_norm(), False),
     "conv and Relu": (behind_relu(), False),
+    "BatchNormalization and PRelu": (batchnorm(), False),
+    "conv read along rows": (conv_read_along_rows(), True),
+    "affine with one number": (affine_with_one_number(), True),
 }
 
 
@@ -114,7 +140,8 @@ def test_the_same_is_computed_and_a_mul_is_added_only_where_nothing_takes_the_fa
     expected = graphs.run(with_outputs(model.ir, ["second", "gated"]), feeds)
     found = graphs.run(with_outputs(changed, ["second", equalized_name("gated")]), feeds)
     assert found["second"] == pytest.approx(expected["second"], rel=1e-3, abs=1e-4)
-    by = FACTORS.reshape(-1, 1, 1) if expected["gated"].ndim == 4 else FACTORS
+    is_image = expected["gated"].ndim == 4 and builder.nodes[-1].op_type == "Conv"
+    by = FACTORS.reshape(-1, 1, 1) if is_image else FACTORS
     divided = found[equalized_name("gated")]
     assert divided * by == pytest.approx(expected["gated"], rel=1e-3, abs=1e-4)
 

@@ -79,7 +79,7 @@ def _errors_left(
 
 def _most_left(quantizer: Quantizer, value: ir.Value, with_muls: bool) -> float:
     """Return the share of errors that must not be left."""
-    if not costs_a_mul(quantizer.prepared.ir, value, quantizer.plan.quantized):
+    if not costs_a_mul(quantizer.prepared.ir, value, quantizer.plan):
         return 1.0
     # Amid integer kernels of a CPU, a Mul takes a pass in float with DQ and Q around it.
     return WORTH_A_MUL if with_muls and quantizer.target != "cpu" else 0.0

@@ -179,7 +179,7 @@ class Refiner:
         readers = readers_to_equalize(value, self._weights) if is_read_once else []
         # Amid integer kernels, a Mul takes a pass in float with DQ and Q around it.
         too_slow = self._plan.target == "cpu" and readers
-        return [] if too_slow and costs_a_mul(model, value, self._plan.quantized) else readers
+        return [] if too_slow and costs_a_mul(model, value, self._plan) else readers
 
     def _best_range(self, tensor: str, first: _Candidate) -> _Candidate:
         seen = self._statistics[tensor]

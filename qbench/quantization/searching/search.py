@@ -42,6 +42,11 @@ _POOR = 0.01
 
 _OTHER_METHODS = ("percentile", "minmax")
 
+_CLEAR = 0.8
+"""Share of the noise that equalization in one step may leave, unless the output is harmed. It clips
+what is larger than on any calibration image, which those that judge it are among: on an
+EfficientNet-lite it gained 0.1 dB of them and lost 0.6 dB of others."""
+
 _LARGEST_JUDGED = 1 << 28
 """Bytes of weights beyond which `fast` judges nothing: it would take several times the time and the
 memory of writing the model."""
@@ -196,8 +201,11 @@ class _Search:
             if with_muls and best.noise <= _HARM:
                 break
             choice = equalized_for_depthwise(self._quantizer, with_muls=with_muls)
-            if len(choice.factors) > len(best.choice.factors):
-                best = min(best, self._try(choice), key=lambda trial: trial.noise)
+            if len(choice.factors) <= len(best.choice.factors):
+                continue
+            candidate = self._try(choice)
+            if candidate.noise < best.noise * (1.0 if best.noise > _HARM else _CLEAR):
+                best = candidate
         if best.choice.factors:
             self._note("equalization for depthwise", len(best.choice.factors), best)
         return best

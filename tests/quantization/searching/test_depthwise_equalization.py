@@ -9,26 +9,30 @@ import onnx
 import pytest
 
 from qbench.calibration.given import GivenRanges
+from qbench.data.samples import Sample
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options, Quantizer
+from qbench.quantization.searching import search
 from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
-
-SCALES = np.logspace(0, -2, graphs.CHANNELS).astype(np.float32).reshape(-1, 1, 1, 1)
 
 
 def separable(
-    *functions: str, group: int = graphs.CHANNELS, alike: bool = False
+    *functions: str, group: int = graphs.CHANNELS, alike: bool = False, decades: float = 2
 ) -> onnx.ModelProto:
     """Channels of unlike size, behind some functions, are read by a depthwise convolution."""
     b = graphs.Builder()
+    scales = np.logspace(0, -decades, graphs.CHANNELS, dtype=np.float32).reshape(-1, 1, 1, 1)
     x = b.conv("stem", b.node("Relu", "positive", b.x))
     weight, bias = (one for one in b.constants if one.name.startswith("stem"))
-    for one, scales in ((weight, SCALES), (bias, SCALES.reshape(-1))):
+    for one, factors in ((weight, scales), (bias, scales.reshape(-1))):
         array = onnx.numpy_helper.to_array(one)
-        array = np.repeat(array[:1], len(array), axis=0) if alike else array * scales
+        array = np.repeat(array[:1], len(array), axis=0) if alike else array * factors
         one.CopyFrom(onnx.numpy_helper.from_array(array, one.name))
+    low, high = b.constant("low", np.float32(0)), b.constant("high", np.float32(0.5))
+    slopes = np.linspace(0.1, 0.9, graphs.CHANNELS, dtype=np.float32).reshape(-1, 1, 1)
+    operands = {"Clip": [low, high], "PRelu": [b.constant("slopes", slopes)]}
     for function in functions:
-        x = b.node(function, function.lower(), x)
+        x = b.node(function, function.lower(), x, *operands.get(function, []))
     return b.model(b.conv("last", b.conv("depthwise", x, group=group)))
 
 
@@ -37,11 +41,21 @@ def quantizer_of(proto: onnx.ModelProto, target: str = "tensorrt") -> Quantizer:
     return Quantizer(model, target, graphs.table_of(model), Int8Options())
 
 
-@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
-def test_a_convolution_in_front_takes_the_division(target: str) -> None:
-    quantizer = quantizer_of(separable("Relu"), target)
+@pytest.mark.parametrize(
+    ("target", "function"),
+    [
+        ("cpu", "Relu"),
+        ("cpu", "Clip"),
+        ("tensorrt", "Relu"),
+        ("tensorrt", "Clip"),
+        ("tensorrt", "LeakyRelu"),
+        ("tensorrt", "PRelu"),
+    ],
+)
+def test_a_convolution_in_front_takes_the_division(target: str, function: str) -> None:
+    quantizer = quantizer_of(separable(function), target)
     choice = equalized_for_depthwise(quantizer)
-    assert list(choice.factors) == ["relu"]
+    assert list(choice.factors) == [function.lower()]
     floats, _ = quantizer.placed(choice)
     plain = quantizer.prepared.ir
     operators = (Counter(node.op_type for node in graph.graph) for graph in (floats, plain))
@@ -51,14 +65,23 @@ def test_a_convolution_in_front_takes_the_division(target: str) -> None:
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-5)
 
 
-def test_all_channels_then_use_all_of_the_range() -> None:
-    quantizer = quantizer_of(separable("Relu"))
+@pytest.mark.parametrize("function", ["Relu", "Clip"])
+def test_all_channels_then_use_all_of_the_range(function: str) -> None:
+    quantizer = quantizer_of(separable(function))
     choice = equalized_for_depthwise(quantizer)
-    _, high = choice.ranges["relu_equalized"]
-    peaks = quantizer.statistics_of("relu").channel_highs
+    (name,) = choice.factors
+    _, high = choice.ranges[f"{name}_equalized"]
+    peaks = quantizer.statistics_of(name).channel_highs
     assert peaks is not None
     large = peaks > 0.05 * peaks.max()
-    np.testing.assert_allclose((peaks / choice.factors["relu"])[large], high, rtol=1e-6)
+    np.testing.assert_allclose((peaks / choice.factors[name])[large], high, rtol=1e-6)
+
+
+def test_no_division_is_folded_through_what_is_quantized_itself() -> None:
+    """On a CPU, a convolution writes integers for LeakyRelu, in a range that was calibrated."""
+    quantizer = quantizer_of(separable("LeakyRelu"), "cpu")
+    assert "stem" in quantizer.plan.observed
+    assert not equalized_for_depthwise(quantizer).factors
 
 
 @pytest.mark.parametrize(("target", "expected"), [("cpu", []), ("tensorrt", ["hardswish"])])
@@ -83,6 +106,19 @@ def test_a_division_behind_other_functions_is_a_mul_which_must_be_asked_for(
 )
 def test_nothing_is_chosen_that_loses(proto: onnx.ModelProto) -> None:
     assert equalized_for_depthwise(quantizer_of(proto)) == Choice()
+
+
+@pytest.mark.parametrize(("decades", "taken"), [(0.3, []), (2, ["relu"])])
+def test_a_search_takes_what_clearly_gains(
+    decades: float, taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the noise, 0.84 is left, or 0.68; values larger than in calibration are clipped."""
+    model = graphs.model_of(separable("Relu", decades=decades))
+    samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(4)]
+    monkeypatch.setattr(search, "samples_of", lambda *_: samples)
+    monkeypatch.setattr(search, "_FINE", 0.0)
+    found = search.to_int8(model, "tensorrt", graphs.table_of(model), Int8Options(effort="fast"))
+    assert list(found.choice.factors) == taken
 
 
 def test_given_ranges_tell_nothing_of_channels() -> None:
