@@ -131,7 +131,8 @@ def calibrate(arguments: _Arguments) -> None:
     """Gather activation statistics over images, once.
 
     MODEL may be left out where qbench.toml names it or the folder holds exactly one .onnx. The
-    table serves every target, precision and range method; no later step reads the images again.
+    table serves every target, precision and range method. The search of `quantize` looks at some of
+    the images again, where they still are.
 
     Several machines may share the work: each takes a --shard of the same images (after --limit),
     and --merge makes of all tables, in any order, to the byte the table of a single run.
