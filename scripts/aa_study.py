@@ -30,14 +30,14 @@ from typing import Any
 import msgspec
 from planted import Planted
 
-from qbench.benchmarking.clock import Block
-from qbench.benchmarking.feeding import Feeding
-from qbench.benchmarking.remote import RemoteSession
-from qbench.benchmarking.schedule import Measurement, measure_blocks
-from qbench.benchmarking.session import LocalSession, Session, Task
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.judging.feeding import Feeding
+from qbench.benchmarking.sessions.remote import RemoteSession
+from qbench.benchmarking.sessions.session import LocalSession, Session, Task
+from qbench.benchmarking.sessions.workload import Load
 from qbench.benchmarking.stats import Interval, is_breach
-from qbench.benchmarking.workload import Load
+from qbench.benchmarking.timing.clock import Block
+from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
+from qbench.benchmarking.timing.settings import MODES
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
 from qbench.runtimes.ort import OrtRunner
 from qbench.runtimes.ort_providers import ProviderChoice

@@ -37,9 +37,9 @@ from rich.table import Table
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking import environment
-from qbench.benchmarking.judges import Judge, Material
-from qbench.benchmarking.schedule import Measurement, measure
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.judging.judges import Judge, Material
+from qbench.benchmarking.timing.schedule import Measurement, measure
+from qbench.benchmarking.timing.settings import MODES
 from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source
 from qbench.errors import QbenchError

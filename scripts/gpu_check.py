@@ -30,7 +30,7 @@ from rich.table import Table
 
 from qbench.artifacts import SCHEMA_VERSION, write_json
 from qbench.benchmarking.environment import Environment, capture
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.errors import StorageError
 from qbench.runtimes.cuda.choose import BACKENDS, DEFAULT_BACKEND
 

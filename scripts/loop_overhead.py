@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.schedule import Measurement, measure
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.timing.schedule import Measurement, measure
+from qbench.benchmarking.timing.settings import MODES
 from qbench.engines.manifest import read_manifest
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.cuda.choose import BACKENDS, DEFAULT_BACKEND

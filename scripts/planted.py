@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from qbench.benchmarking.clock import Call
-from qbench.benchmarking.session import Task
+from qbench.benchmarking.sessions.session import Task
+from qbench.benchmarking.timing.clock import Call
 from qbench.runtimes.base import Runner, Tensors
 
 

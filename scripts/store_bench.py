@@ -19,7 +19,7 @@ import numpy as np
 from qbench.benchmarking import environment
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Accuracy, Latency, Ratio, Row, RunResult
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.runs.request import ModelFile, Request
 from qbench.runs.store import Store
 

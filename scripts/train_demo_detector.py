@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from unfused_export import unfused
 
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.labelled_data import LabelledData
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.judging.labelled_data import LabelledData
+from qbench.benchmarking.timing.settings import MODES
 from qbench.data.choice import DataChoice
 from qbench.data.preprocess import letterbox_geometry, preprocess
 from qbench.data.recipes import load_recipe

@@ -8,7 +8,7 @@ import graphs
 import numpy as np
 import onnx
 
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.data.recipes import Recipe
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)

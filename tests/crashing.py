@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from qbench.benchmarking.feeding import Feeding
+from qbench.benchmarking.judging.feeding import Feeding
 from qbench.data.samples import Sample
 from qbench.runtimes.base import Runner
 

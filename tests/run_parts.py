@@ -6,11 +6,11 @@ import msgspec
 import numpy as np
 
 from qbench.benchmarking.environment import Environment
-from qbench.benchmarking.judges import Judged, Outcome
+from qbench.benchmarking.judging.judges import Judged, Outcome
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Accuracy, Latency, Metric, Ratio, Row, RunResult
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.timing.settings import Settings
 from qbench.runs.request import ModelFile, Request
 from qbench.runs.run import Run
 from qbench.runtimes.gpu import Gpu

@@ -14,8 +14,8 @@ from qbench.benchmarking.result import (
     Row,
     RunResult,
 )
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
+from qbench.benchmarking.timing.settings import Settings
 from qbench.report.contents import Contents, Layer
 from qbench.runs.run import Run
 from qbench.runtimes.gpu import Gpu

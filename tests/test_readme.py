@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from qbench.benchmarking import candidates
-from qbench.benchmarking.clock import BlockTimer
-from qbench.benchmarking.schedule import Measurement, OnRound, measure_blocks
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.clock import BlockTimer
+from qbench.benchmarking.timing.schedule import Measurement, OnRound, measure_blocks
+from qbench.benchmarking.timing.settings import Settings
 from qbench.cli.main import run
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from qbench.benchmarking.candidates import Bench
 from qbench.benchmarking.given_engines import engine_source, is_engine
-from qbench.benchmarking.judges import TASKS
-from qbench.benchmarking.labelled_data import LabelledData as LabelledData
+from qbench.benchmarking.judging.judges import TASKS
+from qbench.benchmarking.judging.labelled_data import LabelledData as LabelledData
 from qbench.benchmarking.matrix import Asked, Job, jobs_of_engine, jobs_of_model
 from qbench.benchmarking.options import Options as Options
 from qbench.benchmarking.result import RunResult

@@ -5,16 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from qbench.benchmarking.clock import Block
-from qbench.benchmarking.judges import Judged
-from qbench.benchmarking.judging import Accuracies
+from qbench.benchmarking.accuracies import Accuracies
+from qbench.benchmarking.judging.judges import Judged
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.options import Options
-from qbench.benchmarking.remote import RemoteSession
 from qbench.benchmarking.result import Accuracy, Row
 from qbench.benchmarking.rows import Findings, Timing, row_of
-from qbench.benchmarking.session import LocalSession, Session, Task
-from qbench.benchmarking.sittings import Reload, Wait
+from qbench.benchmarking.sessions.remote import RemoteSession
+from qbench.benchmarking.sessions.session import LocalSession, Session, Task
+from qbench.benchmarking.timing.clock import Block
+from qbench.benchmarking.timing.sittings import Reload, Wait
 from qbench.benchmarking.variants import Variant
 from qbench.errors import (
     DataError,

@@ -10,10 +10,10 @@ from qbench.benchmarking.candidate import FAILURES, Candidate, Maker
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.options import GROUP, Options
 from qbench.benchmarking.result import Row, RunResult
-from qbench.benchmarking.rounds import Watch
 from qbench.benchmarking.rows import Timing
-from qbench.benchmarking.schedule import Measurement, measure_blocks
 from qbench.benchmarking.speedup import by_operator, reasons_of
+from qbench.benchmarking.timing.rounds import Watch
+from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
 from qbench.errors import InconclusiveError, QbenchError
 from qbench.runtimes.gpu_watch import open_gpu_watch
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from qbench.benchmarking.judges import Judged
+    from qbench.benchmarking.judging.judges import Judged
     from qbench.benchmarking.result import Row
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from qbench.artifacts import sha256_files
-from qbench.benchmarking.feeding import Feeding
 from qbench.benchmarking.given_engines import engine_table, engine_variant
-from qbench.benchmarking.labelled_data import LabelledData
+from qbench.benchmarking.judging.feeding import Feeding
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.options import Options
+from qbench.benchmarking.sessions.workload import Load
 from qbench.benchmarking.variants import Variant, VariantMaker, has_its_precision
-from qbench.benchmarking.workload import Load
 from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model
 from qbench.model.spec import TensorSpec

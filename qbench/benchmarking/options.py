@@ -8,8 +8,8 @@ from typing import get_args
 
 from qbench.benchmarking.ledger import Ledger
 from qbench.benchmarking.result import Mode
-from qbench.benchmarking.schedule import OnRound
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.schedule import OnRound
+from qbench.benchmarking.timing.settings import Settings
 from qbench.errors import UsageError
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
 
@@ -25,7 +25,7 @@ class Options:
     """How to measure.
 
     Attributes:
-        settings: When to stop; see `benchmarking.settings.MODES`.
+        settings: When to stop; see `timing.settings.MODES`.
         batches: Images per call, a row for each; empty for what a model fixes, or 1.
         threads: Intra-op threads of ONNX models, a row for each; 0 leaves them to the runtime.
         streams: Calls in flight, a row for each; more than 1 need mode `throughput`.

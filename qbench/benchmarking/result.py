@@ -7,8 +7,8 @@ import msgspec
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking.environment import Environment
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
+from qbench.benchmarking.timing.settings import Settings
 from qbench.runtimes.base import OperatorTime as OperatorTime
 
 Metric = Literal["top1", "map", "miou", "agreement", "top1_agreement", "cosine"]
@@ -186,6 +186,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""
-        from qbench.benchmarking.html_table import result_html
+        from qbench.benchmarking.presentation.html_table import result_html
 
         return result_html(self)

@@ -14,10 +14,10 @@ from qbench.benchmarking.result import (
     Ratio,
     Row,
 )
-from qbench.benchmarking.schedule import Measurement
-from qbench.benchmarking.session import Facts
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.sessions.session import Facts
 from qbench.benchmarking.stats import FEWEST_FOR, FEWEST_SITTINGS
+from qbench.benchmarking.timing.schedule import Measurement
+from qbench.benchmarking.timing.settings import MODES
 from qbench.benchmarking.variants import Variant
 from qbench.errors import QbenchError
 

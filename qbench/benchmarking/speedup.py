@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from qbench.benchmarking.schedule import measure
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval, Verdict
+from qbench.benchmarking.timing.schedule import measure
+from qbench.benchmarking.timing.settings import Settings
 from qbench.formatting import percent
 from qbench.model.graph import INTEGER_PREFIXES
 from qbench.placement.cpu import ELEMENTWISE

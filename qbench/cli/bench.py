@@ -104,7 +104,7 @@ def bench(arguments: BenchArguments) -> None:
 
 def _options(arguments: BenchArguments) -> Options:
     from qbench.benchmarking.options import Options
-    from qbench.benchmarking.settings import MODES
+    from qbench.benchmarking.timing.settings import MODES
 
     return Options(
         settings=MODES[arguments.effort or "normal"],

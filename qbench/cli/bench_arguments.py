@@ -13,7 +13,7 @@ from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.labelled_data import LabelledData
+    from qbench.benchmarking.judging.labelled_data import LabelledData
     from qbench.benchmarking.result import Mode
     from qbench.runs.gate import Limits
 
@@ -81,7 +81,7 @@ class BenchArguments(DataArguments):
             UsageError: Labels or a task are given without images, images without a task, or a
                 decoder for another task than detection.
         """
-        from qbench.benchmarking.labelled_data import LabelledData
+        from qbench.benchmarking.judging.labelled_data import LabelledData
 
         choice = self.choice()
         if choice is None:

@@ -12,9 +12,9 @@ import click
 
 from qbench.artifacts import check_name, sha256_files
 from qbench.benchmarking.benchmark import benchmark
-from qbench.benchmarking.labelled_data import LabelledData
-from qbench.benchmarking.naming import row_name
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.options import Options
+from qbench.benchmarking.presentation.naming import row_name
 from qbench.benchmarking.result import RunResult
 from qbench.calibration.table import find_table
 from qbench.cli.bench_arguments import BenchArguments

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from qbench.benchmarking.metric_text import change_text, figure_text, is_share
-from qbench.benchmarking.naming import metric_name
+from qbench.benchmarking.presentation.metric_text import change_text, figure_text, is_share
+from qbench.benchmarking.presentation.naming import metric_name
 from qbench.cli.render import digits, plain_minus, print_notes, print_table
 from qbench.formatting import interval_text
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange

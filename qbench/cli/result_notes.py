@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from qbench.benchmarking.bearing import is_noisy
-from qbench.benchmarking.metric_text import change_text, figure_text, is_share
-from qbench.benchmarking.naming import metric_name
+from qbench.benchmarking.presentation.bearing import is_noisy
+from qbench.benchmarking.presentation.metric_text import change_text, figure_text, is_share
+from qbench.benchmarking.presentation.naming import metric_name
 from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.cli.render import percent, plain_minus

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from qbench.benchmarking.metric_text import figure_text
+from qbench.benchmarking.presentation.metric_text import figure_text
 from qbench.benchmarking.result import Row, RunResult
 from qbench.cli.render import digits, print_heading, print_notes, print_table
 from qbench.cli.result_notes import (

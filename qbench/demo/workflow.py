@@ -10,9 +10,9 @@ import msgspec
 
 from qbench.artifacts import write_bytes
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.labelled_data import LabelledData
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.result import RunResult
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.timing.settings import MODES
 from qbench.calibration.calibrate import calibrate
 from qbench.calibration.table import CalibrationTable
 from qbench.data.choice import DataChoice

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from qbench.benchmarking.environment import Environment
-from qbench.benchmarking.naming import named_rows
 from qbench.benchmarking.options import GROUP
+from qbench.benchmarking.presentation.naming import named_rows
 from qbench.benchmarking.result import RunResult
-from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.sittings import SITTING_ROUNDS
 from qbench.benchmarking.stats import FEWEST_SITTINGS
+from qbench.benchmarking.timing.settings import Settings
+from qbench.benchmarking.timing.sittings import SITTING_ROUNDS
 from qbench.formatting import digits, percent, size_text
 from qbench.runtimes.gpu import Gpu
 

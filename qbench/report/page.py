@@ -12,9 +12,9 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from qbench.benchmarking.bearing import bearing
-from qbench.benchmarking.html_table import table_html
-from qbench.benchmarking.naming import named_rows
+from qbench.benchmarking.presentation.bearing import bearing
+from qbench.benchmarking.presentation.html_table import table_html
+from qbench.benchmarking.presentation.naming import named_rows
 from qbench.benchmarking.result import OperatorTime
 from qbench.formatting import digits, percent
 from qbench.report.about import float_groups, machine_terms, method_terms

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.benchmarking.naming import row_name
+from qbench.benchmarking.presentation.naming import row_name
 from qbench.benchmarking.result import RunResult
 from qbench.errors import DataError
 from qbench.runs.comparing.accuracy import accuracy_change

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from qbench.benchmarking.naming import metric_name
+from qbench.benchmarking.presentation.naming import metric_name
 from qbench.errors import BudgetError, InconclusiveError, UsageError
 from qbench.formatting import share_from_text
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange

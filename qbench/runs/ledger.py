@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qbench.benchmarking import environment
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.errors import StorageError
 from qbench.runs.claim import Claim
 from qbench.runs.request import Request
@@ -20,7 +20,7 @@ from qbench.runs.run import UNKEPT, Entry, Run
 from qbench.runs.store import Store
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.judges import Judged
+    from qbench.benchmarking.judging.judges import Judged
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from qbench.runs.run import Entry, Run
 from qbench.runs.samples import read_judged, read_samples
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.judges import Judged
+    from qbench.benchmarking.judging.judges import Judged
 
 _Kept = TypeVar("_Kept")
 

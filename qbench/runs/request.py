@@ -9,7 +9,7 @@ import msgspec
 from qbench.artifacts import check_name, sha256_bytes, sha256_files
 from qbench.benchmarking.environment import Environment, machine_of
 from qbench.benchmarking.given_engines import is_engine
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.data.samples import walk
 from qbench.model.load import load
 

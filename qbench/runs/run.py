@@ -15,7 +15,9 @@ from qbench.benchmarking.result import Row, RunResult
 from qbench.runs.request import Request
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.judges import Judged  # which loads all that images are read with
+    from qbench.benchmarking.judging.judges import (
+        Judged,  # which loads all that images are read with
+    )
 
 UNKEPT = "unkept"
 """The id of a run that is in memory only."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qbench.errors import StorageError
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.judges import Judged
+    from qbench.benchmarking.judging.judges import Judged
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def write_judged(path: Path, judged: Judged) -> None:
 
 def read_judged(path: Path) -> Judged | None:
     """Return an accuracy; None, with a warning, where the file is lost."""
-    from qbench.benchmarking.judges import Judged
+    from qbench.benchmarking.judging.judges import Judged
 
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=Judged, dec_hook=_to_array)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qbench.benchmarking.environment import Environment
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.errors import StorageError
 from qbench.runs.claim import Claim
 from qbench.runs.database import prepare, transaction
@@ -31,7 +31,7 @@ from qbench.runs.request import Request
 from qbench.runs.samples import write_judged, write_samples
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.judges import Judged
+    from qbench.benchmarking.judging.judges import Judged
 
 _encode = msgspec.json.Encoder().encode
 

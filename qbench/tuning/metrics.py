@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from qbench.artifacts import sha256_bytes, sha256_files
-from qbench.benchmarking.judges import (
+from qbench.benchmarking.judging.judges import (
     AgreementJudge,
     ClassifyJudge,
     DetectJudge,

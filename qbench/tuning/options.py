@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from qbench.benchmarking import speedup
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.errors import UsageError
 from qbench.quantization.int8 import Int8Options
 from qbench.tuning.trials import OnTrial

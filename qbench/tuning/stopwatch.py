@@ -4,10 +4,10 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from qbench.benchmarking.clock import Call
-from qbench.benchmarking.schedule import measure
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.timing.clock import Call
+from qbench.benchmarking.timing.schedule import measure
+from qbench.benchmarking.timing.settings import Settings
 from qbench.data.samples import Sample
 from qbench.model.save import on_disk
 from qbench.runtimes.ort import OrtRunner

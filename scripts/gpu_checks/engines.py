@@ -11,7 +11,7 @@ from gpu_checks.rows import Rows
 from gpu_checks.work import PRECISIONS, Work, feeds_for
 from loop_overhead import Call, random_feeds
 
-from qbench.benchmarking.schedule import measure
+from qbench.benchmarking.timing.schedule import measure
 from qbench.engines.build import EngineOptions, build_engine
 from qbench.engines.manifest import read_manifest
 from qbench.runtimes.ort import OrtRunner

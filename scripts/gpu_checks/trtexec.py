@@ -9,7 +9,7 @@ from gpu_checks.engines import engine_shapes
 from gpu_checks.rows import Rows
 from gpu_checks.work import Work, feeds_for
 
-from qbench.benchmarking.schedule import measure
+from qbench.benchmarking.timing.schedule import measure
 from qbench.engines.manifest import read_manifest
 
 PROGRAMS = {"tensorrt": "trtexec", "tensorrt_rtx": "tensorrt_rtx"}

@@ -9,8 +9,8 @@ import numpy as np
 from gpu_checks.rows import Rows
 from numpy.typing import NDArray
 
-from qbench.benchmarking.labelled_data import LabelledData
-from qbench.benchmarking.settings import MODES, Settings
+from qbench.benchmarking.judging.labelled_data import LabelledData
+from qbench.benchmarking.timing.settings import MODES, Settings
 from qbench.calibration.calibrate import calibrate
 from qbench.calibration.table import CalibrationTable, load_table
 from qbench.data.choice import DataChoice

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import NameFixPass
 
-from qbench.benchmarking.judges import TASKS, AgreementJudge, Judge, Material
+from qbench.benchmarking.judging.judges import TASKS, AgreementJudge, Judge, Material
 from qbench.data.samples import Sample
 from qbench.evaluation.agreement import by_measure
 from qbench.evaluation.similarity import cosine

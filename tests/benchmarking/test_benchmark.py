@@ -13,9 +13,9 @@ from colours import RECIPE, TINY, write_images
 
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.labelled_data import LabelledData
-from qbench.benchmarking.schedule import Measurement, measure_blocks
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
 from qbench.calibration.calibrate import calibrate
 from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, DataError, ModelError, UnfitError, UsageError

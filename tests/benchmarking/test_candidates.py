@@ -17,13 +17,13 @@ from colours import RECIPE, TINY, brightest, write_images
 
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.judges import ClassifyJudge
-from qbench.benchmarking.labelled_data import LabelledData
+from qbench.benchmarking.judging.judges import ClassifyJudge
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import FEW_LOADS, UNTRUSTED, Row
-from qbench.benchmarking.schedule import Measurement, measure_blocks
-from qbench.benchmarking.session import Facts, LocalSession
+from qbench.benchmarking.sessions.session import Facts, LocalSession
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
 from qbench.data.choice import DataChoice
 from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
@@ -370,7 +370,7 @@ OFTEN = Options(
 @pytest.fixture
 def fast_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sittings be as short as if loading took no time."""
-    monkeypatch.setattr("qbench.benchmarking.sittings._ROUNDS_PER_RELOAD", 0.0)
+    monkeypatch.setattr("qbench.benchmarking.timing.sittings._ROUNDS_PER_RELOAD", 0.0)
 
 
 @pytest.mark.usefixtures("fast_loading")

@@ -19,7 +19,7 @@ from qbench.artifacts import sha256_files
 from qbench.benchmarking import given_engines
 from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.given_engines import engine_source, engine_table, engine_variant, is_engine
-from qbench.benchmarking.labelled_data import LabelledData
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.data.choice import DataChoice
 from qbench.errors import EngineError, UnfitError, UsageError
 from qbench.model.load import load
@@ -114,7 +114,7 @@ def test_an_engine_runs_on_several_streams(engine: Path, gpu: FakeGpu) -> None:
 def test_an_engine_is_freed_before_it_is_loaded_anew(
     engine: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qbench.benchmarking.sittings._ROUNDS_PER_RELOAD", 0.0)
+    monkeypatch.setattr("qbench.benchmarking.timing.sittings._ROUNDS_PER_RELOAD", 0.0)
     settings = msgspec.structs.replace(TINY, max_rounds=20, max_seconds=60.0, half_width=1e-9)
     (row,) = benchmark(engine, options=replace(QUICK, settings=settings)).rows
     assert (row.error, row.loads) == (None, 4)

@@ -8,8 +8,8 @@ from qbench.benchmarking.result import (
     Row,
     RunResult,
 )
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.timing.settings import Settings
 
 
 def run_result() -> RunResult:

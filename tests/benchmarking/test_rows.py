@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qbench.benchmarking.feeding import Feeding
+from qbench.benchmarking.judging.feeding import Feeding
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.result import Mode
 from qbench.benchmarking.rows import Timing, latency_of
-from qbench.benchmarking.schedule import Measurement
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.sessions.workload import Load
+from qbench.benchmarking.timing.schedule import Measurement
+from qbench.benchmarking.timing.settings import MODES
 from qbench.benchmarking.variants import Variant
-from qbench.benchmarking.workload import Load
 
 
 def job(mode: Mode, rate: float | None = None) -> Job:

@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from qbench.benchmarking import speedup
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.speedup import by_operator, slow_parts, speedup_of
+from qbench.benchmarking.timing.settings import Settings
 from qbench.runtimes.base import OperatorTime
 
 SHORT = Settings(min_rounds=6, max_rounds=6, block_seconds=1e-4, warmup_seconds=0.0)
@@ -67,7 +67,7 @@ def test_a_model_without_integer_kernels(model: Path) -> None:
 
 
 def test_what_is_not_faster_is_explained(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qbench.benchmarking.schedule.verdict", lambda *_: "same")
+    monkeypatch.setattr("qbench.benchmarking.timing.schedule.verdict", lambda *_: "same")
     found = speedup_of(model, model, FEEDS, threads=1, settings=SHORT)
     assert found.verdict == "same"
     assert found.ratio.low <= found.ratio.value <= found.ratio.high
@@ -77,5 +77,5 @@ def test_what_is_not_faster_is_explained(model: Path, monkeypatch: pytest.Monkey
 def test_nothing_needs_explaining_where_int8_is_faster(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qbench.benchmarking.schedule.verdict", lambda *_: "faster")
+    monkeypatch.setattr("qbench.benchmarking.timing.schedule.verdict", lambda *_: "faster")
     assert speedup_of(model, model, FEEDS, threads=1, settings=SHORT).reasons == ()

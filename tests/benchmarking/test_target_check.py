@@ -8,8 +8,8 @@ import pytest
 
 from qbench.benchmarking import speedup
 from qbench.benchmarking import target_check as module
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.target_check import check_on_target
+from qbench.benchmarking.timing.settings import Settings
 from qbench.calibration.given import GivenRanges
 from qbench.engines.audit import EngineAudit
 from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError

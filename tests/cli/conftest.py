@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from qbench.benchmarking import speedup, target_check
-from qbench.benchmarking.settings import MODES, Settings
+from qbench.benchmarking.timing.settings import MODES, Settings
 from qbench.calibration.calibrate import calibrate
 from qbench.cli.main import run
 from qbench.data.choice import DataChoice

@@ -11,7 +11,7 @@ import msgspec
 import onnx
 import pytest
 
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.timing.settings import MODES
 from qbench.cli import bench_run
 from qbench.runs.ledger import RunLedger
 from qbench.runs.reader import Reader
@@ -91,7 +91,7 @@ def test_a_read_only_folder_costs_no_figure(
 
 DYING = """
 import os, signal, sys
-from qbench.benchmarking.settings import MODES, Settings
+from qbench.benchmarking.timing.settings import MODES, Settings
 from qbench.cli.main import main
 from qbench.runs.ledger import RunLedger
 

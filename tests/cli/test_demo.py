@@ -7,7 +7,7 @@ import pytest
 
 from qbench.benchmarking import environment
 from qbench.benchmarking.result import Accuracy, Row, RunResult
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.cli.demo import demo
 from qbench.demo import workflow
 from qbench.demo.workflow import SUBJECTS, DemoResult

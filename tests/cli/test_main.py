@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from qbench.benchmarking.options import GROUP
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.timing.settings import MODES
 from qbench.cli import main as module
 from qbench.cli.main import qbench as group
 from qbench.errors import (

@@ -6,7 +6,7 @@ from runs_to_show import ENVIRONMENT, layers_to_show, result_to_show, rows
 
 from qbench.artifacts import write_json
 from qbench.benchmarking.ledger import Cell
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.runs.request import ModelFile, Request
 from qbench.runs.store import Store
 

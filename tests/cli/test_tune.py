@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qbench.benchmarking import speedup
-from qbench.benchmarking.settings import MODES
+from qbench.benchmarking.timing.settings import MODES
 
 from .conftest import Qbench, files, refused
 

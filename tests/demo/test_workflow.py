@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.calibration.table import load_table
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import load_recipe

@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 from runs_to_show import ENVIRONMENT, result_to_show, rows
 
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.report.about import float_groups, machine_terms, method_terms
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qbench.benchmarking.session import LocalSession
-from qbench.benchmarking.settings import MODES, Settings
+from qbench.benchmarking.sessions.session import LocalSession
+from qbench.benchmarking.timing.settings import MODES, Settings
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 

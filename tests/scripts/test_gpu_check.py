@@ -12,7 +12,7 @@ import pytest
 import trt_runtime
 from fake_trt.running import ACTIVATIONS
 
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.demo import workflow
 from qbench.errors import EngineError
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import trt_runtime
 
-from qbench.benchmarking.settings import MODES, Settings
+from qbench.benchmarking.timing.settings import MODES, Settings
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 

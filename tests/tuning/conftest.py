@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qbench.benchmarking import speedup
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.settings import Settings
 from qbench.data.choice import DataChoice
 from qbench.tuning.metrics import TuneData
 

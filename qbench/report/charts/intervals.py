@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from qbench.benchmarking.bearing import margin
-from qbench.benchmarking.columns import difference_text, speedup_text, verdict_text
-from qbench.benchmarking.metric_text import is_share
-from qbench.benchmarking.naming import is_baseline, metric_name, named_rows
+from qbench.benchmarking.presentation.bearing import margin
+from qbench.benchmarking.presentation.columns import difference_text, speedup_text, verdict_text
+from qbench.benchmarking.presentation.metric_text import is_share
+from qbench.benchmarking.presentation.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.stats import Interval
 from qbench.formatting import digits, interval_text

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.naming import row_names
+from qbench.benchmarking.presentation.naming import row_names
 from qbench.benchmarking.result import Latency
 from qbench.formatting import digits, percent
 from qbench.report.charts.common import (

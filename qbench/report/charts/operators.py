@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from qbench.benchmarking.naming import named_rows
+from qbench.benchmarking.presentation.naming import named_rows
 from qbench.benchmarking.result import OperatorTime
 from qbench.formatting import percent
 from qbench.report.charts.common import Chart, Record, data, dressed, record, told

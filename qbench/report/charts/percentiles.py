@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from qbench.benchmarking.naming import named_rows
+from qbench.benchmarking.presentation.naming import named_rows
 from qbench.benchmarking.result import Row
 from qbench.formatting import digits, percent
 from qbench.report.charts.common import (

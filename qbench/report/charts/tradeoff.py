@@ -6,9 +6,9 @@ from typing import Literal
 
 import altair as alt
 
-from qbench.benchmarking.columns import accuracy_text, speedup_text, verdict_text
-from qbench.benchmarking.metric_text import is_share
-from qbench.benchmarking.naming import metric_name, named_rows
+from qbench.benchmarking.presentation.columns import accuracy_text, speedup_text, verdict_text
+from qbench.benchmarking.presentation.metric_text import is_share
+from qbench.benchmarking.presentation.naming import metric_name, named_rows
 from qbench.benchmarking.result import Accuracy, Ratio, Row
 from qbench.formatting import digits
 from qbench.report.charts.common import (

@@ -22,9 +22,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from qbench.benchmarking.clock import BlockTimer, Clock
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import FEWEST_SITTINGS
+from qbench.benchmarking.timing.clock import BlockTimer, Clock
+from qbench.benchmarking.timing.settings import Settings
 
 RELOADS_SHARE = 1 / 3
 """Of the time of a measurement that loading anew may take."""

@@ -12,9 +12,7 @@ import pytest
 import trt_runtime
 
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.clock import CallTimer
-from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.workload import (
+from qbench.benchmarking.sessions.workload import (
     Load,
     PacedTimer,
     StreamsTimer,
@@ -22,6 +20,8 @@ from qbench.benchmarking.workload import (
     bind,
     timer_of,
 )
+from qbench.benchmarking.timing.clock import CallTimer
+from qbench.benchmarking.timing.settings import Settings
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from qbench.benchmarking.feeding import Feeding, first_samples
-from qbench.benchmarking.labelled_data import LabelledData
+from qbench.benchmarking.judging.feeding import Feeding, first_samples
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.data.choice import DataChoice
 from qbench.data.image_folder import ImageFolder
 from qbench.data.recipes import Recipe

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from qbench.benchmarking.clock import CallTimer
-from qbench.benchmarking.schedule import Measurement, measure_blocks
-from qbench.benchmarking.settings import MODES, Settings
-from qbench.benchmarking.sittings import SITTING_ROUNDS, Reload, Wait, affordable
 from qbench.benchmarking.stats import half_width
+from qbench.benchmarking.timing.clock import CallTimer
+from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
+from qbench.benchmarking.timing.settings import MODES, Settings
+from qbench.benchmarking.timing.sittings import SITTING_ROUNDS, Reload, Wait, affordable
 from qbench.errors import ModelError
 
 NORMAL = Settings()

@@ -22,10 +22,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.clock import BlockTimer, Call, CallTimer, Clock
-from qbench.benchmarking.rounds import Disturbed, Round, Voids, Watch, run_rounds
-from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.sittings import Reload, Sittings
 from qbench.benchmarking.stats import (
     FEWEST_ROUNDS,
     FEWEST_SITTINGS,
@@ -38,7 +34,11 @@ from qbench.benchmarking.stats import (
     sittings_interval,
     verdict,
 )
-from qbench.benchmarking.warmup import shared_calls, warm_up
+from qbench.benchmarking.timing.clock import BlockTimer, Call, CallTimer, Clock
+from qbench.benchmarking.timing.rounds import Disturbed, Round, Voids, Watch, run_rounds
+from qbench.benchmarking.timing.settings import Settings
+from qbench.benchmarking.timing.sittings import Reload, Sittings
+from qbench.benchmarking.timing.warmup import shared_calls, warm_up
 from qbench.errors import UsageError
 
 OnRound = Callable[[int, float], None]

@@ -11,11 +11,11 @@ import pytest
 from detections import ENCODERS, SIZE, Scene, scene
 
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.judges import Judged, Outcome
-from qbench.benchmarking.labelled_data import LabelledData
+from qbench.benchmarking.judging.judges import Judged, Outcome
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.result import Accuracy, Figure, Metric, Row
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.timing.settings import Settings
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError, ModelError, UsageError

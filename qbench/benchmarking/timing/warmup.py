@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qbench.benchmarking.clock import Block, BlockTimer, Clock, calls_per_block, calls_to_fill
-from qbench.benchmarking.settings import Settings
+from qbench.benchmarking.timing.clock import (
+    Block,
+    BlockTimer,
+    Clock,
+    calls_per_block,
+    calls_to_fill,
+)
+from qbench.benchmarking.timing.settings import Settings
 
 logger = logging.getLogger(__name__)
 

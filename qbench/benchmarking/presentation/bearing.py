@@ -1,8 +1,8 @@
 """What the figures of a benchmark can bear, in plain sentences."""
 
-from qbench.benchmarking.columns import difference_text
-from qbench.benchmarking.metric_text import is_share
-from qbench.benchmarking.naming import is_baseline, metric_name, named_rows
+from qbench.benchmarking.presentation.columns import difference_text
+from qbench.benchmarking.presentation.metric_text import is_share
+from qbench.benchmarking.presentation.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import Ratio, Row, RunResult
 from qbench.benchmarking.stats import MARGIN, Interval, aa_error, half_width
 from qbench.formatting import digits, interval_text, percent

@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 from runs_to_show import result_to_show, rows
 
-from qbench.benchmarking.naming import is_baseline, metric_name, row_names
+from qbench.benchmarking.presentation.naming import is_baseline, metric_name, row_names
 from qbench.benchmarking.result import Ratio, Row
 
 ROW = Row(model="a.onnx", precision="int8", provider="cpu")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from qbench.benchmarking import environment
-from qbench.benchmarking.clock import Block, BlockTimer, Call
-from qbench.benchmarking.feeding import Feeding
-from qbench.benchmarking.sittings import Reload
-from qbench.benchmarking.workload import Load, bind, timer_of
+from qbench.benchmarking.judging.feeding import Feeding
+from qbench.benchmarking.sessions.workload import Load, bind, timer_of
+from qbench.benchmarking.timing.clock import Block, BlockTimer, Call
+from qbench.benchmarking.timing.sittings import Reload
 from qbench.errors import DataError, ModelError
 from qbench.runtimes import openvino
 from qbench.runtimes.base import OperatorTime, Runner, Tensors
@@ -23,7 +23,7 @@ from qbench.runtimes.ort_providers import ProviderChoice, options_of
 from qbench.runtimes.tensorrt import TensorRtRunner
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.judges import Judged
+    from qbench.benchmarking.judging.judges import Judged
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from qbench.runtimes.base import Runner
 from qbench.runtimes.tensorrt import TensorRtRunner
 
 if TYPE_CHECKING:
-    from qbench.benchmarking.judges import Judge
-    from qbench.benchmarking.labelled_data import LabelledData
+    from qbench.benchmarking.judging.judges import Judge
+    from qbench.benchmarking.judging.labelled_data import LabelledData
     from qbench.data.choice import DataChoice
 
 
@@ -170,7 +170,7 @@ class _Opened:
     def judge(self) -> Judge | None:
         if self._images is None or self.source is None:
             return None
-        from qbench.benchmarking.judges import TASKS, Material
+        from qbench.benchmarking.judging.judges import TASKS, Material
         from qbench.data.choice import chosen_recipe
 
         images = self._images

@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from qbench.benchmarking.clock import CallTimer, calls_per_block, calls_to_fill, time_block
+from qbench.benchmarking.timing.clock import CallTimer, calls_per_block, calls_to_fill, time_block
 
 
 class Machine:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from colours import write_images
 
-from qbench.benchmarking.labelled_data import LabelledData
+from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 

@@ -5,8 +5,8 @@ Names, notes and errors come from files: everything is escaped, and there is no 
 
 from html import escape
 
-from qbench.benchmarking.bearing import bearing
-from qbench.benchmarking.columns import Column, columns_for
+from qbench.benchmarking.presentation.bearing import bearing
+from qbench.benchmarking.presentation.columns import Column, columns_for
 from qbench.benchmarking.result import Row, RunResult
 
 _STYLE = """<style>

@@ -10,8 +10,8 @@ from threading import Barrier
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.clock import Block, BlockTimer, Call, CallTimer, Clock, time_block
 from qbench.benchmarking.result import Mode
+from qbench.benchmarking.timing.clock import Block, BlockTimer, Call, CallTimer, Clock, time_block
 from qbench.runtimes.base import Runner, Tensors
 from qbench.runtimes.tensorrt import TensorRtRunner
 

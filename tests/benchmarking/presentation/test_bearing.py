@@ -4,10 +4,10 @@ import pytest
 from msgspec.structs import replace
 from runs_to_show import result_to_show, rows, timed_row
 
-from qbench.benchmarking.bearing import bearing, margin
+from qbench.benchmarking.presentation.bearing import bearing, margin
 from qbench.benchmarking.result import Accuracy, Row, RunResult
-from qbench.benchmarking.settings import Settings
 from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.timing.settings import Settings
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.clock import Block, BlockTimer
 from qbench.benchmarking.stats import FEWEST_ROUNDS
+from qbench.benchmarking.timing.clock import Block, BlockTimer
 from qbench.errors import InconclusiveError
 
 MOST_VOIDED = 50

@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 from runs_to_show import rows
 
-from qbench.benchmarking.columns import accuracy_text, columns_for, difference_text
+from qbench.benchmarking.presentation.columns import accuracy_text, columns_for, difference_text
 from qbench.benchmarking.result import Accuracy, Figure, Row
 from qbench.benchmarking.stats import Interval
 

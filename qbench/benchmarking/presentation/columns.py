@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from qbench.benchmarking.metric_text import change_text, figure_text
-from qbench.benchmarking.naming import is_baseline, metric_name
+from qbench.benchmarking.presentation.metric_text import change_text, figure_text
+from qbench.benchmarking.presentation.naming import is_baseline, metric_name
 from qbench.benchmarking.result import Accuracy, Row
 from qbench.formatting import digits, interval_text, percent
 

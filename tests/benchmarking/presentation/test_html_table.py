@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 from msgspec.structs import replace
 from runs_to_show import HOSTILE, hostile_contents, result_to_show, rows
 
-from qbench.benchmarking.html_table import table_html
+from qbench.benchmarking.presentation.html_table import table_html
 
 
 def parsed(html: str) -> ElementTree.Element:

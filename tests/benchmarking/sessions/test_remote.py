@@ -20,12 +20,12 @@ import pytest
 from crashing import Crashing
 
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.feeding import Feeding
-from qbench.benchmarking.labelled_data import LabelledData
-from qbench.benchmarking.remote import RemoteSession, death
-from qbench.benchmarking.session import LocalSession, Session, Task
-from qbench.benchmarking.settings import Settings
-from qbench.benchmarking.workload import Load
+from qbench.benchmarking.judging.feeding import Feeding
+from qbench.benchmarking.judging.labelled_data import LabelledData
+from qbench.benchmarking.sessions.remote import RemoteSession, death
+from qbench.benchmarking.sessions.session import LocalSession, Session, Task
+from qbench.benchmarking.sessions.workload import Load
+from qbench.benchmarking.timing.settings import Settings
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError, ModelError, WorkerError
@@ -66,7 +66,7 @@ def images(tmp_path: Path) -> LabelledData:
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let workers import what tests give them."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
 def task_of(model: Path, feeding: Feeding | None = None, load: Load | None = None) -> Task:
@@ -186,7 +186,7 @@ def test_a_fresh_process_that_dies(model: Path) -> None:
 
 def test_a_worker_begins_with_what_it_needs() -> None:
     """Its start is waited for at every sitting."""
-    code = "import sys, qbench.benchmarking.worker; print(*sys.modules)"
+    code = "import sys, qbench.benchmarking.sessions.worker; print(*sys.modules)"
     listed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -7,16 +7,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from qbench.benchmarking.clock import Block, CallTimer
-from qbench.benchmarking.rounds import MOST_VOIDED
-from qbench.benchmarking.schedule import (
+from qbench.benchmarking.stats import FEWEST_ROUNDS
+from qbench.benchmarking.timing.clock import Block, CallTimer
+from qbench.benchmarking.timing.rounds import MOST_VOIDED
+from qbench.benchmarking.timing.schedule import (
     Measurement,
     measure,
     measure_blocks,
 )
-from qbench.benchmarking.settings import MODES, Settings
-from qbench.benchmarking.stats import FEWEST_ROUNDS
-from qbench.benchmarking.warmup import Warmup, shared_calls, warm_up
+from qbench.benchmarking.timing.settings import MODES, Settings
+from qbench.benchmarking.timing.warmup import Warmup, shared_calls, warm_up
 from qbench.errors import InconclusiveError, UsageError
 
 Seconds = Callable[[], float]

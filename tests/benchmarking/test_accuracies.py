@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from qbench.benchmarking.judges import Judged, Outcome
-from qbench.benchmarking.judging import Accuracies
+from qbench.benchmarking.accuracies import Accuracies
+from qbench.benchmarking.judging.judges import Judged, Outcome
 from qbench.benchmarking.ledger import Cell
 
 from .memory import Memory

@@ -1,4 +1,4 @@
-"""The process that runs one candidate: `python -m qbench.benchmarking.worker`.
+"""The process that runs one candidate: `python -m qbench.benchmarking.sessions.worker`.
 
 It reads requests from standard input and writes replies to standard output, pickled; both ends are
 this package. `remote.py` is the other end. Standard streams and not `multiprocessing`, which would
@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from qbench.benchmarking.messages import Done, Failed, Reply, Request, Said
-from qbench.benchmarking.session import Facts, LocalSession, Task
+from qbench.benchmarking.sessions.messages import Done, Failed, Reply, Request, Said
+from qbench.benchmarking.sessions.session import Facts, LocalSession, Task
 from qbench.errors import QbenchError
 from qbench.runtimes.command import claim_stdout
 

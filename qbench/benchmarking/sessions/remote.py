@@ -11,16 +11,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from qbench.benchmarking.clock import Block
-from qbench.benchmarking.judges import Judged
-from qbench.benchmarking.messages import Done, Failed, Reply, Request, Said
-from qbench.benchmarking.session import Facts, Task
-from qbench.benchmarking.sittings import Reload, Wait
+from qbench.benchmarking.judging.judges import Judged
+from qbench.benchmarking.sessions.messages import Done, Failed, Reply, Request, Said
+from qbench.benchmarking.sessions.session import Facts, Task
+from qbench.benchmarking.timing.clock import Block
+from qbench.benchmarking.timing.sittings import Reload, Wait
 from qbench.errors import WorkerError
 from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.command import python_module
 
-_WORKER = python_module("qbench.benchmarking.worker")
+_WORKER = python_module("qbench.benchmarking.sessions.worker")
 _SECONDS_TO_CLOSE = 5.0
 _LAST_WORDS = 2000
 _SIGKILL = 9  # which Windows does not name

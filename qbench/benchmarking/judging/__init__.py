@@ -1,0 +1,1 @@
+"""What candidates are fed, and what judges their accuracy for each task."""
