@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import TARGETS, PathType, ShareType, SizeType, json_option, packed
+from qbench.cli.options.shared import TARGETS, PathType, ShareType, SizeType, json_option, packed
 
 if TYPE_CHECKING:
     from qbench.engines.audit_model import ModelAudit
@@ -46,7 +46,7 @@ def audit(arguments: _Arguments) -> None:
     Runtime optimizes it, TensorRT for RTX, where installed, builds it. Exit code 1 where the target
     refuses the model or computes something else than it says, 3 where --require-int8 is not met.
     """
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
     from qbench.engines.audit_model import audit_model, likely_target
     from qbench.model.load import load
 
@@ -63,7 +63,7 @@ def audit(arguments: _Arguments) -> None:
 
 
 def _print_text(audit: ModelAudit) -> None:
-    from qbench.cli.render import (
+    from qbench.cli.output.render import (
         percent,
         print_field,
         print_findings,

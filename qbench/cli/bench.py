@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.bench_arguments import BenchArguments, keep_options, load_options
-from qbench.cli.options import (
+from qbench.cli.options.bench import BenchArguments, keep_options, load_options
+from qbench.cli.options.shared import (
     PathType,
     data_options,
     exclusive_flags,

@@ -17,7 +17,7 @@ from qbench.benchmarking.options import Options
 from qbench.benchmarking.presentation.naming import row_name
 from qbench.benchmarking.result import RunResult
 from qbench.calibration.table import find_table
-from qbench.cli.bench_arguments import BenchArguments
+from qbench.cli.options.bench import BenchArguments
 from qbench.data.choice import USUAL_RECIPE, recipe_by_name
 from qbench.data.recipes import Recipe, load_recipe
 from qbench.data.sources import is_arrays
@@ -93,7 +93,7 @@ def measure_run(arguments: BenchArguments, options: Options) -> Finished:
 
 def print_json_of(finished: Finished) -> None:
     """Print the document of a run; its baseline, where there is one, is a part of it."""
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
 
     document = finished.run.document()
     if finished.baseline is not None:
@@ -107,9 +107,9 @@ def print_json_of(finished: Finished) -> None:
 
 def print_text_of(finished: Finished) -> None:
     """Print the table of a run, the one of its baseline, and what the run is called."""
-    from qbench.cli.compare_table import print_comparison
-    from qbench.cli.render import print_field
-    from qbench.cli.result_table import print_result
+    from qbench.cli.output.compare_table import print_comparison
+    from qbench.cli.output.render import print_field
+    from qbench.cli.output.result_table import print_result
 
     print_result(finished.run.result)
     if finished.baseline is not None and finished.comparison is not None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.engine_options import SECTIONS, EngineArguments, engine_options
-from qbench.cli.options import (
+from qbench.cli.options.engine import SECTIONS, EngineArguments, engine_options
+from qbench.cli.options.precisions import precision_options, watched
+from qbench.cli.options.sections import SectionedCommand
+from qbench.cli.options.shared import (
     PathType,
     data_options,
     effort_option,
@@ -18,8 +20,6 @@ from qbench.cli.options import (
     packed,
     table_option,
 )
-from qbench.cli.precisions import precision_options, watched
-from qbench.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from qbench.engines.audit import EngineAudit
@@ -68,7 +68,7 @@ def build_trt(arguments: _Arguments) -> None:
 
 def _build(arguments: _Arguments) -> Engine:
     """Build, once it is sure before any work that this TensorRT can do what is asked."""
-    from qbench.cli.build_bar import shown_build
+    from qbench.cli.output.build_bar import shown_build
     from qbench.engines.build import build_engine, check_model, check_options_of
     from qbench.model.load import load
 
@@ -89,7 +89,7 @@ def _build(arguments: _Arguments) -> Engine:
 
 def _print_json(engine: Engine) -> None:
     from qbench.artifacts import SCHEMA_VERSION
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
     from qbench.engines.manifest import manifest_path
 
     print_json(
@@ -106,7 +106,7 @@ def _print_json(engine: Engine) -> None:
 
 
 def _print_text(engine: Engine) -> None:
-    from qbench.cli.render import print_notes, size_text
+    from qbench.cli.output.render import print_notes, size_text
 
     manifest = engine.manifest
     print_notes(f"note: {note}" for note in engine.notes)
@@ -124,7 +124,7 @@ def _print_text(engine: Engine) -> None:
 
 def _print_share(audit: EngineAudit, dtype: str) -> None:
     """Print how many convolutions run in a quantized type, and which nodes do not."""
-    from qbench.cli.render import percent, print_not_int8
+    from qbench.cli.output.render import percent, print_not_int8
 
     share = audit.fraction("Conv", dtype)
     if share is not None:

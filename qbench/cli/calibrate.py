@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qbench.cli.options import (
+from qbench.cli.options.project import find_model
+from qbench.cli.options.shared import (
     METHODS,
     DataArguments,
     PathType,
@@ -17,7 +18,6 @@ from qbench.cli.options import (
     json_option,
     packed,
 )
-from qbench.cli.project import find_model
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def calibrate(arguments: _Arguments) -> None:
 def _calibrated(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.calibration.calibrate import calibrate as run
     from qbench.calibration.calibrate import table_path
-    from qbench.cli.render import progress
+    from qbench.cli.output.render import progress
     from qbench.model.load import load
     from qbench.quantization.quantize import TABLES
 
@@ -182,7 +182,7 @@ def _write_cache(table: CalibrationTable, path: Path, method: str) -> None:
 def _print(table: CalibrationTable, output: Path, seconds: float, arguments: _Arguments) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.benchmarking.environment import peak_rss_bytes
-    from qbench.cli.render import print_json, size_text
+    from qbench.cli.output.render import print_json, size_text
 
     data, shard, peak = table.header.data, table.header.shard, peak_rss_bytes()
     cache = arguments.tensorrt_cache

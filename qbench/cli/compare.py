@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import json_option, limits_option
+from qbench.cli.options.shared import json_option, limits_option
 
 if TYPE_CHECKING:
     from qbench.runs.gate import Limits
@@ -30,8 +30,8 @@ def compare(before: str, after: str, limits: Limits | None, as_json: bool) -> No
     points than that of accuracy (1%: from 85.5 % to 84.5 %), and its whole interval says so; 4
     where its interval holds the limit, or a row of then is gone. One limit goes for both.
     """
-    from qbench.cli.compare_table import print_comparison
-    from qbench.cli.render import print_json
+    from qbench.cli.output.compare_table import print_comparison
+    from qbench.cli.output.render import print_json
     from qbench.runs.compare import compare as compare_runs
     from qbench.runs.compare import find_run
     from qbench.runs.gate import judge

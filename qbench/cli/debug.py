@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import (
+from qbench.cli.options.shared import (
     DataArguments,
     PathType,
     data_options,
@@ -109,7 +109,7 @@ def debug(arguments: _Arguments) -> None:
 
 
 def _reduce(arguments: _Arguments) -> None:
-    from qbench.cli.render import print_json, progress
+    from qbench.cli.output.render import print_json, progress
     from qbench.engines.reduce import reduce_model
 
     model = arguments.reference
@@ -128,7 +128,7 @@ def _reduce(arguments: _Arguments) -> None:
 
 
 def _print_reduced(found: Reduced) -> None:
-    from qbench.cli.render import print_field, print_first
+    from qbench.cli.output.render import print_field, print_first
 
     print_field("fails", found.failure)
     print_field("part", f"{len(found.nodes)} of {found.whole} nodes")
@@ -137,7 +137,7 @@ def _print_reduced(found: Reduced) -> None:
 
 
 def _compare(arguments: _Arguments) -> None:
-    from qbench.cli.render import print_json, progress
+    from qbench.cli.output.render import print_json, progress
     from qbench.evaluation.compare_layers import LayerOptions, compare_layers
 
     project = arguments.project
@@ -162,8 +162,8 @@ def _compare(arguments: _Arguments) -> None:
 
 
 def _print_text(found: LayerComparison, top: int) -> None:
-    from qbench.cli.layer_table import chart, layer_table, verdicts
-    from qbench.cli.render import print_field, print_table
+    from qbench.cli.output.layer_table import chart, layer_table, verdicts
+    from qbench.cli.output.render import print_field, print_table
 
     for label, text in verdicts(found):
         print_field(label, text)

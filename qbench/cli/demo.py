@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import PathType, json_option
+from qbench.cli.options.shared import PathType, json_option
 
 if TYPE_CHECKING:
     from qbench.demo.workflow import DemoResult
@@ -40,7 +40,7 @@ def demo(task: str, output: Path | None, as_json: bool) -> None:
     Draws labelled images, calibrates and quantizes an embedded model for each target, builds a
     TensorRT engine where TensorRT is installed, and prints accuracy against latency.
     """
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
     from qbench.demo.workflow import run_demo
 
     folder = output or Path("qbench-demo" if task == "classify" else "qbench-detect")
@@ -52,8 +52,8 @@ def demo(task: str, output: Path | None, as_json: bool) -> None:
 
 
 def _print_text(result: DemoResult, task: str) -> None:
-    from qbench.cli.render import percent
-    from qbench.cli.result_table import print_result
+    from qbench.cli.output.render import percent
+    from qbench.cli.output.result_table import print_result
 
     click.echo()
     print_result(result.result)

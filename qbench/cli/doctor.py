@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import json_option
+from qbench.cli.options.shared import json_option
 
 if TYPE_CHECKING:
     from qbench.benchmarking.environment import Environment
@@ -18,7 +18,7 @@ def doctor(as_json: bool) -> None:
     """Say what runs here: providers, TensorRT, GPU, CPU."""
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.benchmarking.environment import capture
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
     from qbench.runtimes.flavour import installed_flavours
     from qbench.runtimes.providers import probe_providers
 
@@ -45,7 +45,7 @@ def doctor(as_json: bool) -> None:
 
 
 def _print_machine(environment: Environment) -> None:
-    from qbench.cli.render import size_text
+    from qbench.cli.output.render import size_text
 
     click.echo(f"cpu       {environment.cpu}, {environment.cores} cores")
     click.echo(f"isa       {' '.join(environment.isa or ()) or 'unknown'}")

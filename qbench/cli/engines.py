@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.groups import InOrder
-from qbench.cli.options import Decorated, PathType, json_option
+from qbench.cli.options.groups import InOrder
+from qbench.cli.options.shared import Decorated, PathType, json_option
 
 if TYPE_CHECKING:
     from qbench.engines.fitness import Verdict
@@ -35,8 +35,8 @@ def list_engines(folder: Path, as_json: bool) -> None:
 
     Only the sizes of their files are looked at; verify reads them.
     """
-    from qbench.cli.engine_table import engine_table, summary
-    from qbench.cli.render import print_table
+    from qbench.cli.output.engine_table import engine_table, summary
+    from qbench.cli.output.render import print_table
     from qbench.engines.shelf import entries
 
     found = _judged(entries(folder), hashes=False)
@@ -54,8 +54,8 @@ def list_engines(folder: Path, as_json: bool) -> None:
 @json_option
 def show(name: str, folder: Path, as_json: bool) -> None:
     """Show what the manifest of engine NAME says."""
-    from qbench.cli.engine_table import print_manifest
-    from qbench.cli.render import print_json
+    from qbench.cli.output.engine_table import print_manifest
+    from qbench.cli.output.render import print_json
     from qbench.engines.shelf import entry
     from qbench.errors import EngineError
 
@@ -79,7 +79,7 @@ def verify(names: tuple[str, ...], folder: Path, as_json: bool) -> None:
     driver, operating system and TensorRT fit. Exit code 1 where an engine cannot be used; 5 where
     nothing here can tell, for want of a GPU or of the TensorRT that built it.
     """
-    from qbench.cli.render import print_field
+    from qbench.cli.output.render import print_field
     from qbench.engines.shelf import check_verdicts, entries, entry
     from qbench.errors import EngineError
 
@@ -122,7 +122,7 @@ def prune(folder: Path, yes: bool, as_json: bool) -> None:
 
 
 def _print_discarded(found: Iterable[Discarded], is_done: bool) -> None:
-    from qbench.cli.render import print_field, size_text
+    from qbench.cli.output.render import print_field, size_text
 
     count, size = 0, 0
     for engine in found:
@@ -155,7 +155,7 @@ def _state(name: str, verdict: Verdict, **more: object) -> dict[str, object]:
 
 def _print_json(**document: object) -> None:
     from qbench.artifacts import SCHEMA_VERSION
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
 
     print_json({"schema_version": SCHEMA_VERSION, **document})
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import TARGETS, SizeType, json_option, model_argument, packed
-from qbench.cli.project import find_model, load_project
+from qbench.cli.options.project import find_model, load_project
+from qbench.cli.options.shared import TARGETS, SizeType, json_option, model_argument, packed
 
 if TYPE_CHECKING:
     from qbench.model.load import Model
@@ -90,13 +90,13 @@ def inspect(arguments: _Arguments) -> None:
 def _print_json(inspection: Inspection, findings: tuple[Finding, ...]) -> None:
     from msgspec import to_builtins
 
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
 
     print_json(to_builtins(inspection) | {"findings": to_builtins(findings)})
 
 
 def _print_findings(arguments: _Arguments, findings: tuple[Finding, ...]) -> None:
-    from qbench.cli.render import print_field, print_findings
+    from qbench.cli.output.render import print_field, print_findings
     from qbench.engines.preflight.check import judged_flavour
 
     where = arguments.target or ""
@@ -107,7 +107,7 @@ def _print_findings(arguments: _Arguments, findings: tuple[Finding, ...]) -> Non
 
 
 def _print_text(inspection: Inspection) -> None:
-    from qbench.cli.render import count_text, print_field, size_text
+    from qbench.cli.output.render import count_text, print_field, size_text
 
     print_field("model", f"{inspection.model} (sha256 {inspection.sha256[:12]})")
     print_field("opset", f"{inspection.opset}, made by {inspection.producer or 'unknown'}")
@@ -131,7 +131,7 @@ def _print_text(inspection: Inspection) -> None:
 
 
 def _macs_text(inspection: Inspection) -> str:
-    from qbench.cli.render import count_text
+    from qbench.cli.output.render import count_text
     from qbench.data.samples import first_names
 
     if inspection.macs is None:
@@ -154,7 +154,7 @@ def _what_is_open(inspection: Inspection) -> str:
 def _print_encodings(encodings: tuple[Encoding, ...]) -> None:
     from rich.table import Table
 
-    from qbench.cli.render import print_table
+    from qbench.cli.output.render import print_table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("tensor", overflow="fold", max_width=24)
@@ -182,7 +182,7 @@ def _values_text(values: Sequence[float | None], axis: int | None) -> str:
 
 
 def _print_target(target: TargetInspection, of_what: str) -> None:
-    from qbench.cli.render import percent, print_field, print_floats
+    from qbench.cli.output.render import percent, print_field, print_floats
 
     if target.problem:
         print_field(target.target, f"cannot quantize: {target.problem}")

@@ -18,8 +18,8 @@ from qbench.cli.debug import debug
 from qbench.cli.demo import demo
 from qbench.cli.doctor import doctor
 from qbench.cli.engines import engines
-from qbench.cli.groups import InOrder
 from qbench.cli.inspect import inspect
+from qbench.cli.options.groups import InOrder
 from qbench.cli.quantize import quantize
 from qbench.cli.report import report
 from qbench.cli.runs import runs

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import (
+from qbench.cli.options.precisions import PrecisionArguments, precision_options, watched
+from qbench.cli.options.shared import (
     METHODS,
     PathType,
     data_options,
@@ -19,7 +20,6 @@ from qbench.cli.options import (
     table_option,
     target_option,
 )
-from qbench.cli.precisions import PrecisionArguments, precision_options, watched
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def quantize(arguments: _Arguments) -> None:
     integers (tensorrt: where TensorRT for RTX is installed) and, on a CPU, how fast they do.
     """
     from qbench.benchmarking.target_check import TargetCheck, check_on_target
-    from qbench.cli.render import progress
+    from qbench.cli.output.render import progress
     from qbench.model.load import load
     from qbench.quantization.options import check_precision
     from qbench.quantization.quantize import check_output
@@ -129,7 +129,7 @@ def quantize(arguments: _Arguments) -> None:
 
 def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
     from qbench.artifacts import SCHEMA_VERSION
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
 
     before, after = _sizes(result)
     print_json(
@@ -153,7 +153,7 @@ def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
 
 
 def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
-    from qbench.cli.render import percent, print_floats, print_notes, size_text
+    from qbench.cli.output.render import percent, print_floats, print_notes, size_text
     from qbench.data.samples import first_names
 
     if result.int8_mac_fraction is not None:
@@ -185,7 +185,7 @@ def _step_text(step: Step) -> str:
 
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
-    from qbench.cli.render import print_floats
+    from qbench.cli.output.render import print_floats
     from qbench.engines.audit import EngineAudit, count_in
 
     if isinstance(audit, EngineAudit):
@@ -200,7 +200,7 @@ def _print_audit(audit: KernelAudit | EngineAudit) -> None:
 
 
 def _print_speedup(speedup: Speedup) -> None:
-    from qbench.cli.render import print_notes
+    from qbench.cli.output.render import print_notes
 
     ratio = speedup.ratio
     glance = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qbench.cli.options import PathType, json_option
+from qbench.cli.options.shared import PathType, json_option
 
 
 @click.command()
@@ -34,7 +34,7 @@ def report(
     bear.
     """
     from qbench.artifacts import SCHEMA_VERSION, check_writable
-    from qbench.cli.render import print_json, size_text
+    from qbench.cli.output.render import print_json, size_text
     from qbench.report.sources import read_contents
     from qbench.report.write import write_charts, write_page
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.groups import InOrder
-from qbench.cli.options import PathType, json_option
+from qbench.cli.options.groups import InOrder
+from qbench.cli.options.shared import PathType, json_option
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def runs() -> None:
 def list_runs(model: str | None, limit: int | None, as_json: bool) -> None:
     """List runs, the latest first."""
     from qbench.artifacts import SCHEMA_VERSION
-    from qbench.cli.render import print_json, print_table
-    from qbench.cli.run_table import run_table
+    from qbench.cli.output.render import print_json, print_table
+    from qbench.cli.output.run_table import run_table
     from qbench.runs.reader import Reader
 
     store = Reader()
@@ -52,8 +52,8 @@ def show(name: str, as_json: bool) -> None:
 
     RUN is an id, its first letters, or latest.
     """
-    from qbench.cli.render import print_field, print_json
-    from qbench.cli.result_table import print_result
+    from qbench.cli.output.render import print_field, print_json
+    from qbench.cli.output.result_table import print_result
     from qbench.runs.reader import Reader
 
     run = Reader().load(name)
@@ -103,7 +103,7 @@ def export(name: str, kind: str, output: Path | None) -> None:
 
 def _text(run: Run, kind: str) -> str:
     from qbench.artifacts import json_bytes
-    from qbench.cli.run_table import markdown
+    from qbench.cli.output.run_table import markdown
     from qbench.runs.flat import csv_text
 
     if kind == "json":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qbench.cli.options import (
+from qbench.cli.options.shared import (
     ModelArguments,
     PathType,
     ShareType,
@@ -130,7 +130,7 @@ def tune(arguments: _Arguments) -> None:
     The calibration table must be there: run `qbench calibrate` before. Every trial is kept in
     .qbench/tune; an interrupted run goes on where it was, on another machine with new timings.
     """
-    from qbench.cli.render import print_json
+    from qbench.cli.output.render import print_json
     from qbench.tuning.tune import tune as run
 
     path, data = arguments.path(), arguments.judged_on()
@@ -147,7 +147,7 @@ def tune(arguments: _Arguments) -> None:
 @contextmanager
 def _options(arguments: _Arguments) -> Iterator[TuneOptions]:
     """Yield how to tune, with a bar that counts the trials."""
-    from qbench.cli.render import progress
+    from qbench.cli.output.render import progress
     from qbench.quantization.int8 import Int8Options
     from qbench.tuning.options import TuneOptions
 
@@ -182,8 +182,8 @@ def _document(result: TuneResult) -> dict[str, object]:
 
 
 def _print_text(result: TuneResult) -> None:
-    from qbench.cli.render import print_field, print_first, print_table
-    from qbench.cli.tune_table import notes, trial_table, verdict
+    from qbench.cli.output.render import print_field, print_first, print_table
+    from qbench.cli.output.tune_table import notes, trial_table, verdict
 
     print_table(trial_table(result))
     print_first(_MOST_NODES, [("float", node) for node in result.best.float_nodes])

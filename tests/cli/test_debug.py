@@ -9,7 +9,7 @@ import onnx
 import pytest
 from rich.console import Console
 
-from qbench.cli.layer_table import chart, layer_table
+from qbench.cli.output.layer_table import chart, layer_table
 from qbench.engines import reduce
 from qbench.engines.reduce import Part, Reduced
 from qbench.evaluation.layerwise import LayerScore

@@ -7,8 +7,8 @@ import pytest
 from manifests import MANIFEST, put
 from rich.console import Console
 
-from qbench.cli.engine_table import age_text, engine_table
 from qbench.cli.engines import engines as group
+from qbench.cli.output.engine_table import age_text, engine_table
 from qbench.engines import machine as machine_module
 from qbench.engines.fitness import Verdict
 from qbench.engines.machine import Machine

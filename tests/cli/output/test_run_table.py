@@ -2,7 +2,7 @@
 
 import run_parts
 
-from qbench.cli.run_table import markdown
+from qbench.cli.output.run_table import markdown
 
 
 def test_names_are_shown_as_they_are_whatever_marks_they_hold() -> None:

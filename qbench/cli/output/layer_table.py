@@ -7,7 +7,7 @@ from math import ceil
 
 from rich.table import Table
 
-from qbench.cli.render import percent
+from qbench.cli.output.render import percent
 from qbench.evaluation.compare_layers import LayerComparison
 from qbench.evaluation.layerwise import LIMIT_DB, LayerScore
 

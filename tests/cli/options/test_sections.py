@@ -2,12 +2,12 @@ import click
 import pytest
 
 from qbench.cli.build_trt import build_trt
-from qbench.cli.engine_options import SECTIONS
-from qbench.cli.sections import SectionedCommand
+from qbench.cli.options.engine import SECTIONS
+from qbench.cli.options.sections import SectionedCommand
 from qbench.engines.config import COMPATIBILITIES, OPTIONS
 from qbench.engines.implicit import CALIBRATORS
 
-from .conftest import Qbench
+from ..conftest import Qbench
 
 
 def test_options_stand_under_their_title(qbench: Qbench) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import Decorated, MebibytesType, ShareType, with_options
-from qbench.cli.precisions import PrecisionArguments
+from qbench.cli.options.precisions import PrecisionArguments
+from qbench.cli.options.shared import Decorated, MebibytesType, ShareType, with_options
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from qbench.benchmarking.presentation.metric_text import change_text, figure_text, is_share
 from qbench.benchmarking.presentation.naming import metric_name
-from qbench.cli.render import digits, plain_minus, print_notes, print_table
+from qbench.cli.output.render import digits, plain_minus, print_notes, print_table
 from qbench.formatting import interval_text
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from qbench.benchmarking.presentation.metric_text import figure_text
 from qbench.benchmarking.result import Row, RunResult
-from qbench.cli.render import digits, print_heading, print_notes, print_table
-from qbench.cli.result_notes import (
+from qbench.cli.output.render import digits, print_heading, print_notes, print_table
+from qbench.cli.output.result_notes import (
     AXES,
     footnotes,
     mode_of,

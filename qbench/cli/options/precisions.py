@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qbench.cli.options import (
+from qbench.cli.options.shared import (
     Decorated,
     ModelArguments,
     PathType,
@@ -90,7 +90,7 @@ class PrecisionArguments(ModelArguments):
         """
         from qbench.calibration.calibrate import make_table
         from qbench.calibration.given import load_ranges
-        from qbench.cli.render import progress
+        from qbench.cli.output.render import progress
         from qbench.quantization.options import NEED_TABLE
         from qbench.quantization.quantize import TABLES
 

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from qbench.benchmarking.result import RunResult
-from qbench.cli.result_notes import footnotes
-from qbench.cli.result_table import result_table
+from qbench.cli.output.result_notes import footnotes
+from qbench.cli.output.result_table import result_table
 from qbench.runs.reader import Summary
 
 _TRUST = {None: "-", True: "yes", False: "no"}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from qbench.cli.render import percent, print_field, size_text
+from qbench.cli.output.render import percent, print_field, size_text
 from qbench.engines.fitness import Verdict
 from qbench.engines.manifest import EngineManifest
 from qbench.engines.profiles import format_shape

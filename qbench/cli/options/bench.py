@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qbench.cli.options import DataArguments, Decorated, limits_option, with_options
-from qbench.cli.project import find_model
+from qbench.cli.options.project import find_model
+from qbench.cli.options.shared import DataArguments, Decorated, limits_option, with_options
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:

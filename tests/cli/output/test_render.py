@@ -3,7 +3,7 @@
 import pytest
 from rich.table import Table
 
-from qbench.cli.render import print_table
+from qbench.cli.output.render import print_table
 
 
 @pytest.mark.parametrize("name", ["a[/b]c", "m[b]x.engine", "block:x:out"])

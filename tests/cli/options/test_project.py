@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from qbench.cli.project import Project, find_model, load_project
+from qbench.cli.options.project import Project, find_model, load_project
 from qbench.errors import UsageError
 
-from .conftest import Qbench, SaveModel, classifier
+from ..conftest import Qbench, SaveModel, classifier
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qbench.cli.compare_table import print_comparison
+from qbench.cli.output.compare_table import print_comparison
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
 

@@ -13,7 +13,7 @@ from qbench.calibration.table import load_table
 from qbench.engines.manifest import read_manifest
 from qbench.model.load import load
 
-from .conftest import Qbench, SaveModel, files, refused
+from ..conftest import Qbench, SaveModel, files, refused
 
 TENSORRT = ("--target", "tensorrt")
 

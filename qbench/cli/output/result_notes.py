@@ -7,7 +7,7 @@ from qbench.benchmarking.presentation.metric_text import change_text, figure_tex
 from qbench.benchmarking.presentation.naming import metric_name
 from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
-from qbench.cli.render import percent, plain_minus
+from qbench.cli.output.render import percent, plain_minus
 from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from qbench.calibration.ranges import METHODS as RANGE_METHODS
-from qbench.cli.options import EFFORTS, METHODS, TARGETS, MebibytesType
+from qbench.cli.options.shared import EFFORTS, METHODS, TARGETS, MebibytesType
 from qbench.placement.targets import TARGETS as PLACEMENTS
 from qbench.quantization import int8
 

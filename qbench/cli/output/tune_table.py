@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from qbench.benchmarking.stats import Interval
-from qbench.cli.render import percent
+from qbench.cli.output.render import percent
 from qbench.tuning.journal import Trial
 from qbench.tuning.result import TuneResult
 

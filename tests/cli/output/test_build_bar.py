@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from qbench.cli.build_bar import BuildBar
+from qbench.cli.output.build_bar import BuildBar
 from qbench.engines import build
 from qbench.engines.build import EngineOptions
 from qbench.engines.protocol import Progress
 from qbench.errors import UnfitError
 from qbench.quantization.int8 import Int8Options
 
-from .conftest import Qbench, files
+from ..conftest import Qbench, files
 
 fcntl = pytest.importorskip("fcntl", reason="needs a terminal")
 pty = pytest.importorskip("pty", reason="needs a terminal")

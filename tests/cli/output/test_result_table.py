@@ -19,8 +19,8 @@ from qbench.benchmarking.result import (
 )
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.timing.settings import Settings
-from qbench.cli.result_notes import footnotes
-from qbench.cli.result_table import print_result, result_parts, result_table
+from qbench.cli.output.result_notes import footnotes
+from qbench.cli.output.result_table import print_result, result_parts, result_table
 from qbench.runtimes.base import OperatorTime
 
 

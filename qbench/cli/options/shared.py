@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qbench.cli.project import Project, find_model, load_project
+from qbench.cli.options.project import Project, find_model, load_project
 from qbench.errors import UsageError
 from qbench.formatting import share_from_text
 

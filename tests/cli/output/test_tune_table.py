@@ -7,7 +7,7 @@ import pytest
 
 from qbench.benchmarking.result import Accuracy
 from qbench.benchmarking.stats import Interval
-from qbench.cli.tune_table import notes, trial_table, verdict
+from qbench.cli.output.tune_table import notes, trial_table, verdict
 from qbench.quantization.int8 import Int8Graph
 from qbench.tuning.journal import Trial
 from qbench.tuning.options import TuneOptions

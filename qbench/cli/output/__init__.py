@@ -1,0 +1,1 @@
+"""How documents, tables and progress look in a terminal."""
