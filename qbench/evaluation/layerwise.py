@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
 from qbench.errors import DataError
+from qbench.evaluation.similarity import decibels
 from qbench.runtimes.base import Tensors
 
 TensorFunction = Callable[[Mapping[str, NDArray[Any]]], Tensors]
@@ -135,9 +136,9 @@ def scored(layers: Sequence[Layer], totals: Mapping[str, Totals]) -> list[LayerS
                 layer.test,
                 layer.op_type,
                 layer.depth,
-                _decibels(signal, noise),
+                _limited_db(signal, noise),
                 cosine,
-                min((_decibels(*each) for each in before), default=LIMIT_DB),
+                min((_limited_db(*each) for each in before), default=LIMIT_DB),
                 max(_share(signal, noise) - worst, 0.0),
                 layer.inputs,
             )
@@ -232,12 +233,9 @@ def _cosine(signal: float, product: float, test: float) -> float:
     return max(-1.0, min(1.0, product / math.sqrt(signal * test)))
 
 
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0:
-        return LIMIT_DB
-    if signal == 0 or math.isinf(noise):
-        return -LIMIT_DB
-    return max(-LIMIT_DB, min(LIMIT_DB, 10 * math.log10(signal / noise)))
+def _limited_db(signal: float, noise: float) -> float:
+    """Return the ratio in decibels, finite so that it can be written as JSON and be drawn."""
+    return max(-LIMIT_DB, min(LIMIT_DB, decibels(signal, noise)))
 
 
 def _share(signal: float, noise: float) -> float:

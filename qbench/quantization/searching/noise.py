@@ -15,7 +15,7 @@ _FAINTEST = 1e-3
 
 
 def sqnr_from_noise(noise: float) -> float:
-    """Return a relative noise power as a signal-to-noise ratio in dB."""
+    """Return a relative noise power as a signal-to-noise ratio in dB; 120 where there is none."""
     return 10 * log10(1 / max(noise, 1e-12))
 
 
