@@ -1,6 +1,6 @@
 """Questions about a graph that the placement rules of several targets ask."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -146,6 +146,32 @@ def compute_nodes(graph: ir.Graph) -> list[ir.Node]:
         and is_float(node.inputs[0])
         and not is_expectation(node)
     ]
+
+
+def float_reasons(
+    graph: ir.Graph, excluded: set[str], refusal: Callable[[ir.Node], str | None]
+) -> dict[ir.Node, str]:
+    """Return the nodes of COMPUTE that stay float, with the reason, in graph order.
+
+    Args:
+        graph: The graph.
+        excluded: Names of nodes that shall stay float.
+        refusal: Tells why the target leaves a node float that others may quantize; None if not.
+    """
+    able = set(compute_nodes(graph))
+    reasons: dict[ir.Node, str] = {}
+    for node in graph:
+        if node.op_type not in COMPUTE:
+            continue
+        if node.name in excluded:
+            reasons[node] = "excluded by name"
+        elif is_expectation(node):
+            reasons[node] = "decodes a Softmax into coordinates"
+        elif node not in able:
+            reasons[node] = "its inputs are not float32 activations"
+        elif (reason := refusal(node)) is not None:
+            reasons[node] = reason
+    return reasons
 
 
 def tail_nodes(graph: ir.Graph, compute: Iterable[ir.Node]) -> set[ir.Node]:

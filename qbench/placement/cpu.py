@@ -25,7 +25,7 @@ from qbench.placement.analysis import (
     DATA_MOVEMENT,
     bias_place,
     compute_nodes,
-    is_expectation,
+    float_reasons,
     is_float,
     is_gelu_gate,
     tail_nodes,
@@ -64,9 +64,8 @@ class _Mark:
 
 def place(graph: ir.Graph, excluded: set[str]) -> Plan:
     """Return the plan for the prepared `graph`; nodes named in `excluded` stay float."""
-    compute = compute_nodes(graph)
-    tail = tail_nodes(graph, compute)
-    floats = _float_reasons(graph, compute, tail, excluded)
+    tail = tail_nodes(graph, compute_nodes(graph))
+    floats = float_reasons(graph, excluded, lambda node: _refusal(node, tail))
     able = {node for node in graph if _runs_on_integers(node, tail, excluded, floats)}
     integer = _without_float_readers(graph, able)
     marks = _marks(graph, integer, tail)
@@ -85,27 +84,12 @@ def place(graph: ir.Graph, excluded: set[str]) -> Plan:
     )
 
 
-def _float_reasons(
-    graph: ir.Graph, compute: list[ir.Node], tail: set[ir.Node], excluded: set[str]
-) -> dict[ir.Node, str]:
-    """Return the compute nodes that stay float, with the reason."""
-    reasons: dict[ir.Node, str] = {}
-    for node in graph:
-        if node.op_type not in COMPUTE:
-            continue
-        if node.name in excluded:
-            reasons[node] = "excluded by name"
-        elif is_expectation(node):
-            reasons[node] = "decodes a Softmax into coordinates"
-        elif node not in compute:
-            reasons[node] = "its inputs are not float32 activations"
-        elif node.op_type in _NO_KERNEL:
-            reasons[node] = f"ONNX Runtime has no integer {node.op_type}"
-        elif node.op_type in NEED_OUTPUT and _ends_in_tail(final_output(node), tail):
-            reasons[node] = (
-                "feeds the model's output, which its integer kernel would round to 8 bits"
-            )
-    return reasons
+def _refusal(node: ir.Node, tail: set[ir.Node]) -> str | None:
+    if node.op_type in _NO_KERNEL:
+        return f"ONNX Runtime has no integer {node.op_type}"
+    if node.op_type in NEED_OUTPUT and _ends_in_tail(final_output(node), tail):
+        return "feeds the model's output, which its integer kernel would round to 8 bits"
+    return None
 
 
 def _runs_on_integers(

@@ -24,8 +24,7 @@ from qbench.model.graph import ints, is_constant, only_user
 from qbench.placement.analysis import (
     COMPUTE,
     bias_place,
-    compute_nodes,
-    is_expectation,
+    float_reasons,
     is_float,
     weight_array_rank,
     weight_axis,
@@ -40,11 +39,8 @@ _CUTTERS = {"Gather", "Slice", "Split"}
 
 def place(graph: ir.Graph, excluded: set[str]) -> Plan:
     """Return the plan for the prepared `graph`; nodes named in `excluded` stay float."""
-    compute = [
-        node
-        for node in compute_nodes(graph)
-        if node.name not in excluded and node.op_type not in _FLOAT_ONLY
-    ]
+    floats = float_reasons(graph, excluded, _refusal)
+    compute = [node for node in graph if node.op_type in COMPUTE and node not in floats]
     chosen = set(compute)
     readers: dict[ir.Value, list[Reader]] = {}
     weights = []
@@ -64,7 +60,7 @@ def place(graph: ir.Graph, excluded: set[str]) -> Plan:
         activations=tuple(_activation(value, found, chosen) for value, found in readers.items()),
         weights=tuple(weights),
         quantized=tuple(node.name or "" for node in compute),
-        floats=tuple(_floats(graph, chosen, excluded)),
+        floats=tuple(FloatNode(n.name or "", n.op_type, why) for n, why in floats.items()),
     )
 
 
@@ -124,18 +120,6 @@ def _share_pairs(add: ir.Node, readers: dict[ir.Value, list[Reader]]) -> None:
             readers[value].append(Reader(add.name or "", position))
 
 
-def _floats(graph: ir.Graph, chosen: set[ir.Node], excluded: set[str]) -> list[FloatNode]:
-    floats = []
-    for node in graph:
-        if node.op_type not in COMPUTE or node in chosen:
-            continue
-        if node.name in excluded:
-            reason = "excluded by name"
-        elif node.op_type in _FLOAT_ONLY:
-            reason = f"TensorRT for RTX has no INT8 {node.op_type}"
-        elif is_expectation(node):
-            reason = "decodes a Softmax into coordinates"
-        else:
-            reason = "its inputs are not float32 activations"
-        floats.append(FloatNode(node.name or "", node.op_type, reason))
-    return floats
+def _refusal(node: ir.Node) -> str | None:
+    is_refused = node.op_type in _FLOAT_ONLY
+    return f"TensorRT for RTX has no INT8 {node.op_type}" if is_refused else None
