@@ -14,13 +14,20 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.noise import HARM, sqnr_from_noise
+from qbench.quantization.searching.trial import Attempt, Trial
 
 _TOLERABLE = 0.025
 """A relative noise power of the output, 16 dB, that is as bad as taking twice the time."""
 
 _PRICES = tuple(2.0**step for step in range(-6, 7))
 """Prices of noise at which a division is looked for, relative to that of a tolerable one."""
+
+_ROUNDS = 3
+"""Times that more nodes are left float, each of which is judged."""
+
+_DIVISIONS = 3
+"""Divisions between float and integers that are judged."""
 
 _TOO_NOISY = "its INT8 noise costs more than the time that it saves"
 
@@ -50,6 +57,56 @@ def best_division(divider: Divider, scale: float) -> Division:
 def divided(choice: Choice, division: Division) -> Choice:
     """Return `choice` with the nodes float that are so by `division`, and no others."""
     return replace(choice, float_nodes=dict.fromkeys(sorted(division.floats), _TOO_NOISY))
+
+
+def best_divided(best: Trial, divider: Divider, start: Division, attempt: Attempt) -> Trial:
+    """Return the trial of least cost in time and noise.
+
+    Noises that tensors cause alone do not quite add up to that of the model. So the ratio of the
+    two is taken from what was judged last.
+
+    Args:
+        best: What was judged of `start`.
+        divider: Divides further.
+        start: The division of least time.
+        attempt: Judges a choice.
+    """
+    tried = {start: best}
+    division = start
+    for _ in range(_DIVISIONS):
+        scale = tried[division].noise / division.noise if division.noise else 0.0
+        division = best_division(divider, scale)
+        if division in tried:
+            break
+        tried[division] = attempt(divided(best.choice, division))
+    return min(tried.items(), key=lambda pair: cost(pair[0].time, pair[1].noise))[1]
+
+
+def freed_by_work(
+    best: Trial, quantizer: Quantizer, alone: Mapping[str, float], attempt: Attempt
+) -> Trial:
+    """Return the trial with the least noise, as more nodes are left float.
+
+    Noise of the output is limited, so that of a ruined model says little of what will be left, and
+    the first nodes to be freed may do no visible good: so more are, where the output is still
+    harmed.
+
+    Args:
+        best: What was found so far.
+        quantizer: Of the model.
+        alone: The noise that each tensor causes alone.
+        attempt: Judges a choice.
+    """
+    last = best
+    for _ in range(_ROUNDS):
+        choice = freed(quantizer, last.choice, last.graph.plan, last.noise, alone)
+        if choice.float_nodes == last.choice.float_nodes:
+            break
+        last = attempt(choice)
+        best = min(best, last, key=lambda trial: trial.noise)
+        if last.noise <= HARM:
+            break
+    return best
 
 
 def freed(

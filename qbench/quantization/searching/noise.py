@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from qbench.model.decoders import Candidates
 
+HARM = 0.03
+"""A relative noise power of the output, 15 dB, of which the user is warned."""
+
 _APART = 30.0
 
 _FAINTEST = 1e-3

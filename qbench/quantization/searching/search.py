@@ -9,9 +9,8 @@ looks at.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from types import MappingProxyType
 
 from qbench.artifacts import sha256_bytes, versions
@@ -20,17 +19,18 @@ from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
 from qbench.model.load import Model
 from qbench.model.save import weight_bytes
-from qbench.placement.cut import Divider, Division
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.searching.compensation import compensated_weights
 from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
-from qbench.quantization.searching.freeing import best_division, cost, divided, freed
+from qbench.quantization.searching.freeing import best_divided, freed_by_work
 from qbench.quantization.searching.judge import Judge, run_samples
-from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.noise import HARM, sqnr_from_noise
 from qbench.quantization.searching.probe import Probe
 from qbench.quantization.searching.refine import Refiner, Settlement
 from qbench.quantization.searching.samples import samples_of
+from qbench.quantization.searching.settling import settled
+from qbench.quantization.searching.trial import Trial
 
 logger = logging.getLogger(__name__)
 
@@ -51,26 +51,11 @@ _LARGEST_JUDGED = 1 << 28
 """Bytes of weights beyond which `fast` judges nothing: it would take several times the time and the
 memory of writing the model."""
 
-_HARM = 0.03
-"""A relative noise power of the output, 15 dB, of which the user is warned."""
-
 _ROUNDED_ON = 32
 """Samples that weights are rounded by."""
 
 _HEARD_ON = 16
 """Samples that the noise of the worst tensors is measured on before any of them is left float."""
-
-_SPLIT = 4
-"""Settlements of a group that harms, of which each half is tried."""
-
-_HEARD = 1.01
-"""Noise, relative to that before, of a group whose members do harm and may do good as well."""
-
-_ROUNDS = 3
-"""Times that more nodes are left float, each of which is judged."""
-
-_DIVISIONS = 3
-"""Divisions between float and integers that are judged."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +168,7 @@ class _Search:
         if best.noise > _FINE:
             can_search = self._budget.runs > 0
             best = self._compensated(self._refined(best)) if can_search else self._ranged(best)
-        if best.noise > _HARM:
+        if best.noise > HARM:
             logger.warning(
                 "INT8 leaves only %.0f dB of signal to noise at this model's output; "
                 "%sjudge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
@@ -192,25 +177,25 @@ class _Search:
             )
         return Found(best.graph, best.choice, tuple(self._steps))
 
-    def _equalized(self, best: _Trial) -> _Trial:
+    def _equalized(self, best: Trial) -> Trial:
         """Return the best of `best` and equalization for depthwise convolutions.
 
         Divisions may cost a Mul where the output is harmed without them.
         """
         for with_muls in (False, True):
-            if with_muls and best.noise <= _HARM:
+            if with_muls and best.noise <= HARM:
                 break
             choice = equalized_for_depthwise(self._quantizer, with_muls=with_muls)
             if len(choice.factors) <= len(best.choice.factors):
                 continue
             candidate = self._try(choice)
-            if candidate.noise < best.noise * (1.0 if best.noise > _HARM else _CLEAR):
+            if candidate.noise < best.noise * (1.0 if best.noise > HARM else _CLEAR):
                 best = candidate
         if best.choice.factors:
             self._note("equalization for depthwise", len(best.choice.factors), best)
         return best
 
-    def _ranged(self, best: _Trial) -> _Trial:
+    def _ranged(self, best: Trial) -> Trial:
         """Return the best of `best` and the ranges of other methods.
 
         For want of a search: these begin on one method, since what is clipped too much by another
@@ -227,7 +212,7 @@ class _Search:
         self._note("ranges by other methods", len(best.choice.ranges) - len(start.ranges), best)
         return best
 
-    def _refined(self, best: _Trial) -> _Trial:
+    def _refined(self, best: Trial) -> Trial:
         """Return `best` with better ranges, equalized tensors and float nodes."""
         samples = _spread(self._samples, self._budget.samples)
         probe = Probe(self._quantizer, samples, self._budget.runs)
@@ -235,80 +220,29 @@ class _Search:
         settlements = refiner.settled(best.choice)
         return self._freed(self._settled(best, settlements), refiner)
 
-    def _settled(self, best: _Trial, settlements: Sequence[Settlement]) -> _Trial:
-        """Return `best` with those settlements that do the whole model good.
-
-        What helps a tensor alone, on few samples, need not help the model. So settlements are taken
-        in ever larger groups, those that gain most first; of a group that harms, each half is.
-        """
+    def _settled(self, best: Trial, settlements: Sequence[Settlement]) -> Trial:
+        """Return `best` with those settlements that do the whole model good."""
         for name, kind in (("ranges by output", False), ("equalization", True)):
             chosen = [one for one in settlements if (one.factors is not None) == kind]
-            pending, taken = _growing(chosen), 0
-            while pending:
-                group = pending.pop(0)
-                candidate = self._try(reduce(lambda c, one: one.added_to(c), group, best.choice))
-                if candidate.noise < best.noise:
-                    best, taken = candidate, taken + len(group)
-                elif len(group) >= _SPLIT and candidate.noise > best.noise * _HEARD:
-                    middle = len(group) // 2
-                    pending[:0] = [group[:middle], group[middle:]]
+            best, taken = settled(best, chosen, self._try)
             if chosen:
                 self._note(name, taken, best)
         return best
 
-    def _freed(self, best: _Trial, refiner: Refiner) -> _Trial:
+    def _freed(self, best: Trial, refiner: Refiner) -> Trial:
         """Return `best` with the nodes float whose tensors disturb the output too much."""
         alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
         divider = self._quantizer.divider(alone)
         start = divider.cheapest() if divider else None
         if divider is not None and start is not None and start.integers:
-            best = self._divided(best, divider, start)
+            best = best_divided(best, divider, start, self._try)
         else:
-            best = self._freed_by_work(best, alone)
+            best = freed_by_work(best, self._quantizer, alone, self._try)
         if best.choice.float_nodes:
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
 
-    def _freed_by_work(self, best: _Trial, alone: Mapping[str, float]) -> _Trial:
-        """Return the trial with the least noise, as more nodes are left float.
-
-        Noise of the output is limited, so that of a ruined model says little of what will be left,
-        and the first nodes to be freed may do no visible good: so more are, where the output is
-        still harmed.
-        """
-        last = best
-        for _ in range(_ROUNDS):
-            choice = freed(self._quantizer, last.choice, last.graph.plan, last.noise, alone)
-            if choice.float_nodes == last.choice.float_nodes:
-                break
-            last = self._try(choice)
-            best = min(best, last, key=lambda trial: trial.noise)
-            if last.noise <= _HARM:
-                break
-        return best
-
-    def _divided(self, best: _Trial, divider: Divider, start: Division) -> _Trial:
-        """Return the trial of least cost in time and noise.
-
-        Noises that tensors cause alone do not quite add up to that of the model. So the ratio of
-        the two is taken from what was judged last.
-
-        Args:
-            best: What was judged of `start`.
-            divider: Divides further.
-            start: The division of least time.
-        """
-        tried = {start: best}
-        division = start
-        for _ in range(_DIVISIONS):
-            scale = tried[division].noise / division.noise if division.noise else 0.0
-            division = best_division(divider, scale)
-            if division in tried:
-                break
-            tried[division] = self._try(divided(best.choice, division))
-        return min(tried.items(), key=lambda pair: cost(pair[0].time, pair[1].noise))[1]
-
-    def _compensated(self, best: _Trial) -> _Trial:
+    def _compensated(self, best: Trial) -> Trial:
         """Return the better of `best` and the same with weights rounded by what they do."""
         quantizer = self._quantizer
         graph, plan = quantizer.placed(best.choice)
@@ -321,31 +255,15 @@ class _Search:
             self._note("rounding", len(codes), best)
         return best
 
-    def _try(self, choice: Choice) -> _Trial:
+    def _try(self, choice: Choice) -> Trial:
         return self._judged(self._quantizer.graph(choice), choice)
 
-    def _judged(self, graph: Int8Graph, choice: Choice) -> _Trial:
-        return _Trial(graph, choice, self._judge.noise(run_samples(graph.ir, self._samples)))
+    def _judged(self, graph: Int8Graph, choice: Choice) -> Trial:
+        return Trial(graph, choice, self._judge.noise(run_samples(graph.ir, self._samples)))
 
-    def _note(self, name: str, changed: int, trial: _Trial) -> None:
+    def _note(self, name: str, changed: int, trial: Trial) -> None:
         self._steps.append(Step(name, changed, sqnr_from_noise(trial.noise)))
         logger.info("%s (%d): %.1f dB", name, changed, sqnr_from_noise(trial.noise))
-
-
-@dataclass(frozen=True)
-class _Trial:
-    graph: Int8Graph
-    choice: Choice
-    noise: float
-
-
-def _growing(settlements: Sequence[Settlement]) -> list[Sequence[Settlement]]:
-    """Return groups of 1, 2, 4, ... settlements."""
-    groups, start = [], 0
-    while start < len(settlements):
-        groups.append(settlements[start : 2 * start + 1])
-        start = 2 * start + 1
-    return groups
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -1,7 +1,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 
 import graphs
 import numpy as np
@@ -15,10 +15,9 @@ from qbench.placement.plan import Plan
 from qbench.quantization import fallback
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options
-from qbench.quantization.searching import depthwise_equalization, refine, search
+from qbench.quantization.searching import depthwise_equalization, freeing, refine, search
 from qbench.quantization.searching.judge import Judge, run_samples
 from qbench.quantization.searching.noise import sqnr_from_noise
-from qbench.quantization.searching.refine import Settlement
 from qbench.quantization.searching.search import Budget, Found, to_int8
 
 
@@ -80,68 +79,12 @@ def test_what_int8_ruins_stays_float_and_says_why() -> None:
     assert "float nodes" in [step.name for step in found.steps]
 
 
-def test_of_a_group_that_harms_each_half_is_tried() -> None:
-    """Of 15 settlements, the twelfth ruins the model; only those that share its half are lost."""
-    settlements = [Settlement(f"t{i}", (0.0, 1.0), None, 1.0 - i / 15) for i in range(15)]
-
-    class Halving(search._Search):
-        def __init__(self) -> None:
-            self._steps = []
-
-        def _try(self, choice: Choice) -> search._Trial:
-            noise = 1.0 if "t11" in choice.ranges else 0.5 - 0.01 * len(choice.ranges)
-            return search._Trial(None, choice, noise)  # type: ignore[arg-type]
-
-    first = search._Trial(None, Choice(), 0.6)  # type: ignore[arg-type]
-    taken = Halving()._settled(first, settlements).choice.ranges
-    assert set(taken) == {f"t{i}" for i in range(15)} - {"t11", "t12"}
-
-
-def test_of_a_group_that_changes_nothing_no_half_is_tried() -> None:
-    settlements = [Settlement(f"t{i}", (0.0, 1.0), None, 1.0 - i / 15) for i in range(15)]
-    tried = []
-
-    class Saturated(search._Search):
-        def __init__(self) -> None:
-            self._steps = []
-
-        def _try(self, choice: Choice) -> search._Trial:
-            tried.append(len(choice.ranges))
-            return search._Trial(None, choice, 0.502)  # type: ignore[arg-type]
-
-    first = search._Trial(None, Choice(), 0.5)  # type: ignore[arg-type]
-    assert Saturated()._settled(first, settlements) is first
-    assert tried == [1, 2, 4, 8]
-
-
-def test_a_round_in_vain_does_not_keep_a_ruined_model_from_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    noises = iter([0.52, 0.1, 0.09])
-
-    class Freeing(search._Search):
-        def __init__(self) -> None:
-            self._quantizer = None  # type: ignore[assignment]
-
-        def _try(self, choice: Choice) -> search._Trial:
-            return search._Trial(SimpleNamespace(plan=None), choice, next(noises))  # type: ignore[arg-type]
-
-    def one_more(_: object, choice: Choice, *__: object) -> Choice:
-        floats = dict(choice.float_nodes)
-        return replace(choice, float_nodes={**floats, f"node{len(floats)}": "noisy"})
-
-    monkeypatch.setattr(search, "freed", one_more)
-    first = search._Trial(SimpleNamespace(plan=None), Choice(), 0.5)  # type: ignore[arg-type]
-    best = Freeing()._freed_by_work(first, {})
-    assert (best.noise, len(best.choice.float_nodes)) == (0.09, 3)
-
-
 @pytest.mark.usefixtures("samples", "without_equalization")
 def test_more_nodes_are_freed_where_what_is_left_is_still_noisy(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a ruined output, a first round thinks that less is left than there is."""
-    monkeypatch.setattr(search, "_HARM", 0.0)
+    monkeypatch.setattr(freeing, "HARM", 0.0)
     asked = []
 
     def one_more(_: object, choice: Choice, plan: Plan, *__: object) -> Choice:
@@ -149,7 +92,7 @@ def test_more_nodes_are_freed_where_what_is_left_is_still_noisy(
         floats = dict.fromkeys(["depthwise", *plan.quantized[:1]][: len(asked)], "noisy")
         return replace(choice, float_nodes=floats)
 
-    monkeypatch.setattr(search, "freed", one_more)
+    monkeypatch.setattr(freeing, "freed", one_more)
     found = searched(model)
     assert asked == sorted(asked, reverse=True)
     assert len(asked) > 1

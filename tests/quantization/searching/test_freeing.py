@@ -1,0 +1,29 @@
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qbench.quantization.choice import Choice
+from qbench.quantization.searching import freeing
+from qbench.quantization.searching.trial import Trial
+
+
+def test_a_round_in_vain_does_not_keep_a_ruined_model_from_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noises = iter([0.52, 0.1, 0.09])
+    quantizer: Any = None
+
+    def one_more(_: object, choice: Choice, *__: object) -> Choice:
+        floats = dict(choice.float_nodes)
+        return replace(choice, float_nodes={**floats, f"node{len(floats)}": "noisy"})
+
+    def trial(choice: Choice, noise: float) -> Trial:
+        return Trial(SimpleNamespace(plan=None), choice, noise)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(freeing, "freed", one_more)
+    best = freeing.freed_by_work(
+        trial(Choice(), 0.5), quantizer, {}, lambda choice: trial(choice, next(noises))
+    )
+    assert (best.noise, len(best.choice.float_nodes)) == (0.09, 3)

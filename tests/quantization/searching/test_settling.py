@@ -1,0 +1,35 @@
+from types import SimpleNamespace
+
+from qbench.quantization.choice import Choice
+from qbench.quantization.searching.refine import Settlement
+from qbench.quantization.searching.settling import settled
+from qbench.quantization.searching.trial import Trial
+
+SETTLEMENTS = [Settlement(f"t{i}", (0.0, 1.0), None, 1.0 - i / 15) for i in range(15)]
+
+
+def trial(choice: Choice, noise: float) -> Trial:
+    return Trial(SimpleNamespace(), choice, noise)  # type: ignore[arg-type]
+
+
+def test_of_a_group_that_harms_each_half_is_tried() -> None:
+    """Of 15 settlements, the twelfth ruins the model; only those that share its half are lost."""
+
+    def attempt(choice: Choice) -> Trial:
+        return trial(choice, 1.0 if "t11" in choice.ranges else 0.5 - 0.01 * len(choice.ranges))
+
+    best, taken = settled(trial(Choice(), 0.6), SETTLEMENTS, attempt)
+    assert set(best.choice.ranges) == {f"t{i}" for i in range(15)} - {"t11", "t12"}
+    assert taken == 13
+
+
+def test_of_a_group_that_changes_nothing_no_half_is_tried() -> None:
+    tried = []
+
+    def attempt(choice: Choice) -> Trial:
+        tried.append(len(choice.ranges))
+        return trial(choice, 0.502)
+
+    first = trial(Choice(), 0.5)
+    assert settled(first, SETTLEMENTS, attempt) == (first, 0)
+    assert tried == [1, 2, 4, 8]
