@@ -17,6 +17,7 @@ from colours import RECIPE, TINY, brightest, write_images
 
 from qbench.benchmarking import candidates as module
 from qbench.benchmarking.benchmark import Options, benchmark
+from qbench.benchmarking.judging.feeding import Feeding
 from qbench.benchmarking.judging.judges import ClassifyJudge
 from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.ledger import Cell
@@ -24,9 +25,12 @@ from qbench.benchmarking.result import FEW_LOADS, UNTRUSTED, Row
 from qbench.benchmarking.sessions.session import Facts, LocalSession
 from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
+from qbench.benchmarking.timing.sittings import Reload
 from qbench.data.choice import DataChoice
+from qbench.data.samples import Sample
 from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
+from qbench.runtimes.base import Runner
 from qbench.runtimes.ort import OrtRunner
 
 from .memory import Memory
@@ -94,15 +98,15 @@ def test_a_batch_is_fed_with_as_many_samples(model: Path, images: LabelledData) 
     """Five of three images: the first two come again."""
     fed: list[np.ndarray] = []
     options = replace(QUICK, batches=(5,))
-    bind = LocalSession._start
+    sample = Feeding.sample
 
-    def spy(self: LocalSession) -> Any:
-        facts = bind(self)
-        fed.append(self._sample.feeds["x"])
-        return facts
+    def spy(self: Feeding, runner: Runner, batch: int | None) -> Sample:
+        found = sample(self, runner, batch)
+        fed.append(found.feeds["x"])
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalSession, "_start", spy)
+        patch.setattr(Feeding, "sample", spy)
         (row,) = benchmark(model, precisions=["fp32"], images=images, options=options).rows
     assert row.batch == 5
     assert row.throughput_per_s == pytest.approx(5e3 / row.latency_ms.median)  # type: ignore[union-attr]
@@ -404,13 +408,10 @@ def test_a_row_that_is_compared_with_nothing_needs_no_loads(model: Path) -> None
 def test_a_row_that_takes_long_to_load_says_so_and_a_baseline_that_does_says_it_of_all(
     slow: int, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = LocalSession._start
+    def slowly(self: LocalSession) -> tuple[Reload, ...]:
+        return (Reload(lambda: self.reload, 1e3 if self.facts.batch == slow else 0.0),)
 
-    def slowly(self: LocalSession) -> Any:
-        facts = start(self)
-        return replace(facts, load_seconds=1e3) if facts.batch == slow else facts
-
-    monkeypatch.setattr(LocalSession, "_start", slowly)
+    monkeypatch.setattr(LocalSession, "reloads", property(slowly))
     rows = benchmark(model, precisions=["fp32"], options=replace(OFTEN, batches=(1, 2, 3))).rows
     assert [row.loads for row in rows] == [1 if row.batch == slow else 4 for row in rows]
     noted = [row.batch for row in rows if FEW_LOADS in row.notes]

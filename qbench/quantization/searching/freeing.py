@@ -32,7 +32,7 @@ _DIVISIONS = 3
 _TOO_NOISY = "its INT8 noise costs more than the time that it saves"
 
 
-def cost(time: float, noise: float) -> float:
+def _cost(time: float, noise: float) -> float:
     """Return what a model costs that takes `time` and leaves `noise`; less is better.
 
     Noise counts little as long as it is small, and soon more than any time: at 24 dB half a percent
@@ -41,7 +41,7 @@ def cost(time: float, noise: float) -> float:
     return time * (1 + (noise / _TOLERABLE) ** 3)
 
 
-def best_division(divider: Divider, scale: float) -> Division:
+def _best_division(divider: Divider, scale: float) -> Division:
     """Return the division of least cost.
 
     Args:
@@ -51,10 +51,10 @@ def best_division(divider: Divider, scale: float) -> Division:
     unit = divider.float_time * scale / _TOLERABLE
     found = [divider.cheapest(price * unit) for price in (0.0, *_PRICES)]
     integer = [division for division in found if division.integers] or found[:1]
-    return min(integer, key=lambda division: cost(division.time, scale * division.noise))
+    return min(integer, key=lambda division: _cost(division.time, scale * division.noise))
 
 
-def divided(choice: Choice, division: Division) -> Choice:
+def _divided(choice: Choice, division: Division) -> Choice:
     """Return `choice` with the nodes float that are so by `division`, and no others."""
     return replace(choice, float_nodes=dict.fromkeys(sorted(division.floats), _TOO_NOISY))
 
@@ -75,11 +75,11 @@ def best_divided(best: Trial, divider: Divider, start: Division, attempt: Attemp
     division = start
     for _ in range(_DIVISIONS):
         scale = tried[division].noise / division.noise if division.noise else 0.0
-        division = best_division(divider, scale)
+        division = _best_division(divider, scale)
         if division in tried:
             break
-        tried[division] = attempt(divided(best.choice, division))
-    return min(tried.items(), key=lambda pair: cost(pair[0].time, pair[1].noise))[1]
+        tried[division] = attempt(_divided(best.choice, division))
+    return min(tried.items(), key=lambda pair: _cost(pair[0].time, pair[1].noise))[1]
 
 
 def freed_by_work(

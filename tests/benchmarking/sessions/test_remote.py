@@ -285,8 +285,8 @@ def test_a_candidate_that_crashes_is_a_row(model: Path, monkeypatch: pytest.Monk
 
     def crash(self: RemoteSession, calls: int, lead: int) -> object:
         if self.facts.batch == 2 and not killed:
-            killed.append(self._process.pid)
-            os.kill(self._process.pid, signal.SIGSEGV)
+            killed.append(self.facts.pid)
+            os.kill(self.facts.pid, signal.SIGSEGV)
         return time_block(self, calls, lead)
 
     monkeypatch.setattr(RemoteSession, "time_block", crash)
@@ -308,7 +308,7 @@ def test_no_worker_outlives_its_benchmark(
 
     def note(self: RemoteSession, task: Task, heard: set[str]) -> None:
         opened(self, task, heard)
-        started.append(self._process.pid)
+        started.append(self.facts.pid)
 
     def interrupt(*_: object) -> None:
         if error is not None:
