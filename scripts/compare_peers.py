@@ -37,7 +37,8 @@ from rich.table import Table
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.benchmarking import environment
-from qbench.benchmarking.judging.judges import Judge, Material
+from qbench.benchmarking.judging.judges import Judge
+from qbench.benchmarking.judging.material import Material
 from qbench.benchmarking.timing.schedule import Measurement, measure
 from qbench.benchmarking.timing.settings import MODES
 from qbench.data.choice import DataChoice, open_choice

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from qbench.benchmarking.environment import Environment
-from qbench.benchmarking.judging.judges import Judged, Outcome
+from qbench.benchmarking.judging.judged import Judged, Outcome
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Accuracy, Latency, Metric, Ratio, Row, RunResult
 from qbench.benchmarking.stats import Interval

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from qbench.benchmarking.judging.judges import Judged
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.ledger import Cell, Ledger
 from qbench.benchmarking.result import Accuracy
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from qbench.benchmarking.accuracies import Accuracies
-from qbench.benchmarking.judging.judges import Judged
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.result import Accuracy, Row

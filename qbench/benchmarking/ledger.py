@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
-from qbench.benchmarking.result import Mode
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from qbench.benchmarking.judging.judges import Judged
-    from qbench.benchmarking.result import Row
+from qbench.benchmarking.judging.judged import Judged
+from qbench.benchmarking.result import Mode, Row
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):

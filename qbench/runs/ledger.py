@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qbench.benchmarking import environment
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
 from qbench.benchmarking.timing.settings import Settings
@@ -18,9 +18,6 @@ from qbench.runs.claim import Claim
 from qbench.runs.request import Request
 from qbench.runs.run import UNKEPT, Entry, Run
 from qbench.runs.store import Store
-
-if TYPE_CHECKING:
-    from qbench.benchmarking.judging.judges import Judged
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
 from qbench.errors import StorageError, UsageError
@@ -15,9 +16,6 @@ from qbench.runs.names import LATEST, resolved
 from qbench.runs.request import Request
 from qbench.runs.run import Entry, Run
 from qbench.runs.samples import read_judged, read_samples
-
-if TYPE_CHECKING:
-    from qbench.benchmarking.judging.judges import Judged
 
 _Kept = TypeVar("_Kept")
 

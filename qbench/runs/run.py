@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
 from qbench.runs.request import Request
-
-if TYPE_CHECKING:
-    from qbench.benchmarking.judging.judges import (
-        Judged,  # which loads all that images are read with
-    )
 
 UNKEPT = "unkept"
 """The id of a run that is in memory only."""

@@ -6,16 +6,14 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qbench.benchmarking.judging.judged import Judged
 from qbench.errors import StorageError
-
-if TYPE_CHECKING:
-    from qbench.benchmarking.judging.judges import Judged
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +50,6 @@ def write_judged(path: Path, judged: Judged) -> None:
 
 def read_judged(path: Path) -> Judged | None:
     """Return an accuracy; None, with a warning, where the file is lost."""
-    from qbench.benchmarking.judging.judges import Judged
-
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=Judged, dec_hook=_to_array)
     except _DAMAGE as error:

@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from qbench.benchmarking.environment import Environment
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row, RunResult
 from qbench.benchmarking.timing.settings import Settings
@@ -29,9 +29,6 @@ from qbench.runs.names import new_id
 from qbench.runs.reader import Reader
 from qbench.runs.request import Request
 from qbench.runs.samples import write_judged, write_samples
-
-if TYPE_CHECKING:
-    from qbench.benchmarking.judging.judges import Judged
 
 _encode = msgspec.json.Encoder().encode
 

@@ -7,14 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from qbench.artifacts import sha256_bytes, sha256_files
-from qbench.benchmarking.judging.judges import (
-    AgreementJudge,
-    ClassifyJudge,
-    DetectJudge,
-    Judge,
-    Material,
-    SegmentJudge,
-)
+from qbench.benchmarking.judging.agreement import AgreementJudge
+from qbench.benchmarking.judging.judges import ClassifyJudge, DetectJudge, Judge, SegmentJudge
+from qbench.benchmarking.judging.material import Material
 from qbench.calibration.table import CalibrationTable
 from qbench.data.box_labels import labels_beside
 from qbench.data.choice import DataChoice, open_choice, prepared_alike

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import onnx_ir as ir
 
-from qbench.benchmarking.judging.judges import Judge, Judged
+from qbench.benchmarking.judging.judged import Judged
+from qbench.benchmarking.judging.judges import Judge
 from qbench.benchmarking.result import Accuracy
 from qbench.errors import ModelError, UnfitError
 from qbench.quantization.choice import Choice

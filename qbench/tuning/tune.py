@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qbench.artifacts import sha256_bytes
-from qbench.benchmarking.judging.judges import Material
+from qbench.benchmarking.judging.material import Material
 from qbench.calibration.table import CalibrationTable, find_table
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load

@@ -8,7 +8,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import NameFixPass
 
-from qbench.benchmarking.judging.judges import TASKS, AgreementJudge, Judge, Material
+from qbench.benchmarking.judging.agreement import AgreementJudge
+from qbench.benchmarking.judging.judges import TASKS, Judge
+from qbench.benchmarking.judging.material import Material
 from qbench.data.samples import Sample
 from qbench.evaluation.agreement import by_measure
 from qbench.evaluation.similarity import cosine

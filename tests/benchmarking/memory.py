@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.benchmarking.judging.judges import Judged
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.result import Row
 

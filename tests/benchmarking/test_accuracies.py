@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qbench.benchmarking.accuracies import Accuracies
-from qbench.benchmarking.judging.judges import Judged, Outcome
+from qbench.benchmarking.judging.judged import Judged, Outcome
 from qbench.benchmarking.ledger import Cell
 
 from .memory import Memory

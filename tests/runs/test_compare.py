@@ -9,7 +9,7 @@ import pytest
 import run_parts
 from run_parts import accuracy, ratio, row, run
 
-from qbench.benchmarking.judging.judges import Outcome
+from qbench.benchmarking.judging.judged import Outcome
 from qbench.benchmarking.result import Accuracy, Figure
 from qbench.benchmarking.stats import Interval
 from qbench.errors import DataError, UsageError

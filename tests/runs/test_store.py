@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import run_parts
 
-from qbench.benchmarking.judging.judges import Judged, Outcome
+from qbench.benchmarking.judging.judged import Judged, Outcome
 from qbench.benchmarking.result import UNTRUSTED
 from qbench.benchmarking.stats import Interval
 from qbench.errors import StorageError, UsageError

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.benchmarking.judging.judges import Material
+from qbench.benchmarking.judging.material import Material
 from qbench.data.synthetic import SyntheticSource
 from qbench.model.load import Model, load
 from qbench.model.save import weight_bytes

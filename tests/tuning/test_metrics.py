@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from detections import ENCODERS, SIZE, scene
 
-from qbench.benchmarking.judging.judges import Material
+from qbench.benchmarking.judging.material import Material
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source

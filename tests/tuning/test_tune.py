@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.benchmarking.judging.judges import AgreementJudge
+from qbench.benchmarking.judging.agreement import AgreementJudge
 from qbench.benchmarking.stats import Interval
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import BudgetError, CalibrationError, ModelError, UsageError

@@ -170,7 +170,8 @@ class _Opened:
     def judge(self) -> Judge | None:
         if self._images is None or self.source is None:
             return None
-        from qbench.benchmarking.judging.judges import TASKS, Material
+        from qbench.benchmarking.judging.judges import TASKS
+        from qbench.benchmarking.judging.material import Material
         from qbench.data.choice import chosen_recipe
 
         images = self._images

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from qbench.benchmarking.judging.judges import Judged
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.sessions.messages import Done, Failed, Reply, Request, Said
 from qbench.benchmarking.sessions.session import Facts, Task
 from qbench.benchmarking.timing.clock import Block

@@ -7,10 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from qbench.benchmarking import environment
 from qbench.benchmarking.judging.feeding import Feeding
+from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.sessions.workload import Load, bind, timer_of
 from qbench.benchmarking.timing.clock import Block, BlockTimer, Call
 from qbench.benchmarking.timing.sittings import Reload
@@ -21,9 +22,6 @@ from qbench.runtimes.flavour import flavour_named
 from qbench.runtimes.ort import OrtRunner
 from qbench.runtimes.ort_providers import ProviderChoice, options_of
 from qbench.runtimes.tensorrt import TensorRtRunner
-
-if TYPE_CHECKING:
-    from qbench.benchmarking.judging.judges import Judged
 
 
 @dataclass(frozen=True)

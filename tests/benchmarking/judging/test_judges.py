@@ -11,7 +11,7 @@ import pytest
 from detections import ENCODERS, SIZE, Scene, scene
 
 from qbench.benchmarking.benchmark import Options, benchmark
-from qbench.benchmarking.judging.judges import Judged, Outcome
+from qbench.benchmarking.judging.judged import Judged, Outcome
 from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.result import Accuracy, Figure, Metric, Row
 from qbench.benchmarking.stats import Interval
