@@ -36,6 +36,6 @@ def test_unknown_names_are_no_attributes() -> None:
 
 def test_the_process_that_compiles_starts_light() -> None:
     """It starts with every build; onnx_ir alone, by way of sympy, takes two seconds to load."""
-    code = "import sys, qbench.engines.worker; print(*sys.modules)"
+    code = "import sys, qbench.engines.compiling.worker; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"onnx", "onnx_ir", "onnxruntime", "numba", "cv2"} & set(done.stdout.split())

@@ -23,7 +23,7 @@ MODULE = "module"
 
 # Each file that touches TensorRT, and the expressions in it that are TensorRT's own objects.
 RECEIVERS = {
-    "qbench/engines/worker.py": {
+    "qbench/engines/compiling/worker.py": {
         "module": MODULE,
         "builder": "Builder",
         "network": "INetworkDefinition",
@@ -34,23 +34,26 @@ RECEIVERS = {
         "profile": "IOptimizationProfile",
     },
     "qbench/engines/build.py": {"module": MODULE},
-    "qbench/engines/config.py": {
+    "qbench/engines/compiling/config.py": {
         "module": MODULE,
         "compilation.module": MODULE,
         "config": "IBuilderConfig",
         "compilation.config": "IBuilderConfig",
     },
-    "qbench/engines/features.py": {"module": MODULE},
-    "qbench/engines/implicit.py": {"module": MODULE, "config": "IBuilderConfig"},
-    "qbench/engines/io_formats.py": {
+    "qbench/engines/compiling/features.py": {"module": MODULE},
+    "qbench/engines/compiling/implicit.py": {"module": MODULE, "config": "IBuilderConfig"},
+    "qbench/engines/compiling/io_formats.py": {
         "compilation.module": MODULE,
         "network": "INetworkDefinition",
         "tensor": "ITensor",
         "by_name[name]": "ITensor",
     },
-    "qbench/engines/listeners.py": {"module": MODULE, "severities": "ILogger.Severity"},
-    "qbench/engines/targets.py": {"module": MODULE},
-    "qbench/engines/timing_cache.py": {"config": "IBuilderConfig", "cache": "ITimingCache"},
+    "qbench/engines/compiling/listeners.py": {"module": MODULE, "severities": "ILogger.Severity"},
+    "qbench/engines/compiling/targets.py": {"module": MODULE},
+    "qbench/engines/compiling/timing_cache.py": {
+        "config": "IBuilderConfig",
+        "cache": "ITimingCache",
+    },
     "qbench/runtimes/engine_file.py": {
         "module": MODULE,
         "self.module": MODULE,

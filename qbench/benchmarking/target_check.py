@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from qbench.benchmarking.speedup import Speedup, speedup_of
 from qbench.data.synthetic import SyntheticSource
-from qbench.engines.audit import EngineAudit
-from qbench.engines.audit_model import audit_tensorrt
+from qbench.engines.auditing.engine import EngineAudit
+from qbench.engines.auditing.model import audit_tensorrt
 from qbench.errors import DataError, EngineError, ModelError, UnfitError, UsageError
 from qbench.model.load import load
 from qbench.quantization.audit import KernelAudit, audit_cpu

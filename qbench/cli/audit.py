@@ -11,7 +11,7 @@ import click
 from qbench.cli.options.shared import TARGETS, PathType, ShareType, SizeType, json_option, packed
 
 if TYPE_CHECKING:
-    from qbench.engines.audit_model import ModelAudit
+    from qbench.engines.auditing.model import ModelAudit
 
 _MOST_NODES = 12
 
@@ -47,7 +47,7 @@ def audit(arguments: _Arguments) -> None:
     refuses the model or computes something else than it says, 3 where --require-int8 is not met.
     """
     from qbench.cli.output.render import print_json
-    from qbench.engines.audit_model import audit_model, likely_target
+    from qbench.engines.auditing.model import audit_model, likely_target
     from qbench.model.load import load
 
     model = load(arguments.model)

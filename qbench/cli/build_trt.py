@@ -22,7 +22,7 @@ from qbench.cli.options.shared import (
 )
 
 if TYPE_CHECKING:
-    from qbench.engines.audit import EngineAudit
+    from qbench.engines.auditing.engine import EngineAudit
     from qbench.engines.build import Engine
 
 _MOST_NODES = 8
@@ -55,7 +55,7 @@ def build_trt(arguments: _Arguments) -> None:
     on the way. Precision is written into the ONNX file, so the same command works on TensorRT 10,
     11 and TensorRT for RTX.
     """
-    from qbench.engines.requirement import check_engine_int8
+    from qbench.engines.auditing.requirement import check_engine_int8
 
     engine = _build(arguments)
     if arguments.as_json:

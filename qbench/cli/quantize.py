@@ -25,7 +25,7 @@ from qbench.errors import UsageError
 if TYPE_CHECKING:
     from qbench.benchmarking.speedup import Speedup
     from qbench.benchmarking.target_check import TargetCheck
-    from qbench.engines.audit import EngineAudit
+    from qbench.engines.auditing.engine import EngineAudit
     from qbench.quantization.audit import KernelAudit
     from qbench.quantization.choice import Step
     from qbench.quantization.options import Options
@@ -186,7 +186,7 @@ def _step_text(step: Step) -> str:
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
     from qbench.cli.output.render import print_floats
-    from qbench.engines.audit import EngineAudit, count_in
+    from qbench.engines.auditing.engine import EngineAudit, count_in
 
     if isinstance(audit, EngineAudit):
         integer, whole = count_in(audit.nodes_by_dtype)

@@ -12,14 +12,17 @@ from qbench.artifacts import check_name, check_writable, staged
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.choice import DataChoice
-from qbench.engines.audit import EngineAudit
-from qbench.engines.audit_model import audit_file
-from qbench.engines.builder import OnProgress, build
-from qbench.engines.config import check_gpu, check_options
-from qbench.engines.implicit import check_implicit
-from qbench.engines.implicit_order import implicit_int8, implicit_on_images
-from qbench.engines.io_formats import check_float_formats, check_format_names
-from qbench.engines.limits import Limits, check_limits
+from qbench.engines.auditing.engine import EngineAudit
+from qbench.engines.auditing.model import audit_file
+from qbench.engines.compiling.builder import OnProgress, build
+from qbench.engines.compiling.config import check_gpu, check_options
+from qbench.engines.compiling.implicit import check_implicit
+from qbench.engines.compiling.implicit_order import implicit_int8, implicit_on_images
+from qbench.engines.compiling.io_formats import check_float_formats, check_format_names
+from qbench.engines.compiling.limits import Limits, check_limits
+from qbench.engines.compiling.protocol import BuildOptions, BuildRequest, ImplicitInt8
+from qbench.engines.compiling.targets import LEAST_GPU, check_products, check_targets
+from qbench.engines.compiling.timing_cache import check_place
 from qbench.engines.manifest import IMPLICIT, EngineManifest, write_manifest
 from qbench.engines.preflight.check import check_buildable
 from qbench.engines.profiles import (
@@ -28,10 +31,7 @@ from qbench.engines.profiles import (
     parse_profiles,
     profiles_for,
 )
-from qbench.engines.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.record import record
-from qbench.engines.targets import LEAST_GPU, check_products, check_targets
-from qbench.engines.timing_cache import check_place
 from qbench.errors import StorageError, UsageError
 from qbench.formatting import digits, percent, size_text
 from qbench.html import terms_table

@@ -8,12 +8,12 @@ import msgspec
 from qbench.artifacts import sha256_files, versions
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
-from qbench.engines.audit import EngineAudit
-from qbench.engines.builder import BuildResult
+from qbench.engines.auditing.engine import EngineAudit
+from qbench.engines.compiling.builder import BuildResult
+from qbench.engines.compiling.protocol import BuildRequest
 from qbench.engines.machine import Machine, this_machine
 from qbench.engines.manifest import EngineManifest, Source
 from qbench.engines.profiles import shapes_of
-from qbench.engines.protocol import BuildRequest
 from qbench.model.load import Model
 
 

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from qbench.engines.builder import build
-from qbench.engines.protocol import BuildRequest
+from qbench.engines.compiling.builder import build
+from qbench.engines.compiling.protocol import BuildRequest
 from qbench.errors import EngineError
 from qbench.runtimes.flavour import Flavour, flavour_named
 

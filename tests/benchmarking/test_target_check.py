@@ -11,7 +11,7 @@ from qbench.benchmarking import target_check as module
 from qbench.benchmarking.target_check import check_on_target
 from qbench.benchmarking.timing.settings import Settings
 from qbench.calibration.given import GivenRanges
-from qbench.engines.audit import EngineAudit
+from qbench.engines.auditing.engine import EngineAudit
 from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.options import Int8Options

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import qdq
 
-from qbench.engines import audit_model
-from qbench.engines.audit import NodeFinding
-from qbench.engines.audit_model import ModelAudit
+from qbench.engines.auditing import model as audit_model
+from qbench.engines.auditing.engine import NodeFinding
+from qbench.engines.auditing.model import ModelAudit
 
 from .conftest import Qbench, SaveModel, classifier, refused
 

@@ -9,10 +9,10 @@ from fake_trt import fake_tensorrt
 from msgspec.structs import replace
 
 from qbench.engines import build
-from qbench.engines.audit import EngineAudit
-from qbench.engines.builder import BuildResult
+from qbench.engines.auditing.engine import EngineAudit
+from qbench.engines.compiling.builder import BuildResult
+from qbench.engines.compiling.protocol import BuildRequest
 from qbench.engines.manifest import read_manifest
-from qbench.engines.protocol import BuildRequest
 from qbench.runtimes.flavour import Flavour
 from qbench.runtimes.layers import EngineLayer
 

@@ -16,7 +16,7 @@ from qbench.calibration.interop import tensorrt_cache_from_table
 from qbench.calibration.ranges import METHODS
 from qbench.calibration.table import load_table
 from qbench.cli.quantize import quantize as quantize_command
-from qbench.engines.audit import EngineAudit
+from qbench.engines.auditing.engine import EngineAudit
 from qbench.engines.manifest import read_manifest
 from qbench.model.load import load
 from qbench.quantization import quantize as quantization

@@ -9,7 +9,7 @@ import pytest
 from fake_trt import fake_tensorrt
 from onnx import TensorProto, helper, numpy_helper
 
-from qbench.engines.protocol import BuildRequest
+from qbench.engines.compiling.protocol import BuildRequest
 from qbench.runtimes.flavour import Flavour
 
 CHANNELS = 8

@@ -13,10 +13,10 @@ from fake_trt import fake_tensorrt
 
 from qbench.engines import build as module
 from qbench.engines.build import EngineOptions, build_engine
-from qbench.engines.builder import BuildResult
-from qbench.engines.implicit_order import implicit_int8
+from qbench.engines.compiling.builder import BuildResult
+from qbench.engines.compiling.implicit_order import implicit_int8
+from qbench.engines.compiling.protocol import BuildOptions, BuildRequest
 from qbench.engines.manifest import read_manifest
-from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.errors import (
     CalibrationError,
     EngineError,

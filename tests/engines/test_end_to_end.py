@@ -17,9 +17,9 @@ from fake_trt.plan import Plan, from_bytes
 from host_cuda import HostCuda
 
 from qbench.engines.build import Engine, EngineOptions, build_engine
-from qbench.engines.listeners import logger_of
+from qbench.engines.compiling.listeners import logger_of
+from qbench.engines.compiling.protocol import BuildOptions, Progress
 from qbench.engines.manifest import read_manifest
-from qbench.engines.protocol import BuildOptions, Progress
 from qbench.errors import DataError, EngineError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options

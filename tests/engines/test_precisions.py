@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from qbench.engines.build import EngineOptions, build_engine
-from qbench.engines.protocol import BuildOptions
+from qbench.engines.compiling.protocol import BuildOptions
 from qbench.errors import EngineError
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options

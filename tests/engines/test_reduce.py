@@ -10,7 +10,8 @@ import onnx
 import pytest
 from graphs import CHANNELS, Builder
 
-from qbench.engines import builder, reduce, reduce_check
+from qbench.engines import reduce, reduce_check
+from qbench.engines.compiling import builder
 from qbench.engines.reduce import Part, reduce_model
 from qbench.engines.reduce_check import failure_of, kind_of
 from qbench.errors import EngineError, UnfitError

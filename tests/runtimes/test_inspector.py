@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qbench.engines.audit import audit
+from qbench.engines.auditing.engine import audit
 from qbench.errors import EngineError
 from qbench.runtimes.inspector import inspect_engine, layers_from_inspector
 from qbench.runtimes.layers import EngineTensor

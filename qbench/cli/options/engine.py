@@ -15,7 +15,7 @@ from qbench.errors import UsageError
 if TYPE_CHECKING:
     from qbench.data.choice import DataChoice
     from qbench.engines.build import EngineOptions
-    from qbench.engines.protocol import BuildOptions
+    from qbench.engines.compiling.protocol import BuildOptions
 
 SECTIONS = {
     "Precision": (
@@ -180,7 +180,7 @@ class EngineArguments(PrecisionArguments):
             UsageError: Options contradict each other.
         """
         from qbench.engines.build import EngineOptions
-        from qbench.engines.limits import Limits
+        from qbench.engines.compiling.limits import Limits
 
         self._check()
         return EngineOptions(
@@ -196,8 +196,8 @@ class EngineArguments(PrecisionArguments):
         )
 
     def _build(self) -> BuildOptions:
-        from qbench.engines.io_formats import parse_formats
-        from qbench.engines.protocol import BuildOptions
+        from qbench.engines.compiling.io_formats import parse_formats
+        from qbench.engines.compiling.protocol import BuildOptions
 
         return BuildOptions(
             workspace_bytes=self.memory << 20 if self.memory else None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from qbench.engines.protocol import Progress
+    from qbench.engines.compiling.protocol import Progress
 
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
@@ -32,7 +32,7 @@ class BuildBar:
     """A bar that appears with the first event: first of a search for scales, then of the build."""
 
     def __init__(self, *, is_hidden: bool) -> None:
-        from qbench.engines.progress import BuildProgress
+        from qbench.engines.compiling.progress import BuildProgress
 
         self._is_hidden = is_hidden
         self._progress = BuildProgress()

@@ -20,7 +20,7 @@ from qbench.formatting import size_text as size_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from qbench.engines.audit import NodeFinding
+    from qbench.engines.auditing.engine import NodeFinding
     from qbench.placement.plan import FloatNode
     from qbench.quantization.linting.finding import Finding
 

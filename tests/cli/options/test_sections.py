@@ -4,8 +4,8 @@ import pytest
 from qbench.cli.build_trt import build_trt
 from qbench.cli.options.engine import SECTIONS
 from qbench.cli.options.sections import SectionedCommand
-from qbench.engines.config import COMPATIBILITIES, OPTIONS
-from qbench.engines.implicit import CALIBRATORS
+from qbench.engines.compiling.config import COMPATIBILITIES, OPTIONS
+from qbench.engines.compiling.implicit import CALIBRATORS
 
 from ..conftest import Qbench
 

@@ -14,7 +14,7 @@ import pytest
 from qbench.cli.output.build_bar import BuildBar
 from qbench.engines import build
 from qbench.engines.build import EngineOptions
-from qbench.engines.protocol import Progress
+from qbench.engines.compiling.protocol import Progress
 from qbench.errors import UnfitError
 from qbench.quantization.int8 import Int8Options
 

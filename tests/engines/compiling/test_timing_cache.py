@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qbench.engines.timing_cache import CacheKey, TimingCache, check_place
+from qbench.engines.compiling.timing_cache import CacheKey, TimingCache, check_place
 from qbench.errors import StorageError, UsageError
 
 KEY = CacheKey("tensorrt", "10.3", "RTX 4090")

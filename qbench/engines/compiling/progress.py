@@ -1,6 +1,6 @@
 """How far a build is, from the nested phases that the compiler reports."""
 
-from qbench.engines.protocol import Progress
+from qbench.engines.compiling.protocol import Progress
 
 
 class BuildProgress:

@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from qbench.engines.features import Compilation, builds_ahead, missing_members
-from qbench.engines.io_formats import format_members, set_formats
-from qbench.engines.protocol import BuildOptions
-from qbench.engines.targets import choose_targets
+from qbench.engines.compiling.features import Compilation, builds_ahead, missing_members
+from qbench.engines.compiling.io_formats import format_members, set_formats
+from qbench.engines.compiling.protocol import BuildOptions
+from qbench.engines.compiling.targets import choose_targets
 from qbench.errors import UnfitError, UsageError
 
 COMPATIBILITIES = {

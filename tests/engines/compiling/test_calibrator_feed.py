@@ -16,11 +16,10 @@ from host_cuda import HostCuda
 
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import load_recipe
-from qbench.engines import worker
 from qbench.engines.build import EngineOptions, build_engine
-from qbench.engines.implicit_order import implicit_on_images
-from qbench.engines.profiles import ShapeProfile, ShapeRange
-from qbench.engines.protocol import (
+from qbench.engines.compiling import worker
+from qbench.engines.compiling.implicit_order import implicit_on_images
+from qbench.engines.compiling.protocol import (
     BuildRequest,
     CalibrationImages,
     FedInput,
@@ -29,6 +28,7 @@ from qbench.engines.protocol import (
     decode_request,
     encode,
 )
+from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.errors import DataError, EngineError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.runtimes.cuda.choose import BACKENDS

@@ -13,8 +13,8 @@ from typing import IO, cast
 import msgspec
 
 from qbench import artifacts, errors
-from qbench.engines.limits import Limits, Watchdog, check_limits
-from qbench.engines.protocol import (
+from qbench.engines.compiling.limits import Limits, Watchdog, check_limits
+from qbench.engines.compiling.protocol import (
     BuildRequest,
     Built,
     Failed,
@@ -29,7 +29,7 @@ from qbench.runtimes.layers import EngineLayer, layers_from_log
 
 _LOGGER = logging.getLogger(__name__)
 _COMPILER = logging.getLogger("qbench.engines.compiler")
-_WORKER = python_module("qbench.engines.worker")
+_WORKER = python_module("qbench.engines.compiling.worker")
 
 OnProgress = Callable[[Progress], None]
 

@@ -9,9 +9,9 @@ from qbench.calibration.table import CalibrationTable
 from qbench.data.choice import DataChoice, chosen_recipe
 from qbench.data.samples import subset
 from qbench.data.sources import open_source
-from qbench.engines.implicit import CALIBRATORS
+from qbench.engines.compiling.implicit import CALIBRATORS
+from qbench.engines.compiling.protocol import CalibrationImages, FedInput, ImplicitInt8
 from qbench.engines.profiles import ShapeProfile, shapes_of
-from qbench.engines.protocol import CalibrationImages, FedInput, ImplicitInt8
 from qbench.errors import UsageError
 from qbench.model.load import Model
 from qbench.model.spec import TensorSpec

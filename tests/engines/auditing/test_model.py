@@ -19,9 +19,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from qbench.engines import audit_model as module
-from qbench.engines.audit import EngineAudit, NodeFinding
-from qbench.engines.audit_model import (
+from qbench.engines.auditing import model as module
+from qbench.engines.auditing.engine import EngineAudit, NodeFinding
+from qbench.engines.auditing.model import (
     ModelAudit,
     audit_file,
     audit_model,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from qbench.engines import limits
-from qbench.engines.limits import Limits, Watchdog, check_limits
+from qbench.engines.compiling import limits
+from qbench.engines.compiling.limits import Limits, Watchdog, check_limits
 from qbench.errors import UsageError
 
 SLEEP = "import time; time.sleep(600)"

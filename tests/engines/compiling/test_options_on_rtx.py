@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qbench.engines import builder
-from qbench.engines.builder import build
+from qbench.engines.compiling import builder
+from qbench.engines.compiling.builder import build
+from qbench.engines.compiling.protocol import BuildOptions, BuildRequest
 from qbench.engines.profiles import ShapeProfile, ShapeRange
-from qbench.engines.protocol import BuildOptions, BuildRequest
 from qbench.errors import EngineError, UsageError
 from qbench.runtimes.flavour import find_flavour
 from qbench.runtimes.gpu import current_gpu
@@ -21,7 +21,7 @@ from qbench.runtimes.gpu import current_gpu
 pytest.importorskip("tensorrt_rtx")
 
 WITHOUT_CHECKS = (
-    "from qbench.engines import worker as w; w.check_options = lambda *_: None; w.main()"
+    "from qbench.engines.compiling import worker as w; w.check_options = lambda *_: None; w.main()"
 )
 CHANNELS = 64
 

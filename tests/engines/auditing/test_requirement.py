@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from qbench.engines.audit import EngineAudit, NodeFinding
-from qbench.engines.requirement import check_engine_int8
+from qbench.engines.auditing.engine import EngineAudit, NodeFinding
+from qbench.engines.auditing.requirement import check_engine_int8
 from qbench.errors import BudgetError, UnfitError
 
 ENGINE = Path("m.engine")

@@ -7,17 +7,17 @@ import msgspec
 import pytest
 from fake_trt import fake_tensorrt
 
-from qbench.engines.config import (
+from qbench.engines.compiling.config import (
     OPTIONS,
     apply_options,
     check_options,
     notes_on_options,
 )
-from qbench.engines.features import Compilation, builds_ahead, missing_members
-from qbench.engines.protocol import BuildOptions
+from qbench.engines.compiling.features import Compilation, builds_ahead, missing_members
+from qbench.engines.compiling.protocol import BuildOptions
 from qbench.errors import UsageError
 
-from .conftest import MakeCompilation
+from ..conftest import MakeCompilation
 
 # One value for each option that is not its default.
 ASKED: dict[str, Any] = {

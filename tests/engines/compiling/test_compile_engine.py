@@ -11,10 +11,16 @@ import pytest
 from fake_trt import fake_tensorrt
 from fake_trt.plan import Plan, from_bytes
 
-from qbench.engines import worker
+from qbench.engines.compiling import worker
+from qbench.engines.compiling.protocol import (
+    BuildOptions,
+    BuildRequest,
+    Event,
+    ImplicitInt8,
+    Notice,
+)
 from qbench.engines.machine import Machine
 from qbench.engines.profiles import ShapeProfile, ShapeRange
-from qbench.engines.protocol import BuildOptions, BuildRequest, Event, ImplicitInt8, Notice
 from qbench.errors import EngineError, StorageError, UnfitError, UsageError
 from qbench.runtimes.flavour import Flavour
 

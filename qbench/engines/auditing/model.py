@@ -11,14 +11,14 @@ import onnxruntime as ort
 from msgspec.structs import replace
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.engines.audit import EngineAudit, NodeFinding, audit, count_in
-from qbench.engines.audit_qdq import neighbours_of, node_name
-from qbench.engines.builder import build
+from qbench.engines.auditing.engine import EngineAudit, NodeFinding, audit, count_in
+from qbench.engines.auditing.qdq import neighbours_of, node_name
+from qbench.engines.auditing.requirement import check_int8_share
+from qbench.engines.compiling.builder import build
+from qbench.engines.compiling.protocol import BuildOptions, BuildRequest
+from qbench.engines.compiling.targets import LEAST_GPU
 from qbench.engines.preflight.check import graph_findings, judged_flavour
 from qbench.engines.profiles import parse_shapes, profiles_for
-from qbench.engines.protocol import BuildOptions, BuildRequest
-from qbench.engines.requirement import check_int8_share
-from qbench.engines.targets import LEAST_GPU
 from qbench.errors import EngineError, ModelError, UnfitError
 from qbench.model.load import Model
 from qbench.model.passes.infer_shapes import infer_shapes

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbench.engines.progress import BuildProgress
-from qbench.engines.protocol import Progress
+from qbench.engines.compiling.progress import BuildProgress
+from qbench.engines.compiling.protocol import Progress
 
 PHASES = st.sampled_from("abc")
 EVENTS = st.builds(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from qbench.engines.features import Compilation
+from qbench.engines.compiling.features import Compilation
 from qbench.errors import UsageError
 
 FORMATS = {

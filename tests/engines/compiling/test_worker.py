@@ -6,11 +6,11 @@ import pytest
 
 pytest.importorskip("tensorrt_rtx")
 
-from qbench.engines.audit import audit
-from qbench.engines.audit_qdq import node_name
-from qbench.engines.builder import build
+from qbench.engines.auditing.engine import audit
+from qbench.engines.auditing.qdq import node_name
+from qbench.engines.compiling.builder import build
+from qbench.engines.compiling.protocol import BuildOptions
 from qbench.engines.profiles import ShapeProfile, ShapeRange
-from qbench.engines.protocol import BuildOptions
 from qbench.errors import EngineError, UsageError
 from qbench.runtimes.flavour import find_flavour
 

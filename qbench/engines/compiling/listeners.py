@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from qbench.engines.protocol import Event, Progress
+from qbench.engines.compiling.protocol import Event, Progress
 
 
 def logger_of(module: ModuleType) -> Any:

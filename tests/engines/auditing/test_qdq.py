@@ -4,7 +4,7 @@ import onnx_ir as ir
 import pytest
 import qdq
 
-from qbench.engines.audit_qdq import Neighbours, likely_reason, neighbours_of, node_name
+from qbench.engines.auditing.qdq import Neighbours, likely_reason, neighbours_of, node_name
 
 OPS = {"conv": "Conv", "relu": "Relu", "add": "Add"}
 

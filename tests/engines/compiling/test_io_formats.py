@@ -1,10 +1,15 @@
 import pytest
 
-from qbench.engines.features import Compilation
-from qbench.engines.io_formats import FORMATS, check_float_formats, parse_formats, set_formats
+from qbench.engines.compiling.features import Compilation
+from qbench.engines.compiling.io_formats import (
+    FORMATS,
+    check_float_formats,
+    parse_formats,
+    set_formats,
+)
 from qbench.errors import UsageError
 
-from .conftest import MakeCompilation
+from ..conftest import MakeCompilation
 
 
 def test_parse() -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from qbench.engines.features import missing_members
-from qbench.engines.protocol import BuildOptions, ImplicitInt8
+from qbench.engines.compiling.features import missing_members
+from qbench.engines.compiling.protocol import BuildOptions, ImplicitInt8
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from qbench.engines.calibrator_feed import BatchFeed
+    from qbench.engines.compiling.calibrator_feed import BatchFeed
 
 CALIBRATORS = {
     "entropy": ("IInt8EntropyCalibrator2", "EntropyCalibration2"),
@@ -78,7 +78,7 @@ def placed_by_compiler(
         del calibrator
         return
     # The process that compiles starts without what reads images.
-    from qbench.engines.calibrator_feed import BatchFeed
+    from qbench.engines.compiling.calibrator_feed import BatchFeed
 
     with closing(BatchFeed(implicit.images)) as feed:
         config.int8_calibrator = fed = _with_images(module, implicit.calibrator, feed)

@@ -4,7 +4,7 @@ from types import ModuleType
 import graphs
 import pytest
 
-from qbench.engines.targets import (
+from qbench.engines.compiling.targets import (
     DEFAULT_TARGETS,
     check_products,
     check_targets,

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from qbench.engines.audit import NodeFinding, audit
-from qbench.engines.audit_qdq import Neighbours
+from qbench.engines.auditing.engine import NodeFinding, audit
+from qbench.engines.auditing.qdq import Neighbours
 from qbench.runtimes.layers import EngineLayer, EngineTensor, layers_from_log
 
 LOG = (Path(__file__).parent / "rtx-verbose.log").read_text()

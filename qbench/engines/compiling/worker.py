@@ -1,4 +1,4 @@
-"""The child process that compiles one engine: `python -m qbench.engines.worker STAGED`.
+"""The child process that compiles one engine: `python -m qbench.engines.compiling.worker STAGED`.
 
 It reads one request from standard input, writes events to standard output and the engine to STAGED.
 The compiler lives in a process of its own because it prints to stderr, keeps global state, and may
@@ -15,12 +15,11 @@ from types import ModuleType
 from typing import Any
 
 from qbench.artifacts import storage_error
-from qbench.engines.config import apply_options, check_options, notes_on_options
-from qbench.engines.features import Compilation, builds_ahead
-from qbench.engines.implicit import check_implicit, placed_by_compiler
-from qbench.engines.listeners import logger_of, monitor_of
-from qbench.engines.machine import this_machine
-from qbench.engines.protocol import (
+from qbench.engines.compiling.config import apply_options, check_options, notes_on_options
+from qbench.engines.compiling.features import Compilation, builds_ahead
+from qbench.engines.compiling.implicit import check_implicit, placed_by_compiler
+from qbench.engines.compiling.listeners import logger_of, monitor_of
+from qbench.engines.compiling.protocol import (
     BuildRequest,
     Built,
     Event,
@@ -29,8 +28,9 @@ from qbench.engines.protocol import (
     decode_request,
     encode,
 )
-from qbench.engines.targets import choose_targets
-from qbench.engines.timing_cache import CacheKey, TimingCache
+from qbench.engines.compiling.targets import choose_targets
+from qbench.engines.compiling.timing_cache import CacheKey, TimingCache
+from qbench.engines.machine import this_machine
 from qbench.errors import EngineError, QbenchError, UnfitError
 from qbench.runtimes.command import claim_stdout
 from qbench.runtimes.flavour import import_flavour, strongly_typed_network

@@ -6,7 +6,7 @@ import numpy as np
 
 from qbench.data.samples import Sample, Skips, subset
 from qbench.data.sources import open_source
-from qbench.engines.protocol import CalibrationImages
+from qbench.engines.compiling.protocol import CalibrationImages
 from qbench.errors import DataError, EngineError, QbenchError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.cuda.choose import open_cuda

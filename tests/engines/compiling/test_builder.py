@@ -7,17 +7,23 @@ import sys
 import msgspec
 import pytest
 
-from qbench.engines import builder
-from qbench.engines.builder import build
-from qbench.engines.limits import Limits
+from qbench.engines.compiling import builder
+from qbench.engines.compiling.builder import build
+from qbench.engines.compiling.limits import Limits
+from qbench.engines.compiling.protocol import (
+    BuildOptions,
+    ImplicitInt8,
+    Progress,
+    decode_request,
+    encode,
+)
 from qbench.engines.profiles import ShapeProfile, ShapeRange
-from qbench.engines.protocol import BuildOptions, ImplicitInt8, Progress, decode_request, encode
 from qbench.errors import EngineError, StorageError, UnfitError
 
 BUILT = """
 import os, sys
 from pathlib import Path
-from qbench.engines.protocol import *
+from qbench.engines.compiling.protocol import *
 request = decode_request(sys.stdin.buffer.read())
 def send(event):
     os.write(1, encode(event))

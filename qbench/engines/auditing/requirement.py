@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from qbench.data.samples import first_names
-from qbench.engines.audit import EngineAudit, NodeFinding, count_in
+from qbench.engines.auditing.engine import EngineAudit, NodeFinding, count_in
 from qbench.errors import BudgetError, UnfitError
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from qbench.engines.audit_qdq import Neighbours, likely_reason
+from qbench.engines.auditing.qdq import Neighbours, likely_reason
 from qbench.placement.analysis import COMPUTE
 from qbench.runtimes.layers import AROUND, INT8, NARROW, EngineLayer
 

@@ -9,13 +9,13 @@ from fake_trt import fake_tensorrt
 
 from qbench.calibration.given import load_ranges
 from qbench.calibration.interop import DEFAULT_HEADER, ranges_from_tensorrt_cache
-from qbench.engines.implicit import check_implicit, placed_by_compiler
-from qbench.engines.implicit_order import implicit_int8
-from qbench.engines.protocol import BuildOptions, ImplicitInt8
+from qbench.engines.compiling.implicit import check_implicit, placed_by_compiler
+from qbench.engines.compiling.implicit_order import implicit_int8
+from qbench.engines.compiling.protocol import BuildOptions, ImplicitInt8
 from qbench.errors import UsageError
 from qbench.model.load import load
 
-from .conftest import MakeCompilation
+from ..conftest import MakeCompilation
 
 CACHE = f"{DEFAULT_HEADER}\nx: 3c010a14\nc:y: 3f800000\n"
 
