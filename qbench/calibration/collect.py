@@ -19,7 +19,7 @@ from qbench.errors import CalibrationError, DataError
 from qbench.model.graph import values_by_name
 from qbench.model.load import Model
 from qbench.runtimes.base import Runner
-from qbench.runtimes.ort import open_graph
+from qbench.runtimes.ort_graphs import open_graph
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from qbench.placement.plan import FloatNode, Plan
 from qbench.quantization.encodings import is_integer_kernel
 from qbench.quantization.linting.cpu_fusion import wanted_nodes
 from qbench.quantization.linting.lint import blocking_reasons, tidied
-from qbench.runtimes.ort import optimized_graph
+from qbench.runtimes.ort_graphs import optimized_graph
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _UNEXPLAINED = "its inputs are not quantized, or ONNX Runtime has a reason of its own"

@@ -1,17 +1,13 @@
-"""ONNX Runtime as a Runner.
-
-The graph library, whose import takes seconds, is loaded by those functions alone that need graphs.
-"""
+"""ONNX Runtime as a Runner."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from copy import copy
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -22,31 +18,15 @@ from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors, closed, misfit
 from qbench.runtimes.element_types import dtype_named
 from qbench.runtimes.nvml import Nvml, open_nvml
-from qbench.runtimes.ort_providers import (
-    ProviderChoice,
-    did_not_load,
-    preload_cuda,
-    providers_for,
-    watch,
-    what_ran,
-)
+from qbench.runtimes.ort_providers import ProviderChoice, what_ran
+from qbench.runtimes.ort_session import ORT_ERRORS, create_session, first_line, session_options
 from qbench.runtimes.profile import shares, times_from_ort
 
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-_DISABLED = "optimization.disable_specified_optimizers"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
-
-_HANDED_OVER = 1 << 20
-"""Bytes of a weight from which ONNX Runtime gets it as an array: as a part of the model's bytes it
-would be copied three times, which took 4 s and 1.1 GB for a VGG-16 of 553 MB."""
 
 _PACKED = 1 << 28
 """Bytes of weights given as arrays up to which ONNX Runtime may keep packed copies of them, too, by
 which DeiT-tiny takes 6.6 ms instead of 9.8."""
-
-_SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
 
 
 class OrtRunner:
@@ -203,80 +183,6 @@ class OrtRunner:
         return self._session
 
 
-def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> OrtRunner:
-    """Load a graph that is in memory into ONNX Runtime's CPU provider.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the graph.
-    """
-    from qbench.model.save import data_folder
-
-    folder = data_folder(model)
-    data, weights = _taken_apart(model, folder)
-    return OrtRunner(data, threads=threads, simulate=simulate, folder=folder, weights=weights)
-
-
-def _taken_apart(model: ir.Model, folder: Path | None) -> tuple[bytes, dict[str, NDArray[Any]]]:
-    """Return a model as bytes, and the large weights that are left out of them, by name.
-
-    Weights whose files lie in `folder` are left there, where ONNX Runtime maps them.
-    """
-    import onnx_ir as ir
-
-    weights: dict[str, NDArray[Any]] = {}
-    tensors: dict[str, ir.TensorProtocol] = {}
-    for name, value in model.graph.initializers.items():
-        tensor = value.const_value
-        if tensor is None:
-            continue
-        if isinstance(tensor, ir.ExternalTensor):
-            if Path(tensor.base_dir) == folder:
-                continue
-            tensor = copy(tensor)  # whose file is mapped no longer than the array lives
-            tensors[name] = ir.Tensor(tensor.numpy(), tensor.dtype, name=name)
-        if _is_large(value):
-            array, dtype = tensor.numpy(), tensor.dtype
-            weights[name], shape = array, ir.Shape(array.shape)
-            tensors[name] = ir.ExternalTensor("", 0, array.nbytes, dtype, shape=shape, name=name)
-    if tensors:
-        model = model.clone()
-        for name, tensor in tensors.items():
-            model.graph.initializers[name].const_value = tensor
-    return ir.to_proto(model).SerializeToString(), weights
-
-
-def _is_large(value: ir.Value) -> bool:
-    """Whether a weight is handed over; not those that a caller may replace, or of new types."""
-    tensor = value.const_value
-    if tensor is None or value.is_graph_input() or tensor.nbytes < _HANDED_OVER:
-        return False
-    is_used = bool(value.uses()) or value.is_graph_output()
-    return is_used and tensor.dtype.numpy().isbuiltin == 1
-
-
-def optimized_graph(model: Path) -> ir.Graph:
-    """Return the graph that ONNX Runtime's CPU provider runs for `model`, before layout changes.
-
-    Layout changes rename tensors and choose no other kernels, so they are left out.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the model.
-    """
-    import onnx_ir as ir
-
-    with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
-        path = Path(folder) / "optimized.onnx"
-        options = session_options()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(path)
-        # A graph with its weights inside could not be written beyond protobuf's 2 GiB.
-        options.add_session_config_entry(
-            "session.optimized_model_external_initializers_file_name", "weights"
-        )
-        create_session(model, ProviderChoice("cpu"), options)
-        return ir.load(path).graph
-
-
 def profile_file(
     model: Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 0, runs: int = 10
 ) -> tuple[OperatorTime, ...]:
@@ -302,74 +208,9 @@ def profile_file(
         return shares(times_from_ort(Path(session.end_profiling()).read_bytes()))
 
 
-def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOptions:
-    """Return session options for steady figures: no spinning threads, errors only."""
-    options = ort.SessionOptions()
-    options.log_severity_level = _SEVERITY_ERROR
-    options.intra_op_num_threads = threads
-    # Spinning threads of one session would steal time from the next candidate.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if simulate:
-        # Only what turns Q/DQ into integer kernels is off: without any optimization a run takes
-        # twice the time.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # These stand outside of that: in front of an FP8 QuantizeLinear one refuses a Clip, and one
-        # takes a Relu away, as if its codes had no sign.
-        options.add_session_config_entry(_DISABLED, "ClipQuantRewrite;ReluQuantRewrite")
-    return options
-
-
-def create_session(
-    model: Path | bytes, choice: ProviderChoice, options: ort.SessionOptions
-) -> ort.InferenceSession:
-    """Open a model on one provider, or where that is allowed on others.
-
-    Raises:
-        UsageError: The provider is unknown.
-        UnfitError: It does not load on this machine.
-        ModelError: ONNX Runtime refuses the model.
-    """
-    attempts = providers_for(choice)
-    if choice.name != "cpu":
-        preload_cuda()
-    watch(options, choice)
-    # What fails to load is raised below, in one line; ONNX Runtime would print it in ten.
-    ort.set_default_logger_severity(_SEVERITY_FATAL)
-    source = model if isinstance(model, bytes) else str(model)
-    problem = ""
-    for providers in attempts:
-        try:
-            # Without its own fallback, which prints to stdout and runs another provider than asked.
-            return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-        except ORT_ERRORS as error:
-            problem = first_line(error)
-    if choice.name == "cpu" or choice.allow_fallback:  # the CPU was the last to refuse
-        raise ModelError(f"ONNX Runtime refuses the model: {problem}")
-    raise did_not_load(choice.name, problem)
-
-
-ORT_ERRORS = (
-    ort.capi.onnxruntime_pybind11_state.Fail,
-    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
-    ort.capi.onnxruntime_pybind11_state.InvalidGraph,
-    ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-    ort.capi.onnxruntime_pybind11_state.NoSuchFile,
-    ort.capi.onnxruntime_pybind11_state.NotImplemented,
-    ort.capi.onnxruntime_pybind11_state.RuntimeException,
-    RuntimeError,
-    ValueError,
-)
-"""What ONNX Runtime raises where it refuses a model or an input."""
-
-
 def _spec(arg: Any) -> TensorSpec:
     dtype = dtype_named(arg.type.removeprefix("tensor(").removesuffix(")"))
     return TensorSpec(arg.name, tuple(arg.shape), dtype)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error, for a message of one line."""
-    return str(error).strip().splitlines()[0]
 
 
 def _growth(gpu: Nvml | None, before: int | None) -> int | None:

@@ -18,7 +18,7 @@ class Stopwatch:
 
     Args:
         reference: The float model.
-        provider: A key of `runtimes.ort.PROVIDERS`.
+        provider: A key of `runtimes.ort_providers.PROVIDERS`.
         sample: What is fed.
         settings: How long and how finely to measure.
     """

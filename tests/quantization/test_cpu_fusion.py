@@ -11,7 +11,7 @@ from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization.audit import KernelAudit, audit_cpu
 from qbench.quantization.quantize import Int8Options, QuantizedModel, quantize
-from qbench.runtimes.ort import optimized_graph
+from qbench.runtimes.ort_graphs import optimized_graph
 
 KERNELS: dict[str, dict[str, int]] = {
     "conv_bn_relu": {"QLinearConv": 2},

@@ -16,7 +16,7 @@ from qbench.quantization.encodings import dequantizer, scale_of
 from qbench.quantization.linting.lint import lint
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import QuantizedModel, quantize
-from qbench.runtimes.ort import open_graph, optimized_graph
+from qbench.runtimes.ort_graphs import open_graph, optimized_graph
 
 Unguarded = Callable[[onnx.ModelProto], QuantizedModel]
 

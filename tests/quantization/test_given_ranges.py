@@ -16,7 +16,7 @@ from qbench.evaluation.similarity import sqnr_db
 from qbench.model.load import Model
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import QuantizedModel, quantize
-from qbench.runtimes.ort import optimized_graph
+from qbench.runtimes.ort_graphs import optimized_graph
 
 
 @pytest.fixture

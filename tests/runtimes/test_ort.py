@@ -1,12 +1,10 @@
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import fake_nvml
 import graphs
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime
 import pytest
 import qdq
@@ -15,10 +13,9 @@ from closing import check_closed
 from onnx import helper
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
-from qbench.model.graph import constant
 from qbench.model.spec import TensorSpec
 from qbench.runtimes import ort as ort_module
-from qbench.runtimes.ort import OrtRunner, open_graph, optimized_graph
+from qbench.runtimes.ort import OrtRunner
 from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice, Ran
 from qbench.runtimes.providers import probe_providers
 
@@ -210,53 +207,6 @@ def test_bound_outputs_stay_where_they_are_computed(
     )
     runner.bind(FEEDS)
     assert bound == [("head", device)]
-
-
-def test_a_graph_in_memory() -> None:
-    model = graphs.model_of(graphs.conv_bn_relu())
-    found = open_graph(model.ir, threads=1).run(FEEDS)["head"]
-    assert np.array_equal(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"])
-
-
-@pytest.mark.parametrize("large", [1, 1 << 40])
-@pytest.mark.parametrize("folders", [0, 1, 2])
-def test_weights_are_used_where_they_lie(
-    folders: int, large: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ort_module, "_HANDED_OVER", large)
-    model = graphs.model_of(graphs.conv_bn_relu()).ir
-    weights = list(model.graph.initializers.values())
-    for folder in range(folders):
-        outside = weights[folder::folders]
-        (tmp_path / str(folder)).mkdir()
-        tensors = [value.const_value for value in outside if value.const_value is not None]
-        moved = ir.external_data.convert_tensors_to_external(
-            tensors, tmp_path / str(folder), "weights"
-        )
-        for value, tensor in zip(outside, moved, strict=True):
-            value.const_value = tensor
-    before = [value.const_value for value in weights]
-    found = open_graph(model, threads=1).run(FEEDS)["head"]
-    assert np.array_equal(found, OrtRunner(MODEL, threads=1).run(FEEDS)["head"])
-    assert [value.const_value for value in weights] == before
-
-
-def test_large_weights_are_no_part_of_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ort_module, "_HANDED_OVER", 1 << 10)
-    given = Mock(wraps=OrtRunner)
-    monkeypatch.setattr(ort_module, "OrtRunner", given)
-    model = graphs.model_of(graphs.conv_bn_relu()).ir
-    open_graph(model, threads=1)
-    (data,), weights = given.call_args.args, given.call_args.kwargs["weights"]
-    for name, array in weights.items():
-        assert np.array_equal(array, constant(model.graph.initializers[name]))
-    assert len(data) < sum(array.nbytes for array in weights.values())
-
-
-def test_the_optimized_graph_shows_what_was_fused(tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_bytes(MODEL)
-    ops = [node.op_type for node in optimized_graph(tmp_path / "m.onnx")]
-    assert ops == ["FusedConv", "FusedConv", "Conv"]
 
 
 @pytest.mark.parametrize(

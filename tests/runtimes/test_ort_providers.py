@@ -54,7 +54,7 @@ def test_a_session_that_only_the_cpu_runs_is_an_error(
 ) -> None:
     # Without the API that tells what runs where, ONNX Runtime itself refuses the CPU.
     monkeypatch.setattr(module, "_can_tell", lambda: can_tell)
-    monkeypatch.setattr("qbench.runtimes.ort.providers_for", lambda _: [[]])
+    monkeypatch.setattr("qbench.runtimes.ort_session.providers_for", lambda _: [[]])
     wanted = (
         "libraries or driver are missing" if can_tell else "CPU EP has been explicitly disabled"
     )
@@ -167,7 +167,9 @@ def test_cuda_libraries_of_python_packages_are_loaded_once_before_the_first_sess
 
 
 def test_the_cpu_needs_no_cuda_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qbench.runtimes.ort.preload_cuda", lambda: pytest.fail("not needed"))
+    monkeypatch.setattr(
+        "qbench.runtimes.ort_session.preload_cuda", lambda: pytest.fail("not needed")
+    )
     OrtRunner(MODEL, threads=1)
 
 

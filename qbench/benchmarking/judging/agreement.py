@@ -18,7 +18,8 @@ from qbench.evaluation.agreement import AgreementResult, Comparison
 from qbench.evaluation.similarity import decibels
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import OrtRunner, open_graph
+from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort_graphs import open_graph
 
 
 class AgreementJudge:

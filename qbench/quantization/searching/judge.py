@@ -15,7 +15,7 @@ from qbench.model.spec import image_size
 from qbench.quantization.searching.noise import detection_noise, relative_noise
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import open_graph
+from qbench.runtimes.ort_graphs import open_graph
 
 
 class Judge:

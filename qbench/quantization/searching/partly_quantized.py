@@ -28,7 +28,7 @@ from qbench.quantization.corrections import own_bias
 from qbench.quantization.numerics import QuantizationParameters
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import open_graph
+from qbench.runtimes.ort_graphs import open_graph
 
 Feeds = dict[str, NDArray[Any]]
 

@@ -1,0 +1,83 @@
+"""Sessions of ONNX Runtime: their options, and how they are opened."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from qbench.errors import ModelError
+from qbench.runtimes.ort_providers import (
+    ProviderChoice,
+    did_not_load,
+    preload_cuda,
+    providers_for,
+    watch,
+)
+
+_DISABLED = "optimization.disable_specified_optimizers"
+
+_SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
+
+
+def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOptions:
+    """Return session options for steady figures: no spinning threads, errors only."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _SEVERITY_ERROR
+    options.intra_op_num_threads = threads
+    # Spinning threads of one session would steal time from the next candidate.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if simulate:
+        # Only what turns Q/DQ into integer kernels is off: without any optimization a run takes
+        # twice the time.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        # These stand outside of that: in front of an FP8 QuantizeLinear one refuses a Clip, and one
+        # takes a Relu away, as if its codes had no sign.
+        options.add_session_config_entry(_DISABLED, "ClipQuantRewrite;ReluQuantRewrite")
+    return options
+
+
+def create_session(
+    model: Path | bytes, choice: ProviderChoice, options: ort.SessionOptions
+) -> ort.InferenceSession:
+    """Open a model on one provider, or where that is allowed on others.
+
+    Raises:
+        UsageError: The provider is unknown.
+        UnfitError: It does not load on this machine.
+        ModelError: ONNX Runtime refuses the model.
+    """
+    attempts = providers_for(choice)
+    if choice.name != "cpu":
+        preload_cuda()
+    watch(options, choice)
+    # What fails to load is raised below, in one line; ONNX Runtime would print it in ten.
+    ort.set_default_logger_severity(_SEVERITY_FATAL)
+    source = model if isinstance(model, bytes) else str(model)
+    problem = ""
+    for providers in attempts:
+        try:
+            # Without its own fallback, which prints to stdout and runs another provider than asked.
+            return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+        except ORT_ERRORS as error:
+            problem = first_line(error)
+    if choice.name == "cpu" or choice.allow_fallback:  # the CPU was the last to refuse
+        raise ModelError(f"ONNX Runtime refuses the model: {problem}")
+    raise did_not_load(choice.name, problem)
+
+
+ORT_ERRORS = (
+    ort.capi.onnxruntime_pybind11_state.Fail,
+    ort.capi.onnxruntime_pybind11_state.InvalidArgument,
+    ort.capi.onnxruntime_pybind11_state.InvalidGraph,
+    ort.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    ort.capi.onnxruntime_pybind11_state.NoSuchFile,
+    ort.capi.onnxruntime_pybind11_state.NotImplemented,
+    ort.capi.onnxruntime_pybind11_state.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+"""What ONNX Runtime raises where it refuses a model or an input."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, for a message of one line."""
+    return str(error).strip().splitlines()[0]
