@@ -8,7 +8,7 @@ from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.engines.manifest import EngineManifest, read_manifest
 from qbench.errors import EngineError, ModelError
 from qbench.model.load import Model, load
-from qbench.quantization.quantize import TABLES
+from qbench.quantization.tables import TABLES
 from qbench.runtimes.tensorrt import PROVIDERS
 
 ENGINE_ENDING = ".engine"

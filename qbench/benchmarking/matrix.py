@@ -19,7 +19,7 @@ from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model
 from qbench.model.spec import TensorSpec
 from qbench.quantization.options import NEED_TABLE
-from qbench.quantization.quantize import load_or_find_table
+from qbench.quantization.tables import load_or_find_table
 
 
 @dataclass(frozen=True)

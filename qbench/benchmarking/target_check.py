@@ -9,7 +9,7 @@ from qbench.engines.auditing.model import audit_tensorrt
 from qbench.errors import DataError, EngineError, ModelError, UnfitError, UsageError
 from qbench.model.load import load
 from qbench.quantization.audit import KernelAudit, audit_cpu
-from qbench.quantization.quantize import QuantizedModel
+from qbench.quantization.quantized import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from qbench.data.recipes import Recipe, load_recipe
 from qbench.data.sources import is_arrays
 from qbench.errors import UsageError
 from qbench.quantization.options import NEED_TABLE
-from qbench.quantization.quantize import TABLES
+from qbench.quantization.tables import TABLES
 from qbench.runs.baseline import Baseline, plan_baseline
 from qbench.runs.compare import find_run
 from qbench.runs.comparing.changes import Comparison

@@ -155,7 +155,7 @@ def _calibrated(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.calibration.calibrate import table_path
     from qbench.cli.output.render import progress
     from qbench.model.load import load
-    from qbench.quantization.quantize import TABLES
+    from qbench.quantization.tables import TABLES
 
     model, shard = load(arguments.model()), arguments.shard
     output = arguments.path(table_path(model, TABLES, shard))
@@ -166,7 +166,7 @@ def _calibrated(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
 
 def _merged(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.calibration.merge import merge_tables
-    from qbench.quantization.quantize import TABLES
+    from qbench.quantization.tables import TABLES
 
     table = merge_tables(arguments.tables())
     return table, arguments.path(TABLES / f"{Path(table.header.model).stem}.json")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from qbench.quantization.audit import KernelAudit
     from qbench.quantization.choice import Step
     from qbench.quantization.options import Options
-    from qbench.quantization.quantize import QuantizedModel
+    from qbench.quantization.quantized import QuantizedModel
 
 _MOST_NODES = 12
 

@@ -41,7 +41,9 @@ from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization.options import Options
 from qbench.quantization.precisions.half import HalfOptions
-from qbench.quantization.quantize import QuantizedModel, quantize, table_if_used
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
+from qbench.quantization.tables import table_if_used
 from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
 from qbench.runtimes.gpu import current_gpu
 

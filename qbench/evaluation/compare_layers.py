@@ -36,7 +36,7 @@ from qbench.evaluation.tensor_pairs import Pairs, pair_tensors
 from qbench.model.graph import static_shape
 from qbench.model.load import Model, load
 from qbench.model.shapes import bind_shapes
-from qbench.quantization.quantize import TABLES
+from qbench.quantization.tables import TABLES
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort_graphs import open_graph

@@ -12,7 +12,7 @@ from qbench.calibration.table import find_table
 from qbench.errors import ModelError
 from qbench.model.load import load
 from qbench.quantization.options import NEED_TABLE
-from qbench.quantization.quantize import TABLES
+from qbench.quantization.tables import TABLES
 from qbench.runs.compare import compare, part_of
 from qbench.runs.comparing.changes import Comparison
 from qbench.runs.request import ModelFile, Request, model_file

@@ -15,7 +15,8 @@ from qbench.engines.auditing.engine import EngineAudit
 from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.options import Int8Options
-from qbench.quantization.quantize import QuantizedModel, quantize
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
 
 
 @pytest.fixture

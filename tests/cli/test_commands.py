@@ -19,7 +19,7 @@ from qbench.cli.quantize import quantize as quantize_command
 from qbench.engines.auditing.engine import EngineAudit
 from qbench.engines.manifest import read_manifest
 from qbench.model.load import load
-from qbench.quantization import quantize as quantization
+from qbench.quantization import by_precision
 from qbench.quantization.choice import Step
 
 from .conftest import CLASSES, Qbench, SaveModel, classifier, files, refused, write_images
@@ -190,8 +190,8 @@ def test_quantize_shows_what_each_step_of_the_search_gained(
         Step("equalization", 2, 16.0),
         Step("float nodes", 5, 20.2),
     )
-    search = quantization.to_int8
-    monkeypatch.setattr(quantization, "to_int8", lambda *a: replace(search(*a), steps=steps))
+    search = by_precision.to_int8
+    monkeypatch.setattr(by_precision, "to_int8", lambda *a: replace(search(*a), steps=steps))
     document = qbench("quantize", "--target", "cpu", *FAST, "--json").json
     assert document["steps"][1] == {
         "name": "ranges by output",

@@ -102,7 +102,7 @@ def test_a_place_that_cannot_be_written(
 
 WORK = (
     "qbench.calibration.calibrate.collect",
-    "qbench.quantization.quantize.to_int8",
+    "qbench.quantization.by_precision.to_int8",
     "qbench.tuning.tune.to_int8",
     "qbench.engines.build.build",
     "qbench.engines.reduce.failure_of",

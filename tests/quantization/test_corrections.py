@@ -9,7 +9,8 @@ from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization import numerics
 from qbench.quantization.corrections import Means, Shifts, bias_shifts, shift
-from qbench.quantization.quantize import Int8Options, quantize
+from qbench.quantization.int8 import Int8Options
+from qbench.quantization.quantize import quantize
 from qbench.quantization.weights import int8_coding
 
 

@@ -10,7 +10,9 @@ import pytest
 from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization.audit import KernelAudit, audit_cpu
-from qbench.quantization.quantize import Int8Options, QuantizedModel, quantize
+from qbench.quantization.int8 import Int8Options
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
 from qbench.runtimes.ort_graphs import optimized_graph
 
 KERNELS: dict[str, dict[str, int]] = {

@@ -15,7 +15,8 @@ from qbench.quantization import qdq
 from qbench.quantization.encodings import dequantizer, scale_of
 from qbench.quantization.linting.lint import lint
 from qbench.quantization.options import Int8Options
-from qbench.quantization.quantize import QuantizedModel, quantize
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
 from qbench.runtimes.ort_graphs import open_graph, optimized_graph
 
 Unguarded = Callable[[onnx.ModelProto], QuantizedModel]

@@ -15,7 +15,8 @@ from qbench.errors import CalibrationError, UsageError
 from qbench.evaluation.similarity import sqnr_db
 from qbench.model.load import Model
 from qbench.quantization.options import Int8Options
-from qbench.quantization.quantize import QuantizedModel, quantize
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
 from qbench.runtimes.ort_graphs import optimized_graph
 
 

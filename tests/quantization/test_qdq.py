@@ -9,9 +9,11 @@ from qbench.model.graph import constant
 from qbench.model.prepare import prepare
 from qbench.placement.plan import Activation, Plan, Reader
 from qbench.placement.targets import TARGETS
+from qbench.quantization.int8 import Int8Options
 from qbench.quantization.numerics import symmetric
 from qbench.quantization.qdq import write_qdq
-from qbench.quantization.quantize import Int8Options, QuantizedModel, quantize
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
 
 every_target = pytest.mark.parametrize("target", TARGETS)
 LEAST_SQNR_DB = {

@@ -92,7 +92,7 @@ class PrecisionArguments(ModelArguments):
         from qbench.calibration.given import load_ranges
         from qbench.cli.output.render import progress
         from qbench.quantization.options import NEED_TABLE
-        from qbench.quantization.quantize import TABLES
+        from qbench.quantization.tables import TABLES
 
         choice = self.choice()
         if self.ranges is not None:

@@ -12,7 +12,8 @@ from qbench.evaluation.similarity import sqnr_db
 from qbench.model.graph import constant
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.linting.lint import lint
-from qbench.quantization.quantize import QuantizedModel, quantize
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
 
 
 def wide_and_narrow() -> onnx.ModelProto:

@@ -11,7 +11,8 @@ from qbench.quantization.int8 import Int8Options
 from qbench.quantization.linting.lint import lint
 from qbench.quantization.precisions.matmul_nbits import pack
 from qbench.quantization.precisions.weight_only import WeightOptions
-from qbench.quantization.quantize import QuantizedModel, quantize
+from qbench.quantization.quantize import quantize
+from qbench.quantization.quantized import QuantizedModel
 
 every_target = pytest.mark.parametrize("target", TARGETS)
 

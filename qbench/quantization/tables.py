@@ -1,0 +1,45 @@
+"""Which calibration table a precision takes."""
+
+from pathlib import Path
+
+from qbench.calibration.calibrate import load_found_table
+from qbench.calibration.given import GivenRanges
+from qbench.calibration.table import CalibrationTable, find_table, load_table
+from qbench.errors import UsageError
+from qbench.model.load import Model
+from qbench.quantization.options import NEED_TABLE
+
+TABLES = Path("calibration")
+"""Folder of calibration tables, below the current one."""
+
+
+def table_if_used(
+    model: Model, precision: str, table: CalibrationTable | GivenRanges | Path | str | None
+) -> CalibrationTable | GivenRanges | None:
+    """Return the table that `precision` takes: one is needed, may help, or has no use.
+
+    Raises:
+        UsageError: Ranges are given, which serve INT8 alone.
+        ModelError: The model is quantized already.
+        CalibrationError: There is no table where one is needed, or it is damaged.
+    """
+    if isinstance(table, GivenRanges):
+        if precision != "int8":
+            raise UsageError(f"ranges from {table.path} serve --int8 alone, not --{precision}")
+        return table
+    helps = precision == "fp16" and (table is not None or find_table(TABLES, model.sha256))
+    return load_or_find_table(model, table) if precision in NEED_TABLE or helps else None
+
+
+def load_or_find_table(
+    model: Model, table: CalibrationTable | Path | str | None
+) -> CalibrationTable:
+    """Return `table`, read where it is a path, or the one in `calibration/` where it is None.
+
+    Raises:
+        ModelError: The model is quantized already.
+        CalibrationError: There is no table, or it is damaged.
+    """
+    if table is None:
+        return load_found_table(model, TABLES)
+    return table if isinstance(table, CalibrationTable) else load_table(table)
