@@ -32,7 +32,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
     """A name in pixels: from `left` to `right`, its middle `shift` above its point at `x`, `y`."""
 
     spot: Spot
@@ -72,17 +72,17 @@ def placed(
     return [layer for side in sides if side for layer in _layers(side, per_pixel, theme)]
 
 
-def _name(spot: Spot, x: float, y: float, width: float) -> _Name:
+def _name(spot: Spot, x: float, y: float, width: float) -> Name:
     """Return a name right of its point, or left of it where the right lacks room."""
     length = _CHARACTER * len(spot.text) + _GAP
     is_before = x + length > width and x > width / 2
     left = x - length if is_before else x
-    return _Name(spot, x, left, left + length, y, is_before, shift=_GAP)
+    return Name(spot, x, left, left + length, y, is_before, shift=_GAP)
 
 
-def apart(names: Sequence[_Name]) -> list[_Name]:
+def apart(names: Sequence[Name]) -> list[Name]:
     """Return the names from the lowest to the highest, each moved up off points and other names."""
-    done: list[_Name] = []
+    done: list[Name] = []
     for name in sorted(names, key=lambda name: name.y):
         taken = [(_middle(below), _LINE) for below in done if _meet(name, below.left, below.right)]
         taken += [
@@ -97,15 +97,15 @@ def apart(names: Sequence[_Name]) -> list[_Name]:
     return done
 
 
-def _meet(name: _Name, left: float, right: float) -> bool:
+def _meet(name: Name, left: float, right: float) -> bool:
     return name.left < right and left < name.right
 
 
-def _middle(name: _Name) -> float:
+def _middle(name: Name) -> float:
     return name.y + name.shift
 
 
-def _layers(names: Sequence[_Name], per_pixel: float, theme: Theme) -> list[alt.Chart]:
+def _layers(names: Sequence[Name], per_pixel: float, theme: Theme) -> list[alt.Chart]:
     """Return the names of one side, on a halo that keeps lines off them."""
     before = names[0].is_before
     shown = [

@@ -2,8 +2,7 @@ import altair as alt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qbench.report.charts.labels import Spot, apart, placed
-from qbench.report.charts.labels import _Name as Name
+from qbench.report.charts.labels import Name, Spot, apart, placed
 from qbench.report.theme import PLAIN
 
 SCALES = alt.Scale(domain=[1.0, 10.0]), alt.Scale(domain=[0.0, 100.0])
