@@ -94,8 +94,9 @@ def covariances(
     """Return the covariance of each node's inputs, [groups, inputs, inputs], by node name.
 
     Inputs of a Conv are the values under its kernel, in the order of its weights. The mean is taken
-    off, since `corrections` mends what it does to the output. Nodes with more than `MOST_INPUTS`
-    inputs are left out, and those of which the samples tell too little.
+    off, since `corrections` mends what it does to the output. Nodes that read the same, as queries,
+    keys and values do, share one array. Nodes with more than `MOST_INPUTS` inputs are left out, and
+    those of which the samples tell too little.
 
     Args:
         model: The float graph.
@@ -107,15 +108,29 @@ def covariances(
         return {}
     tensors = dict.fromkeys(node.inputs[0].name or "" for node in small if node.inputs[0])
     runner = open_graph(with_outputs(model, tensors), threads=1)
-    sums = [_Sums.of(node) for node in small]
+    read = {node.name or "": _what_it_reads(node) for node in small}
+    sums = {_what_it_reads(node): _Sums.of(node) for node in small}
     with layers_side_by_side() as pool:
         pending = pool.submit(runner.run, samples[0].feeds)
         for following in (*samples[1:], None):
             found = pending.result()
             if following is not None:
                 pending = pool.submit(runner.run, following.feeds)
-            list(pool.map(partial(_Sums.add, tensors=found), sums))
-    return {one.node.name or "": one.covariance() for one in sums if one.are_enough}
+            list(pool.map(partial(_Sums.add, tensors=found), sums.values()))
+    known = {key: one.covariance() for key, one in sums.items() if one.are_enough}
+    return {name: known[key] for name, key in read.items() if key in known}
+
+
+def _what_it_reads(node: ir.Node) -> object:
+    """Return what two nodes have in common that read the same inputs, in the same order."""
+    weight = constant(node.inputs[1])
+    assert weight is not None  # a plan holds constant weights only
+    if node.op_type != "Conv":
+        return (node.inputs[0],)
+    by_kernel = weight.shape[1:], integer(node, "group", 1), node.attributes.get_string("auto_pad")
+    axes = [1] * (weight.ndim - 2)
+    steps = (tuple(ints(node, name, axes)) for name in ("strides", "dilations"))
+    return node.inputs[0], *by_kernel, *steps, tuple(ints(node, "pads", [0] * 2 * len(axes)))
 
 
 def _inputs_of(node: ir.Node) -> int:
