@@ -111,7 +111,7 @@ class Probe:
         Calls for one tensor should follow each other: the model is loaded for each tensor.
         """
         if self._loaded is None or self._loaded[0] != tensor:
-            self._loaded = None  # free it before the next
+            self.unload()  # before the next
             self._loaded = tensor, PartlyQuantized(self._graph, self._plan, {tensor})
         self._spend(len(self._samples))
         setting = self._setting(tensor, clip, factors)
