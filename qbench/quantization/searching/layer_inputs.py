@@ -57,10 +57,10 @@ class _Sums:
         first = np.zeros((groups, inputs), np.float32)
         return cls(node, first, np.zeros((groups, inputs, inputs), np.float32))
 
-    @property
-    def are_enough(self) -> bool:
+    def are_enough(self, times: int = 1) -> bool:
+        """Return whether `times` as many rows suffice."""
         inputs: int = self.first.shape[1]
-        return self.rows >= _LEAST_ROWS * inputs
+        return times * self.rows >= _LEAST_ROWS * inputs
 
     def add(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Add a sample's, in place: the sums of a model are as large as its weights or larger."""
@@ -112,13 +112,21 @@ def covariances(
     sums = {_what_it_reads(node): _Sums.of(node) for node in small}
     with layers_side_by_side() as pool:
         pending = pool.submit(runner.run, samples[0].feeds)
-        for following in (*samples[1:], None):
+        for index, following in enumerate((*samples[1:], None)):
             found = pending.result()
             if following is not None:
                 pending = pool.submit(runner.run, following.feeds)
             list(pool.map(partial(_Sums.add, tensors=found), sums.values()))
-    known = {key: one.covariance() for key, one in sums.items() if one.are_enough}
+            if index == 0 and _are_alike(samples):  # large sums may be in vain
+                sums = {key: one for key, one in sums.items() if one.are_enough(len(samples))}
+    known = {key: one.covariance() for key, one in sums.items() if one.are_enough()}
     return {name: known[key] for name, key in read.items() if key in known}
+
+
+def _are_alike(samples: Sequence[Sample]) -> bool:
+    """Return whether all samples have the shapes of the first, and so as many rows."""
+    shapes = [{name: array.shape for name, array in one.feeds.items()} for one in samples]
+    return all(one == shapes[0] for one in shapes)
 
 
 def _what_it_reads(node: ir.Node) -> object:

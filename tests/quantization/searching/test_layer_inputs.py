@@ -113,3 +113,18 @@ def test_layers_that_read_the_same_share_what_is_known() -> None:
     assert found["one"] is found["same"]
     assert not np.array_equal(found["one"], found["wider"])
     np.testing.assert_array_equal(found["wider"], alone["wider"])
+
+
+def test_samples_of_other_sizes_may_bring_the_rows_that_the_first_lacks() -> None:
+    """Of 12 inputs, twice 4 rows tell too little, but 4 and 40 enough."""
+    builder = graphs.Builder(("n", 12))
+    product = builder.node("MatMul", "layer", builder.x, builder.weight("w", 12, 5))
+    model = prepare(graphs.model_of(builder.model(product)))
+    nodes = [node for node in model.ir.graph if node.op_type == "MatMul"]
+    random = np.random.default_rng(0)
+    few, many = (
+        Sample(str(rows), {"x": random.normal(size=(rows, 12)).astype(np.float32)})
+        for rows in (4, 40)
+    )
+    assert not covariances(model.ir, nodes, [few, few])
+    assert covariances(model.ir, nodes, [few, many]).keys() == {"layer"}
