@@ -80,6 +80,17 @@ def test_what_int8_ruins_stays_float_and_says_why() -> None:
     assert "float nodes" in [step.name for step in found.steps]
 
 
+@pytest.mark.usefixtures("samples")
+def test_where_no_node_needs_freeing_no_tensor_is_heard_again(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GOAL", 1.0)
+    monkeypatch.setattr(refine.Refiner, "heard_again", refuse)
+    found = searched(model)
+    assert found.choice.factors
+    assert not found.choice.float_nodes
+
+
 def test_of_a_group_that_harms_each_half_is_tried() -> None:
     """Of 15 settlements, the twelfth ruins the model; only those that share its half are lost."""
     settlements = [Settlement(f"t{i}", (0.0, 1.0), None, 1.0 - i / 15) for i in range(15)]
