@@ -5,15 +5,17 @@ pass over it. A tensor that an integer node reads or writes is rounded, which co
 price. The cheapest division is the minimum cut of a network whose source is float and whose sink is
 integer (the project selection problem: Picard, "Maximal Closure of a Graph", 1976).
 
-NetworkX takes a fifth of a second to import, so only those functions load it that cut.
+NetworkX takes a fifth of a second to import, so only what really cuts loads it: where every node
+saves time by itself, the cheapest division is known without.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -21,9 +23,6 @@ from qbench.model.graph import values_by_name
 from qbench.placement.cpu import MOVES, final_output
 from qbench.placement.cpu_times import NodeTime, dequantize_time, node_time, quantize_time
 from qbench.placement.plan import Plan
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 
 class _Tensor(NamedTuple):
@@ -35,6 +34,16 @@ _End = str | _Tensor
 
 _FLOAT, _INTEGER = "(float)", "(integer)"
 """Source and sink."""
+
+_Edge = tuple[_End, _End]
+
+_Capacities = dict[_Edge, int]
+"""Nanoseconds by edge; an edge that is not among them has no limit."""
+
+
+class _Cost(NamedTuple):
+    time: float
+    noise: float
 
 
 _FAVOURS = (1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0, 3.0, 4.0)
@@ -81,10 +90,8 @@ class Divider:
         times: Mapping[str, NodeTime],
         noise: Mapping[str, float],
     ) -> None:
-        import networkx as nx
-
         self._times = times
-        self._network: nx.DiGraph[_End] = nx.DiGraph()
+        self._costs: dict[_Edge, _Cost | None] = {}
         for name, time in times.items():
             self._join(_FLOAT, name, time.in_int8)
             self._join(name, _INTEGER, time.in_float)
@@ -113,22 +120,27 @@ class Divider:
             price: Of noise.
             favour: Times that a node may take on integers, relative to its time in float.
         """
-        import networkx as nx
-
-        network = self._network
-        for _, to, edge in network.edges(data=True):
-            if "time" in edge:
-                time = edge["time"] * (favour if to == _INTEGER else 1.0)
+        capacities = {
+            (one, other): round(
                 # Whole nanoseconds: with fractions the cut found is not always the least.
-                edge["capacity"] = round(1e3 * (time + price * edge["noise"]))
-        _, (floats, _) = nx.minimum_cut(network, _FLOAT, _INTEGER)
-        cut = [edge for u, v, edge in network.edges(data=True) if u in floats and v not in floats]
+                1e3 * (cost.time * (favour if other == _INTEGER else 1.0) + price * cost.noise)
+            )
+            for (one, other), cost in self._costs.items()
+            if cost is not None
+        }
+        is_known = self._surely_all_integer(capacities)
+        floats = {_FLOAT} if is_known else self._float_side(capacities)
+        paid = [
+            cost
+            for (one, other), cost in self._costs.items()
+            if cost is not None and one in floats and other not in floats
+        ]
         names = frozenset(name for name in self._times if name in floats)
         return Division(
             names,
             len(self._times) - len(names),
-            sum(edge["time"] for edge in cut),
-            sum(edge["noise"] for edge in cut),
+            sum(cost.time for cost in paid),
+            sum(cost.noise for cost in paid),
         )
 
     def fastest(self) -> Division | None:
@@ -151,16 +163,61 @@ class Divider:
                 side = name if name in self._times else _FLOAT
                 self._join(side, writer, dequantize_time(value, usage.node))
 
+    def _surely_all_integer(self, capacities: _Capacities) -> bool:
+        """Return whether it is plain that nothing is float in any least cut.
+
+        One node after the other is found to be integer in all of them. In a cut where a node is
+        float, let it be integer, and with it the tensors that are tied to it; tensors themselves
+        need nothing else. This saves the node's edges to what is integer: to the sink and to what
+        was found before. It costs, at most, all edges that come to the node and these tensors from
+        elsewhere, but for those from what was found before. So where it saves more than it costs,
+        the cut was not a least one.
+        """
+        into: dict[_End, list[tuple[_End, int]]] = defaultdict(list)
+        out_of: dict[_End, list[tuple[_End, int]]] = defaultdict(list)
+        for (one, other), nanoseconds in capacities.items():
+            into[other].append((one, nanoseconds))
+            out_of[one].append((other, nanoseconds))
+        groups: dict[_End, set[_End]] = {name: {name} for name in self._times}
+        for one, other in self._costs.keys() - capacities.keys():
+            groups[other].add(one)
+        found: set[_End] = {_INTEGER}
+        left = list(self._times)
+        while left:
+            pending, left = left, []
+            for name in reversed(pending):
+                group = groups[name]
+                saved = sum(cost for end, cost in out_of[name] if end in found)
+                coming = (edge for end in group for edge in into[end] if edge[0] not in group)
+                if saved > sum(cost for end, cost in coming if end not in found):
+                    found |= group
+                else:
+                    left.append(name)
+            if len(left) == len(pending):
+                return False
+        return all(other in found for _, other in self._costs)
+
+    def _float_side(self, capacities: _Capacities) -> set[_End]:
+        """Return the source and all that is float in the least cut."""
+        import networkx as nx
+
+        network: nx.DiGraph[_End] = nx.DiGraph()
+        for edge in self._costs:
+            network.add_edge(*edge)
+            if edge in capacities:
+                network.edges[edge]["capacity"] = capacities[edge]
+        _, (floats, _) = nx.minimum_cut(network, _FLOAT, _INTEGER)
+        return set(floats)
+
     def _join(self, one: _End, other: _End, time: float = 0.0, noise: float = 0.0) -> None:
         """Let it cost something that `one` is float and `other` integer."""
-        known = self._network.get_edge_data(one, other, {"time": 0.0, "noise": 0.0})
-        if "time" in known:
-            both = {"time": known["time"] + time, "noise": known["noise"] + noise}
-            self._network.add_edge(one, other, **both)
+        known = self._costs.get((one, other), _Cost(0.0, 0.0))
+        if known is not None:
+            self._costs[one, other] = _Cost(known.time + time, known.noise + noise)
 
-    def _tie(self, one: _End, other: _End) -> None:
-        """Forbid that `one` is float and `other` integer: an edge without capacity has no limit."""
-        self._network.add_edge(one, other)
+    def _tie(self, one: _Tensor, other: str) -> None:
+        """Forbid that `one` is float and `other` integer."""
+        self._costs[one, other] = None
 
 
 def divider_of(

@@ -123,11 +123,17 @@ def nncf(model: Path, samples: Samples, output: Path, *, preset: str) -> None:
 
 
 def modelopt(model: Path, samples: Samples, output: Path) -> None:
-    """Quantize by ModelOpt as it is, but for FP16, which would be another comparison."""
+    """Quantize by ModelOpt as it is, but for FP16, which would be another comparison.
+
+    It gets a copy, since it rewrites the model that it is given.
+    """
+    import onnx
     from modelopt.onnx.quantization import quantize
 
+    copy = output.with_suffix(".source.onnx")
+    onnx.save(onnx.load(model), copy)
     quantize(
-        str(model),
+        str(copy),
         calibration_data_reader=samples,
         calibration_eps=["cpu"],
         high_precision_dtype="fp32",

@@ -1,7 +1,10 @@
 """Compare a quantized model's outputs with those of the float model on a few samples."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,7 @@ class Judge:
     """
 
     def __init__(self, samples: Sequence[Sample], reference: Sequence[Tensors]) -> None:
+        self._samples = list(samples)
         self._sizes = [_image_size(sample) for sample in samples]
         self._decoder = _decoder(reference[0], self._sizes[0])
         self._detections = self._decoded(reference) if self._decoder else []
@@ -46,6 +50,17 @@ class Judge:
     def can_judge(self) -> bool:
         """Whether there is an output to compare."""
         return bool(self._detections or self._outputs)
+
+    def on(self, samples: Sequence[Sample]) -> Judge:
+        """Return a judge of some of these very samples, without another run of the float model."""
+        places = {id(sample): place for place, sample in enumerate(self._samples)}
+        chosen = [places[id(sample)] for sample in samples]
+        other = copy(self)
+        other._samples = list(samples)
+        other._sizes = [self._sizes[place] for place in chosen]
+        other._detections = [self._detections[p] for p in chosen] if self._detections else []
+        other._outputs = {name: array[chosen] for name, array in self._outputs.items()}
+        return other
 
     def noise(self, results: Sequence[Tensors]) -> float:
         """Return the relative noise power of the outputs: 0 for none, 1 for ruin.

@@ -57,10 +57,10 @@ class _Sums:
         first = np.zeros((groups, inputs), np.float32)
         return cls(node, first, np.zeros((groups, inputs, inputs), np.float32))
 
-    @property
-    def are_enough(self) -> bool:
+    def are_enough(self, times: int = 1) -> bool:
+        """Return whether `times` as many rows suffice."""
         inputs: int = self.first.shape[1]
-        return self.rows >= _LEAST_ROWS * inputs
+        return times * self.rows >= _LEAST_ROWS * inputs
 
     def add(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Add a sample's, in place: the sums of a model are as large as its weights or larger."""
@@ -94,8 +94,9 @@ def covariances(
     """Return the covariance of each node's inputs, [groups, inputs, inputs], by node name.
 
     Inputs of a Conv are the values under its kernel, in the order of its weights. The mean is taken
-    off, since `corrections` mends what it does to the output. Nodes with more than `MOST_INPUTS`
-    inputs are left out, and those of which the samples tell too little.
+    off, since `corrections` mends what it does to the output. Nodes that read the same, as queries,
+    keys and values do, share one array. Nodes with more than `MOST_INPUTS` inputs are left out, and
+    those of which the samples tell too little.
 
     Args:
         model: The float graph.
@@ -107,15 +108,37 @@ def covariances(
         return {}
     tensors = dict.fromkeys(node.inputs[0].name or "" for node in small if node.inputs[0])
     runner = open_graph(with_outputs(model, tensors), threads=1)
-    sums = [_Sums.of(node) for node in small]
+    read = {node.name or "": _what_it_reads(node) for node in small}
+    sums = {_what_it_reads(node): _Sums.of(node) for node in small}
     with layers_side_by_side() as pool:
         pending = pool.submit(runner.run, samples[0].feeds)
-        for following in (*samples[1:], None):
+        for index, following in enumerate((*samples[1:], None)):
             found = pending.result()
             if following is not None:
                 pending = pool.submit(runner.run, following.feeds)
-            list(pool.map(partial(_Sums.add, tensors=found), sums))
-    return {one.node.name or "": one.covariance() for one in sums if one.are_enough}
+            list(pool.map(partial(_Sums.add, tensors=found), sums.values()))
+            if index == 0 and _are_alike(samples):  # large sums may be in vain
+                sums = {key: one for key, one in sums.items() if one.are_enough(len(samples))}
+    known = {key: one.covariance() for key, one in sums.items() if one.are_enough()}
+    return {name: known[key] for name, key in read.items() if key in known}
+
+
+def _are_alike(samples: Sequence[Sample]) -> bool:
+    """Return whether all samples have the shapes of the first, and so as many rows."""
+    shapes = [{name: array.shape for name, array in one.feeds.items()} for one in samples]
+    return all(one == shapes[0] for one in shapes)
+
+
+def _what_it_reads(node: ir.Node) -> object:
+    """Return what two nodes have in common that read the same inputs, in the same order."""
+    weight = constant(node.inputs[1])
+    assert weight is not None  # a plan holds constant weights only
+    if node.op_type != "Conv":
+        return (node.inputs[0],)
+    by_kernel = weight.shape[1:], integer(node, "group", 1), node.attributes.get_string("auto_pad")
+    axes = [1] * (weight.ndim - 2)
+    steps = (tuple(ints(node, name, axes)) for name in ("strides", "dilations"))
+    return node.inputs[0], *by_kernel, *steps, tuple(ints(node, "pads", [0] * 2 * len(axes)))
 
 
 def _inputs_of(node: ir.Node) -> int:

@@ -22,7 +22,6 @@ from qbench.quantization.numerics import QuantizationParameters
 from qbench.quantization.searching.judge import Judge, run_samples
 from qbench.quantization.searching.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.weights import int8_coding
-from qbench.runtimes.base import Tensors
 
 Factors = NDArray[Any] | None
 """What a tensor is divided by, float32 [channels]; None for a tensor that is not equalized."""
@@ -65,9 +64,17 @@ class Probe:
         quantizer: Of the model.
         samples: On which outputs are compared.
         runs: How many runs of a sample may be spent.
+        judge: Of these samples, and of all that the probe may be asked for later; where there is
+            none, the float model is run on these.
     """
 
-    def __init__(self, quantizer: Quantizer, samples: Sequence[Sample], runs: int) -> None:
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        samples: Sequence[Sample],
+        runs: int,
+        judge: Judge | None = None,
+    ) -> None:
         self.left = self._runs = runs
         self._samples = samples
         self._on_progress = quantizer.options.on_progress
@@ -76,9 +83,9 @@ class Probe:
         self._graph = quantizer.prepared.ir
         self._switched: PartlyQuantized | None = None
         self._loaded: tuple[str, PartlyQuantized] | None = None
-        reference = self._reference(samples)
-        self._judge = Judge(samples, reference)
-        self._glance = Judge(samples[:GLANCE], reference[:GLANCE])
+        self._whole = judge or Judge(samples, run_samples(self._graph, samples, simulate=False))
+        self._judge = self._whole.on(samples)
+        self._glance = self._whole.on(samples[:GLANCE])
         self._nodes = {node.name or "": node for node in self._graph.graph}
         self._weights = {weight.reader.node: weight for weight in self._plan.weights}
 
@@ -91,7 +98,7 @@ class Probe:
         """Return a probe that compares outputs on other samples, with runs of its own."""
         other = copy(self)
         other._samples = samples
-        other._judge = Judge(samples, self._reference(samples))
+        other._judge = self._whole.on(samples)
         return other
 
     def unload(self) -> None:
@@ -104,7 +111,7 @@ class Probe:
         Calls for one tensor should follow each other: the model is loaded for each tensor.
         """
         if self._loaded is None or self._loaded[0] != tensor:
-            self._loaded = None  # free it before the next
+            self.unload()  # before the next
             self._loaded = tensor, PartlyQuantized(self._graph, self._plan, {tensor})
         self._spend(len(self._samples))
         setting = self._setting(tensor, clip, factors)
@@ -119,9 +126,6 @@ class Probe:
         self._switched = self._switched or PartlyQuantized(self._graph, self._plan)
         scales = {tensor: self._parameters(tensor, *one) for tensor, one in scalings.items()}
         return self._glance.noise(self._switched.run(Setting(scales), self._samples[:GLANCE]))
-
-    def _reference(self, samples: Sequence[Sample]) -> list[Tensors]:
-        return run_samples(self._graph, samples, simulate=False)
 
     def _spend(self, runs: int) -> None:
         self.left -= runs

@@ -20,6 +20,7 @@ from qbench.data.samples import Sample
 from qbench.model.load import Model
 from qbench.model.save import weight_bytes
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
+from qbench.quantization.fallback import GOAL
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.searching.compensation import compensated_weights
 from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
@@ -215,7 +216,7 @@ class _Search:
     def _refined(self, best: Trial) -> Trial:
         """Return `best` with better ranges, equalized tensors and float nodes."""
         samples = _spread(self._samples, self._budget.samples)
-        probe = Probe(self._quantizer, samples, self._budget.runs)
+        probe = Probe(self._quantizer, samples, self._budget.runs, self._judge)
         refiner = Refiner(self._quantizer, probe)
         settlements = refiner.settled(best.choice)
         return self._freed(self._settled(best, settlements), refiner)
@@ -231,6 +232,8 @@ class _Search:
 
     def _freed(self, best: Trial, refiner: Refiner) -> Trial:
         """Return `best` with the nodes float whose tensors disturb the output too much."""
+        if best.noise <= GOAL and self._quantizer.divider({}) is None:
+            return best  # no noise of a tensor could free a node
         alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
         divider = self._quantizer.divider(alone)
         start = divider.cheapest() if divider else None

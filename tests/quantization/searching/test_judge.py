@@ -21,6 +21,21 @@ def test_the_float_model_has_no_noise() -> None:
     assert judge.noise(run_samples(model.ir, samples)) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (1, 22, 2100)], ids=["features", "boxes"])
+def test_some_samples_are_judged_as_if_there_were_no_others(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    reference, results = (
+        [{"y": random.uniform(size=shape).astype(np.float32)} for _ in range(4)] for _ in range(2)
+    )
+    images = [{"x": np.zeros((1, 3, 320, 320), np.float32)} for _ in range(4)]
+    samples = [Sample("same", feeds) for feeds in images]
+    chosen = [0, 3]
+    some = [samples[i] for i in chosen]
+    alone = Judge(some, [reference[i] for i in chosen])
+    found = Judge(samples, reference).on(some).noise([results[i] for i in chosen])
+    assert 0 < found == alone.noise([results[i] for i in chosen])
+
+
 def test_outputs_that_change_their_shape_are_not_judged() -> None:
     builder = Builder(("n", CHANNELS))
     where = builder.node("NonZero", "where", builder.node("Relu", "relu", builder.x))

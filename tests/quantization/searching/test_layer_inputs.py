@@ -9,6 +9,7 @@ import pytest
 
 from qbench.data.samples import Sample
 from qbench.model.graph import constant
+from qbench.model.prepare import prepare
 from qbench.quantization.searching import layer_inputs
 from qbench.quantization.searching.layer_inputs import covariances
 
@@ -98,3 +99,32 @@ def test_layers_of_which_the_samples_tell_too_little_are_left_out(
     model = graphs.model_of(gemm(transposed=0))
     seen = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(samples)]
     assert set(covariances(model.ir, list(model.ir.graph), seen)) == known
+
+
+def test_layers_that_read_the_same_share_what_is_known() -> None:
+    builder = graphs.Builder()
+    attributes = {"one": {}, "same": {}, "wider": {"dilations": [2, 2], "pads": [2, 2, 2, 2]}}
+    outputs = [builder.conv(name, builder.x, **more) for name, more in attributes.items()]
+    model = prepare(graphs.model_of(builder.model(*outputs)))
+    nodes = [node for node in model.ir.graph if node.op_type == "Conv"]
+    samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(4)]
+    found = covariances(model.ir, nodes, samples)
+    alone = covariances(model.ir, nodes[2:], samples)
+    assert found["one"] is found["same"]
+    assert not np.array_equal(found["one"], found["wider"])
+    np.testing.assert_array_equal(found["wider"], alone["wider"])
+
+
+def test_samples_of_other_sizes_may_bring_the_rows_that_the_first_lacks() -> None:
+    """Of 12 inputs, twice 4 rows tell too little, but 4 and 40 enough."""
+    builder = graphs.Builder(("n", 12))
+    product = builder.node("MatMul", "layer", builder.x, builder.weight("w", 12, 5))
+    model = prepare(graphs.model_of(builder.model(product)))
+    nodes = [node for node in model.ir.graph if node.op_type == "MatMul"]
+    random = np.random.default_rng(0)
+    few, many = (
+        Sample(str(rows), {"x": random.normal(size=(rows, 12)).astype(np.float32)})
+        for rows in (4, 40)
+    )
+    assert not covariances(model.ir, nodes, [few, few])
+    assert covariances(model.ir, nodes, [few, many]).keys() == {"layer"}

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import graphs
 import numpy as np
 import onnx
@@ -8,18 +10,27 @@ from qbench.data.samples import Sample
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.int8 import Int8Options, Quantizer
+from qbench.quantization.searching.judge import Judge, run_samples
 from qbench.quantization.searching.probe import Probe, scalings_of
 from qbench.quantization.searching.refine import Refiner
 
 
 def refiner_for(
-    target: str, runs: int = 400, proto: onnx.ModelProto | None = None
+    target: str,
+    runs: int = 400,
+    proto: onnx.ModelProto | None = None,
+    others: Sequence[Sample] = (),
 ) -> tuple[Refiner, dict[str, Range]]:
-    """A refiner of the pattern whose channels differ widely, and its ranges by histogram."""
+    """A refiner of the pattern whose channels differ widely, and its ranges by histogram.
+
+    Its probe may be asked for the samples of `others`, too.
+    """
     model = graphs.model_of(proto or graphs.fragile())
     quantizer = Quantizer(model, target, graphs.table_of(model), Int8Options())
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(3)]
-    return Refiner(quantizer, Probe(quantizer, samples, runs)), quantizer.ranges()
+    judged = [*samples, *others]
+    judge = Judge(judged, run_samples(quantizer.prepared.ir, judged, simulate=False))
+    return Refiner(quantizer, Probe(quantizer, samples, runs, judge)), quantizer.ranges()
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
@@ -80,12 +91,12 @@ def test_without_runs_nothing_is_settled() -> None:
 
 
 def test_the_worst_are_heard_again_on_other_samples_as_the_choice_has_them() -> None:
-    refiner, _ = refiner_for("tensorrt")
+    model = graphs.model_of(graphs.fragile())
+    others = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in (7, 8)]
+    refiner, _ = refiner_for("tensorrt", others=others)
     choice = Choice()
     for one in refiner.settled(Choice()):
         choice = one.added_to(choice)
-    model = graphs.model_of(graphs.fragile())
-    others = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in (7, 8)]
     heard = refiner.heard_again(choice, others)
     clip, by = choice.ranges[equalized_name("unlike")], choice.factors["unlike"]
     assert heard.keys() == refiner.alone.keys()

@@ -79,6 +79,17 @@ def test_what_int8_ruins_stays_float_and_says_why() -> None:
     assert "float nodes" in [step.name for step in found.steps]
 
 
+@pytest.mark.usefixtures("samples")
+def test_where_no_node_needs_freeing_no_tensor_is_heard_again(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GOAL", 1.0)
+    monkeypatch.setattr(refine.Refiner, "heard_again", refuse)
+    found = searched(model)
+    assert found.choice.factors
+    assert not found.choice.float_nodes
+
+
 @pytest.mark.usefixtures("samples", "without_equalization")
 def test_more_nodes_are_freed_where_what_is_left_is_still_noisy(
     model: Model, monkeypatch: pytest.MonkeyPatch
