@@ -60,10 +60,10 @@ class GivenRanges:
                 f"tensors that are quantized and lacks {missing[0]!r}: its names come from another "
                 "graph; use the one that it was calibrated on, or `qbench calibrate`"
             )
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CalibrationError(
-            f"{self.path} lacks tensor {missing[0]!r}, which is quantized, and "
-            f"{len(missing) - 1} more; leave what reads it float (--exclude), "
-            "or use `qbench calibrate`"
+            f"{self.path} lacks tensor {missing[0]!r}, which is quantized{more}; leave what reads "
+            "it float (--exclude), or use `qbench calibrate`"
         )
 
 

@@ -2,8 +2,8 @@
 
 A calibration cache of TensorRT is text: a header such as ``TRT-8601-EntropyCalibration2``, then one
 line ``tensor: 3c010a14`` for each tensor. The hexadecimal number is the scale as a big-endian
-IEEE 754 float32; TensorRT's INT8 then covers [-127, 127] steps of it. A scale of zero is what it
-writes for tensors that it did not need.
+IEEE 754 float32; TensorRT's INT8 then covers [-127, 127] steps of it. A scale of zero, as a single
+digit, is what it writes for tensors that it did not need.
 """
 
 import json
@@ -20,7 +20,9 @@ from qbench.errors import CalibrationError
 _STEPS = 127
 _HEADER = re.compile(r"TRT-\d+-\w+")
 # The name ends at the last colon: names of TensorFlow hold colons of their own.
-_ENTRY = re.compile(r"(?P<tensor>.+): *(?P<scale>[0-9a-fA-F]{1,8})")
+_ENTRY = re.compile(r"(?P<tensor>.+): *(?P<scale>[0-9a-fA-F]{8}|0+)")
+# What `write_calibration_table` writes besides: a name, a blank and the greater end of the range.
+_ORT_TEXT = re.compile(r"\S+ -?\d+(\.\d+)?(e[+-]?\d+)?")
 
 DEFAULT_HEADER = "TRT-8601-EntropyCalibration2"
 """The version and calibrator that a written cache names; TensorRT 8.6 to 10 take it."""
@@ -33,7 +35,7 @@ def read_ranges(path: Path) -> dict[str, Range]:
         CalibrationError: The file cannot be read, or is neither.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(
             f"cannot read ranges from {path} ({error}); give a TensorRT calibration cache or "
@@ -52,9 +54,14 @@ def ranges_from_tensorrt_cache(text: str) -> dict[str, Range]:
     Tensors of scale zero, which TensorRT did not need, are left out.
 
     Raises:
-        CalibrationError: It is none, or a line of it is damaged.
+        CalibrationError: It is none, a line of it is damaged, or it holds no scale.
     """
     header, *lines = text.splitlines() or [""]
+    if _ORT_TEXT.fullmatch(header):
+        raise CalibrationError(
+            "this text of ONNX Runtime's quantizer leaves out the lower end of each range; give "
+            "the calibration.json that it writes beside it"
+        )
     if not _HEADER.fullmatch(header.strip()):
         raise CalibrationError(
             f"no TensorRT calibration cache: it begins with {header[:40]!r}, not with a line "
@@ -66,6 +73,8 @@ def ranges_from_tensorrt_cache(text: str) -> dict[str, Range]:
             tensor, scale = _entry(line.strip(), number)
             if scale:
                 ranges[tensor] = (-_STEPS * scale, _STEPS * scale)
+    if not ranges:
+        raise CalibrationError("no calibration data: it names no tensor that has a scale")
     return ranges
 
 

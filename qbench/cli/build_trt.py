@@ -1,4 +1,4 @@
-"""`qbench build-trt`: a float model in, a TensorRT engine out."""
+"""`qbench build-trt`: a model in, a TensorRT engine out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from qbench.engines.build import Engine
 
 _MOST_NODES = 8
-_CODES = {"int8": "Int8", "int8-implicit": "Int8", "fp8": "FP8"}
+_CODES = {"as-given": "Int8", "int8": "Int8", "int8-implicit": "Int8", "fp8": "FP8"}
 """TensorRT's words for the types that precisions compute in."""
 
 
@@ -54,6 +54,9 @@ def build_trt(arguments: _Arguments) -> None:
     calibration table that was made from MODEL, and FP16 does where there is one; --data calibrates
     on the way. Precision is written into the ONNX file, so the same command works on TensorRT 10,
     11 and TensorRT for RTX.
+
+    A MODEL with Q/DQ nodes, made by any tool, is built as it is: leave precision and calibration
+    out.
     """
     from qbench.engines.auditing.requirement import check_engine_int8
 
@@ -69,13 +72,19 @@ def build_trt(arguments: _Arguments) -> None:
 def _build(arguments: _Arguments) -> Engine:
     """Build, once it is sure before any work that this TensorRT can do what is asked."""
     from qbench.cli.output.build_bar import shown_build
-    from qbench.engines.build import build_engine, check_model, check_options_of
+    from qbench.engines.build import (
+        build_engine,
+        check_calibrates,
+        check_model,
+        check_options_of,
+    )
     from qbench.model.load import load
 
     options = arguments.options()
     flavour = check_options_of(arguments.precision, options)
     model = load(arguments.path())
     check_model(model, arguments.precision, options, flavour)
+    check_calibrates(model, arguments.ranges, arguments.choice())
     table = None if options.images else arguments.calibration(model)
     with shown_build(arguments.verbose) as bar:
         return build_engine(

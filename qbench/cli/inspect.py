@@ -157,7 +157,7 @@ def _print_encodings(encodings: tuple[Encoding, ...]) -> None:
     from qbench.cli.output.render import print_table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("tensor", overflow="fold", max_width=24)
+    table.add_column("tensor", overflow="fold")
     for heading in ("role", "type", "scale", "zero"):
         table.add_column(heading, no_wrap=True)
     # Activations tell more of a calibration than weights do, which often come first in a file.
@@ -177,7 +177,8 @@ def _values_text(values: Sequence[float | None], axis: int | None) -> str:
     if not known:
         return "not finite" if values else "computed"
     low, high = min(known), max(known)
-    text = f"{low:.3g}" if low == high else f"{low:.3g}..{high:.3g}"
+    ends = [str(end) if isinstance(end, int) else f"{end:.3g}" for end in (low, high)]
+    text = ends[0] if low == high else "..".join(ends)
     return text if axis is None else f"{text} axis {axis}"
 
 

@@ -1,4 +1,4 @@
-"""`qbench.build_engine`: a float model in, a TensorRT engine with its manifest and audit out."""
+"""`qbench.build_engine`: a model in, a TensorRT engine with its manifest and audit out."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.choice import DataChoice
 from qbench.engines.auditing.engine import EngineAudit
-from qbench.engines.auditing.model import audit_file
+from qbench.engines.auditing.model import audit_file, least_gpu_of
 from qbench.engines.compiling.builder import OnProgress, build
 from qbench.engines.compiling.config import check_gpu, check_options
 from qbench.engines.compiling.implicit import check_implicit
@@ -23,7 +23,7 @@ from qbench.engines.compiling.limits import Limits, check_limits
 from qbench.engines.compiling.protocol import BuildOptions, BuildRequest, ImplicitInt8
 from qbench.engines.compiling.targets import LEAST_GPU, check_products, check_targets
 from qbench.engines.compiling.timing_cache import check_place
-from qbench.engines.manifest import IMPLICIT, EngineManifest, write_manifest
+from qbench.engines.manifest import AS_GIVEN, IMPLICIT, EngineManifest, write_manifest
 from qbench.engines.preflight.check import check_buildable
 from qbench.engines.profiles import (
     ShapeProfile,
@@ -32,7 +32,7 @@ from qbench.engines.profiles import (
     profiles_for,
 )
 from qbench.engines.record import record
-from qbench.errors import StorageError, UsageError
+from qbench.errors import ModelError, StorageError, UsageError
 from qbench.formatting import digits, percent, size_text
 from qbench.html import terms_table
 from qbench.model.graph import subgraph_notes
@@ -126,16 +126,19 @@ def build_engine(
 ) -> Engine:
     """Write the model in `precision` and compile it with the TensorRT that is installed.
 
+    A model that holds Q/DQ nodes already, made by any tool, is compiled as it is.
+
     Args:
-        model: A float ONNX file.
-        precision: One of `PRECISIONS`.
+        model: An ONNX file.
+        precision: One of `PRECISIONS`; of a quantized model the default only.
         table: Calibration table for `int8`, `fp8` and `fp16`, or given ranges; see `quantize`.
         options: How and where to build.
         on_progress: Called as the phases of the build advance.
 
     Raises:
         UnfitError: No TensorRT is installed.
-        ModelError: The model cannot be read or quantized.
+        ModelError: The model cannot be read or quantized, or is quantized and something else is
+            asked for than to build it.
         QuantizationError: It has no weights that the precision could hold.
         CalibrationError: There is no table, or it was made from another model.
         UsageError: Shapes or precision do not fit, or a GPU does not know the precision.
@@ -146,7 +149,9 @@ def build_engine(
     flavour = check_options_of(precision, options)
     model = model if isinstance(model, Model) else load(model)
     check_model(model, precision, options, flavour)
-    used_table = None if options.images else table_if_used(model, precision, table)
+    check_calibrates(model, table)
+    is_calibrated = options.images is None and not model.is_quantized
+    used_table = table_if_used(model, precision, table) if is_calibrated else None
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, parse_profiles(options.shapes), size)
     engine = _built(_Order(model, precision, used_table, options, flavour, profiles), on_progress)
@@ -186,13 +191,15 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
     Raises:
         UsageError: A shape or layout fits no input or output, or a target lacks what it needs.
         EngineError: TensorRT is known not to build it.
-        ModelError: It is quantized already.
+        ModelError: It is quantized already, and asked for in another precision or way.
         StorageError: The engine cannot be written, or a name is not in UTF-8.
     """
-    model.check_float()
+    if model.is_quantized:
+        _check_as_given(model, precision, options)
     check_name(model.path or "")
-    check_name(_stem(model, precision, options))
-    check_writable(_manifest_at(_stem(model, precision, options)))
+    stem = _stem(model, precision, options)
+    check_name(stem)
+    check_writable(_manifest_at(stem))
     check_products(precision, options.build.target_gpus, model.ir.graph)
     check_profiles(model.inputs, parse_profiles(options.shapes))
     specs = (*model.inputs, *model.outputs)
@@ -201,6 +208,35 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
         floats = [spec.name for spec in specs if spec.dtype == np.float32]
         check_float_formats(options.build.io_formats, floats)
     check_buildable(model, flavour)
+
+
+def check_calibrates(model: Model, *calibrations: object) -> None:
+    """Make sure that nothing is given to calibrate a model with that has its scales already.
+
+    Raises:
+        ModelError: Something is.
+    """
+    if model.is_quantized and any(given is not None for given in calibrations):
+        raise ModelError(
+            f"{model.path} is quantized already, with scales of its own; leave the calibration "
+            "out, or give the float model"
+        )
+
+
+def _check_as_given(model: Model, precision: str, options: EngineOptions) -> None:
+    excluded = getattr(options.quantization, "exclude", ())
+    if precision != "int8":
+        other = f"--{precision}"
+    elif options.calibrator is not None:
+        other = "--legacy-implicit"
+    elif excluded:
+        other = f"--exclude {excluded[0]}"
+    else:
+        return
+    raise ModelError(
+        f"{model.path} is quantized already, and is built as it is; leave {other} out, or give the "
+        "float model"
+    )
 
 
 @contextmanager
@@ -231,6 +267,8 @@ def _built(order: "_Order", on_progress: OnProgress | None) -> Engine:
         write_manifest(manifest, place.parent)
     _failed_log(stem).unlink(missing_ok=True)
     notes = typed.notes if typed else subgraph_notes(order.model.ir)
+    if order.model.is_quantized:
+        notes = ("the model is quantized already, and was built as it is", *notes)
     return Engine(stem.with_name(request.output.name), manifest, findings, notes)
 
 
@@ -253,7 +291,7 @@ class _Order:
     @property
     def label(self) -> str:
         """How the manifest names the precision."""
-        return _label(self.precision, self.options)
+        return _label(self.model, self.precision, self.options)
 
     @property
     def stem(self) -> Path:
@@ -269,7 +307,7 @@ class _Order:
             log=place.with_name(f"{stem.name}.log"),
             flavour=self.flavour,
             profiles=self.profiles,
-            options=structs.replace(build_options, least_gpu=LEAST_GPU.get(self.precision, 0)),
+            options=structs.replace(build_options, least_gpu=self._least_gpu()),
             implicit=self._implicit(),
             title=f"{self.model.path or 'the model'} in {self.label}",
             failed_log=_failed_log(stem),
@@ -277,6 +315,9 @@ class _Order:
 
     def write_typed(self, output: Path) -> QuantizedModel | None:
         """Write the ONNX file that carries the precision; return how, where it is quantized."""
+        if self.model.is_quantized:
+            save(self.model.ir, output)
+            return None
         if self.precision == "fp32" or self.options.calibrator is not None:
             save(prepare(self.model).ir, output)
             return None
@@ -289,6 +330,10 @@ class _Order:
             options=self.options.quantization,
         )
 
+    def _least_gpu(self) -> int:
+        least = LEAST_GPU.get(self.precision, 0)
+        return max(least, least_gpu_of(self.model.ir.graph)) if self.model.is_quantized else least
+
     def _implicit(self) -> ImplicitInt8 | None:
         images, calibrator = self.options.images, self.options.calibrator
         if calibrator is None:
@@ -299,13 +344,15 @@ class _Order:
         return implicit_int8(self.table, calibrator)
 
 
-def _label(precision: str, options: EngineOptions) -> str:
+def _label(model: Model, precision: str, options: EngineOptions) -> str:
+    if model.is_quantized:
+        return AS_GIVEN
     return f"{precision}{IMPLICIT}" if options.calibrator else precision
 
 
 def _stem(model: Model, precision: str, options: EngineOptions) -> Path:
     name = model.path.stem if model.path else "model"
-    return Path(options.folder) / f"{name}.{_label(precision, options)}"
+    return Path(options.folder) / f"{name}.{_label(model, precision, options)}"
 
 
 def _manifest_at(stem: Path) -> Path:

@@ -21,9 +21,12 @@ MANIFEST_VERSION = 2
 IMPLICIT = "-implicit"
 """How the precision of an engine ends in which the compiler placed INT8 by itself."""
 
+AS_GIVEN = "as-given"
+"""The precision of an engine of a model that was quantized before."""
+
 
 class Source(msgspec.Struct, frozen=True):
-    """The FP32 model that an engine came from: its path as given, and its SHA-256."""
+    """The model that an engine came from: its path as given, and its SHA-256."""
 
     path: str
     sha256: str
@@ -37,9 +40,9 @@ class EngineManifest(msgspec.Struct, frozen=True, kw_only=True):
         sha256: SHA-256 of the engine.
         flavour: `tensorrt` or `tensorrt_rtx`; an engine loads only in the flavour that built it.
         targets: GPUs that it was built for; empty where it was built for the GPU at hand.
-        precision: What was asked for (`int8`, `fp16`, ...).
+        precision: What was asked for (`int8`, `fp16`, ...), or `AS_GIVEN`.
         profiles: Shapes of every input that it accepts, one mapping for each profile.
-        model: The FP32 model.
+        model: The model, FP32 unless it was quantized before.
         onnx: File name of the ONNX file that was compiled, which lies beside the manifest.
         quantized_sha256: SHA-256 of that file.
         log: File name of the compiler's log, which lies beside the manifest.

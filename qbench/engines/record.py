@@ -30,7 +30,7 @@ def record(
     Args:
         request: What was built; its engine and ONNX file exist.
         result: What the build took and gave.
-        model: The FP32 model.
+        model: What it was made from.
         precision: What was asked for.
         table: What the precision was calibrated with.
         findings: Which nodes run in which type, where that is known.

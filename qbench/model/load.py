@@ -89,7 +89,7 @@ def load(path: Path | str) -> Model:
     _unpack_weights(model, path)
     _check_inputs(model.graph, path)
     _shorten_domain(model)
-    _open_negative_dimensions(model.graph)
+    _open_unknown_dimensions(model.graph)
     return Model(model, path, sha256_with_data(path, data_files))
 
 
@@ -204,12 +204,19 @@ def _shorten_domain(model: ir.Model) -> None:
             node.domain = "" if node.domain == _LONG_DOMAIN else node.domain
 
 
-def _open_negative_dimensions(graph: ir.Graph) -> None:
-    """Let a dimension of -1, as some exporters write what is dynamic, be unknown."""
+def _open_unknown_dimensions(graph: ir.Graph) -> None:
+    """Let a dimension of -1 or "?", as some exporters write what is dynamic, be unknown.
+
+    Dimensions of one name are equal, which those that are called "?" need not be.
+    """
     for value in (*graph.inputs, *graph.outputs):
         dims = list(value.shape or ())
-        if any(isinstance(dim, int) and dim < 0 for dim in dims):
-            value.shape = ir.Shape(None if isinstance(d, int) and d < 0 else d for d in dims)
+        if any(map(_is_unknown, dims)):
+            value.shape = ir.Shape(None if _is_unknown(dim) else dim for dim in dims)
+
+
+def _is_unknown(dim: int | ir.SymbolicDim) -> bool:
+    return dim < 0 if isinstance(dim, int) else dim.value == "?"
 
 
 def _is_made(value: ir.Value) -> bool:

@@ -35,12 +35,19 @@ def test_a_cache_as_tensorrt_writes_it() -> None:
     }
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_cache_that_an_editor_of_windows_kept(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "trt.cache"
+    path.write_bytes(f"{DEFAULT_HEADER}\r\ndata: 3F800000\r\n".encode(encoding))
+    assert read_ranges(path) == {"data": (-127.0, 127.0)}
+
+
 def test_a_name_may_hold_colons() -> None:
     ranges = ranges_from_tensorrt_cache(f"{DEFAULT_HEADER}\nscope/conv:0: 3f800000\n")
     assert ranges == {"scope/conv:0": (-127.0, 127.0)}
 
 
-@given(st.dictionaries(NAMES, LIMITS))
+@given(st.dictionaries(NAMES, LIMITS, min_size=1))
 def test_what_is_written_is_read_again(limits: dict[str, float]) -> None:
     text = tensorrt_cache_from_ranges({name: (-limit, limit) for name, limit in limits.items()})
     read = ranges_from_tensorrt_cache(text)
@@ -73,6 +80,9 @@ def test_an_unknown_method() -> None:
         (f"{DEFAULT_HEADER}\ndata 3c010a14\n", "line 2 is 'data 3c010a14'"),
         (f"{DEFAULT_HEADER}\na: 3f800000\nb: 3c01zz14\n", "line 3 is 'b: 3c01zz14'"),
         (f"{DEFAULT_HEADER}\na: 3f80000000\n", "line 2"),
+        (f"{DEFAULT_HEADER}\na: 3f800000\nb: 3c010", "line 3 is 'b: 3c010'"),
+        (f"{DEFAULT_HEADER}\n", "it names no tensor that has a scale"),
+        ("/conv/Conv_output_0 4.319203\n", "give the calibration.json that it writes beside it"),
         (f"{DEFAULT_HEADER}\na: 7fc00000\n", "positive scale"),
         (f"{DEFAULT_HEADER}\na: bf800000\n", "positive scale"),
     ],

@@ -379,10 +379,12 @@ def test_quantized_already(suffix: str, qbench: Qbench) -> None:
     for command in (
         ["calibrate", made, *DATA],
         *(["quantize", made, "--target", "cpu", flag] for flag in ("--int8", "--fp16")),
-        *(["build-trt", made, flag] for flag in ("--int8", "--fp16", "--fp32")),
     ):
         message = refused(qbench(*command))
         assert f"{made} is quantized already; give the float model" in message
+    for flag in ("--fp16", "--fp32"):
+        message = refused(qbench("build-trt", made, flag))
+        assert f"{made} is quantized already, and is built as it is; leave {flag} out" in message
     row = qbench("bench", made, "--quick", "--precisions", "int8", "--json").json["rows"][0]
     assert (row["precision"], row["error"]) == ("as given", None)
 

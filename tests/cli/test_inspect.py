@@ -6,6 +6,7 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+import qdq
 
 from .conftest import Qbench, SaveModel, refused
 
@@ -37,6 +38,15 @@ def test_errors_for_tensorrt(qbench: Qbench, save: SaveModel) -> None:
         "reason": "TensorRT's parser does not know Unique",
         "fix": "export the model without it, or end the model in front of it",
     }
+
+
+@pytest.mark.usefixtures("project")
+def test_zero_points_are_shown_to_the_last_digit(qbench: Qbench, save: SaveModel) -> None:
+    name = "/a/block/whose/output/has/a/long/name"
+    b = qdq.QdqBuilder(opset=21)
+    y = b.qdq(b.qconv(name, b.qdq(b.x, "x")), "y", 0.05, np.uint16(32639))
+    (row,) = (x for x in qbench("inspect", save(b.model(y))).out.splitlines() if "UINT16" in x)
+    assert row.split() == [name, "activation", "UINT16", "0.05", "32639"]
 
 
 @pytest.mark.usefixtures("project")

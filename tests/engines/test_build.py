@@ -179,21 +179,61 @@ def test_wrong_arguments(model: Model, options: EngineOptions) -> None:
     assert not Path("out").exists()
 
 
+@pytest.fixture
+def quantized(model: Model, options: EngineOptions) -> Path:
+    """A Q/DQ model, as any tool could have made it."""
+    path = Path("q.onnx")
+    table = graphs.table_of(model)
+    quantize(model, target="tensorrt", table=table, output=path, options=options.quantization)
+    return path
+
+
+def test_a_model_that_is_quantized_already_is_built_as_it_is(
+    quantized: Path, requests: Requests, options: EngineOptions
+) -> None:
+    engine = build_engine(quantized, options=options)
+    assert engine.path == Path("out/q.as-given.engine")
+    assert (engine.manifest.precision, engine.manifest.table_sha256) == ("as-given", None)
+    assert engine.notes == ("the model is quantized already, and was built as it is",)
+    given, built = (onnx.load(path).graph for path in (quantized, Path("out/q.as-given.onnx")))
+    assert [node.output for node in built.node] == [node.output for node in given.node]
+    assert requests[0].options.least_gpu == 80
+
+
 @pytest.mark.usefixtures("requests")
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_a_model_that_is_quantized_already(
-    precision: str, model: Model, options: EngineOptions
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "fp8"])
+def test_a_quantized_model_has_its_precision(
+    precision: str, quantized: Path, options: EngineOptions
+) -> None:
+    with pytest.raises(ModelError, match=f"is built as it is; leave --{precision} out, or give"):
+        build_engine(quantized, precision=precision, options=options)
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_quantized_model_leaves_nothing_to_choose(
+    quantized: Path, model: Model, options: EngineOptions
+) -> None:
+    excluding = replace(options, quantization=Int8Options(exclude=("/head/*",)))
+    with pytest.raises(ModelError, match=r"leave --exclude /head/\* out"):
+        build_engine(quantized, options=excluding)
+    with pytest.raises(ModelError, match="with scales of its own; leave the calibration out"):
+        build_engine(quantized, table=graphs.table_of(model), options=options)
+
+
+@pytest.mark.usefixtures("requests")
+def test_a_quantized_model_that_breaks_a_rule_is_not_built(
+    model: Model, options: EngineOptions
 ) -> None:
     quantize(
         model,
-        target="tensorrt",
+        target="cpu",
         table=graphs.table_of(model),
         output="q.onnx",
         options=options.quantization,
     )
-    with pytest.raises(ModelError, match=r"q\.onnx is quantized already; give the float model"):
-        build_engine("q.onnx", precision=precision, options=options)
-    assert not Path("out").exists()
+    with pytest.raises(EngineError, match="quantize to int8 with zero-point 0"):
+        build_engine("q.onnx", options=options)
 
 
 def left_over() -> dict[str, bytes]:

@@ -141,11 +141,14 @@ def test_truncated_external_data(external: Path) -> None:
         load(external)
 
 
-def test_a_dimension_of_minus_one_is_open(tmp_path: Path) -> None:
-    b = graphs.Builder((-1, graphs.CHANNELS, 16, 16))
+@pytest.mark.parametrize("unknown", [-1, "?"])
+def test_dimensions_that_exporters_write_for_an_unknown_one_are_open(
+    unknown: int | str, tmp_path: Path
+) -> None:
+    b = graphs.Builder((unknown, graphs.CHANNELS, unknown, 16))
     onnx.save(b.model(b.conv("head", b.x)), tmp_path / "m.onnx")
     (spec,) = load(tmp_path / "m.onnx").inputs
-    assert spec.shape == (None, graphs.CHANNELS, 16, 16)
+    assert spec.shape == (None, graphs.CHANNELS, None, 16)
 
 
 def test_the_long_name_of_the_default_domain(tmp_path: Path) -> None:

@@ -107,6 +107,16 @@ def test_the_encodings_of_a_quantized_model() -> None:
     assert w.zero_point == (0,) * 8
 
 
+def test_macs_behind_pairs_of_onnx_runtimes_domain() -> None:
+    proto = qdq.conv()
+    proto.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    expected = inspect(graphs.model_of(proto)).macs
+    for node in proto.graph.node:
+        node.domain = "com.microsoft" if "Linear" in node.op_type else ""
+    inspection = inspect(graphs.model_of(proto))
+    assert (inspection.macs, inspection.uncounted) == (expected, ())
+
+
 def test_float_weights_behind_a_pair_are_weights() -> None:
     b = qdq.QdqBuilder()
     weight = b.qdq(b.weight("w", 8, 8, 3, 3), "wq", 0.02, qdq.S8)

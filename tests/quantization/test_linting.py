@@ -77,6 +77,37 @@ def inputs_only() -> onnx.ModelProto:
     return b.model(b.qdq(b.conv("conv", b.qdq(b.x, "x", code=S8)), "y", code=S8))
 
 
+def weights_turned() -> onnx.ModelProto:
+    """Weights that a Transpose turns behind their DQ, as the exporter of TensorFlow writes them."""
+    b = QdqBuilder()
+    weight = b.node("Transpose", "turn", b.qweight("w", (3, 3, 8, 8), None), perm=[3, 2, 0, 1])
+    y = b.node("Conv", "conv", b.qdq(b.x, "x", code=S8), weight, pads=[1] * 4)
+    return b.model(b.qdq(y, "y", code=S8))
+
+
+def padded() -> onnx.ModelProto:
+    """A Pad between the DQ and the convolution, which TensorRT for RTX runs in INT8."""
+    b = QdqBuilder()
+    pads = b.constant("pads", np.array([0, 0, 1, 1] * 2))
+    x = b.node("Pad", "pad", b.qdq(b.x, "x", code=S8), pads)
+    return b.model(b.qdq(b.qconv("conv", x), "y", code=S8))
+
+
+def shared_scale() -> onnx.ModelProto:
+    """A scale behind an Identity, as the exporter of PyTorch writes one that several share."""
+    b = QdqBuilder()
+    scale = b.node("Identity", "copy", b.constant("scale", np.float32(0.05)))
+    return b.model(b.qdq(b.qconv("conv", b.qdq(b.x, "x", scale, S8)), "y", code=S8))
+
+
+def clipped_by_channel(high: float) -> onnx.ModelProto:
+    """A Clip at `high` in front of one scale per channel, all of which end at 6."""
+    b = QdqBuilder()
+    limits = (b.constant("low", np.float32(0)), b.constant("high", np.float32(high)))
+    y = b.node("Clip", "act", b.qconv("conv", b.qdq(b.x, "x")), *limits)
+    return b.model(b.qdq(y, "y", np.full(CHANNELS, 6 / 255), np.uint8(0)))
+
+
 def signed_read_twice() -> onnx.ModelProto:
     b = QdqBuilder()
     x = b.qdq(b.x, "x", code=S8)
@@ -235,6 +266,18 @@ def test_uint8_activations_by_channel_are_an_error_on_cpu() -> None:
     assert [(f.rule, f.severity) for f in found] == [("channel-activation", ERROR)]
 
 
+@pytest.mark.parametrize(("high", "is_wider"), [(6.0, False), (5.0, True)])
+def test_a_range_beyond_a_clip_by_channel(high: float, is_wider: bool) -> None:
+    found = {rule for rule, _ in rules(clipped_by_channel(high), "cpu")}
+    assert ("mid-range" in found) == is_wider
+
+
+def test_only_a_type_that_a_later_opset_has_is_worth_raising_it() -> None:
+    fixes = {f.fix for f in check(conv(np.int16(0), opset=21), "tensorrt")}
+    assert fixes == {"use int8"}
+    assert {f.fix for f in check(float8(), "tensorrt")} == {"use int8, or raise the opset"}
+
+
 def test_a_pool_that_changes_the_scale_runs_in_float() -> None:
     model = unary("MaxPool", scale=0.07, kernel_shape=[1, 1])
     assert rules(model, "cpu") == {("moved-scale", "node")}
@@ -293,6 +336,9 @@ TENSORRT: dict[str, tuple[Case, set[tuple[str, str]]]] = {
     "requantized concat": (lambda: concat(0.07, ends=True), set()),
     "unequal concat": (lambda: concat(0.07), {("concat-scales", "conv")}),
     "weights only": (weights_only, {("weights-only", "conv")}),
+    "turned weights": (weights_turned, set()),
+    "a padded input": (padded, set()),
+    "a scale behind an identity": (shared_scale, set()),
     "inputs only": (inputs_only, {("inputs-only", "conv")}),
     "by channel": (
         lambda: conv(S8, scale=np.full(CHANNELS, 0.05)),

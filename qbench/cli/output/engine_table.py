@@ -7,7 +7,7 @@ from rich.table import Table
 
 from qbench.cli.output.render import percent, print_field, size_text
 from qbench.engines.fitness import Verdict
-from qbench.engines.manifest import EngineManifest
+from qbench.engines.manifest import AS_GIVEN, EngineManifest
 from qbench.engines.profiles import format_shape
 from qbench.engines.shelf import Entry
 
@@ -79,8 +79,9 @@ def _print_layers(manifest: EngineManifest) -> None:
     layers = ", ".join(f"{count} {dtype}" for dtype, count in manifest.layers_by_dtype.items())
     if layers:
         print_field("layers", layers)
-    if manifest.precision.startswith("int8") and manifest.int8_conv_fraction is not None:
-        print_field("INT8", f"{percent(manifest.int8_conv_fraction)} of the convolutions")
+    share = manifest.int8_conv_fraction
+    if manifest.precision.startswith(("int8", AS_GIVEN)) and share is not None:
+        print_field("INT8", f"{percent(share)} of the convolutions")
 
 
 def _cells(manifest: EngineManifest) -> Sequence[str]:

@@ -171,7 +171,7 @@ def audit_tensorrt(
             log=Path(folder) / "model.log",
             flavour=find_flavour("rtx"),
             profiles=profiles,
-            options=BuildOptions(least_gpu=_least_gpu(model.ir.graph)),
+            options=BuildOptions(least_gpu=least_gpu_of(model.ir.graph)),
         )
         try:
             layers = build(request).layers
@@ -181,7 +181,7 @@ def audit_tensorrt(
     return audit_file(layers, model.path, plan)
 
 
-def _least_gpu(graph: ir.Graph) -> int:
+def least_gpu_of(graph: ir.Graph) -> int:
     """Return the least compute capability that knows the types of a graph; 0 for any."""
     values = (value for node in graph for value in node.outputs)
     types = {value.dtype for value in (*graph.initializers.values(), *values)}

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from math import prod
 
 import onnx
@@ -14,10 +13,19 @@ from qbench.model.through_onnx import through_onnx
 
 logger = logging.getLogger(__name__)
 
+_QDQ = {"DequantizeLinear", "QuantizeLinear"}
+_ORT_DOMAIN = "com.microsoft"
+
 _SMALL = 1 << 8
 """Elements of constants whose values may decide over shapes."""
 
-_infer = partial(onnx.shape_inference.infer_shapes, data_prop=True)
+
+def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Infer shapes in `proto`, which is changed: Q/DQ of ONNX Runtime's domain become ONNX's."""
+    for node in proto.graph.node:
+        if node.op_type in _QDQ and node.domain == _ORT_DOMAIN:
+            node.domain = ""
+    return onnx.shape_inference.infer_shapes(proto, data_prop=True)
 
 
 def infer_shapes(model: ir.Model) -> None:

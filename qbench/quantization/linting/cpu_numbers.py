@@ -81,11 +81,11 @@ def _absorbs(quantize: ir.Node, activation: ir.Node) -> bool:
     scale, limits = scale_of(quantize), code_type(quantize)
     if scale is None or limits not in {ir.DataType.INT8, ir.DataType.UINT8}:
         return False
-    codes = np.array([np.iinfo(limits.numpy()).min, np.iinfo(limits.numpy()).max], np.float64)
-    low, high = (codes - zero_point_of(quantize)) * float(np.ravel(scale)[0])
+    codes = np.array([[np.iinfo(limits.numpy()).min], [np.iinfo(limits.numpy()).max]], np.float64)
+    low, high = (codes - np.ravel(zero_point_of(quantize))) * np.ravel(scale).astype(np.float64)
     least, most = (0.0, np.inf) if activation.op_type == "Relu" else _clip_limits(activation)
     slack = 1e-6 * (high - low)
-    return bool(low >= least - slack and high <= most + slack)
+    return bool(np.all(low >= least - slack) and np.all(high <= most + slack))
 
 
 def _clip_limits(node: ir.Node) -> tuple[float, float]:

@@ -44,6 +44,8 @@ def blocking_reasons(model: ir.Model, target: str) -> dict[str, str]:
 def tidied(model: ir.Model) -> ir.Model:
     """Return a copy whose nodes have names and whose constants are initializers.
 
+    No Identity stands between, such as exporters write where several nodes share a scale.
+
     Outputs that nodes leave out at their end are gone, since they would be given names as well.
     """
     copied = model.clone()
@@ -53,6 +55,7 @@ def tidied(model: ir.Model) -> ir.Model:
     tidy = ir.passes.Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.RemoveInitializersFromInputsPass(),
+        common.IdentityEliminationPass(),
         common.NameFixPass(),
     )
     return tidy(copied).model

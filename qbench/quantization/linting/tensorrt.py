@@ -73,16 +73,20 @@ def _unsigned(graph: ir.Graph) -> Iterator[Place]:
             yield Place(node, node.inputs[0], f"{why}, which TensorRT takes for int8 or refuses")
 
 
-def _types(graph: ir.Graph) -> Iterator[Place]:
+def _unknown_types(graph: ir.Graph) -> Iterator[Place]:
+    """Yield Q/DQ nodes of types that TensorRT lacks, but for those that have rules of their own."""
+    for node in common.encoders(graph):
+        dtype = code_type(node).name
+        if dtype not in {"UINT8", "INT32", *_MINIMUM_OPSETS}:
+            yield Place(node, node.inputs[0], f"TensorRT does not quantize to {dtype}")
+
+
+def _early_types(graph: ir.Graph) -> Iterator[Place]:
     opset = graph.opset_imports.get("", 0)
     for node in common.encoders(graph):
         dtype = code_type(node).name
-        if dtype in {"UINT8", "INT32"}:
-            continue  # these have rules of their own
-        if dtype not in _MINIMUM_OPSETS:
-            yield Place(node, node.inputs[0], f"TensorRT does not quantize to {dtype}")
-        elif opset < _MINIMUM_OPSETS[dtype]:
-            needed = _MINIMUM_OPSETS[dtype]
+        needed = _MINIMUM_OPSETS.get(dtype, 0)
+        if opset < needed:
             yield Place(node, node.inputs[0], f"{dtype} needs opset {needed}, this is {opset}")
 
 
@@ -100,7 +104,7 @@ def _integer_operators(graph: ir.Graph) -> Iterator[Place]:
 
 def _inputs_only(graph: ir.Graph) -> Iterator[Place]:
     for node in common.multiplying_nodes(graph):
-        if common.activation_dequantizer(node.inputs[0]) and not dequantizer(node.inputs[1]):
+        if common.activation_dequantizer(node.inputs[0]) and not _is_quantized(node.inputs[1]):
             yield Place(node, node.inputs[1], "its input is quantized, but its weights are not")
 
 
@@ -123,8 +127,8 @@ def _weights_only(graph: ir.Graph) -> Iterator[Place]:
 
 
 def _is_quantized(value: ir.Value | None) -> bool:
-    """Return whether a DQ makes `value`, past data movement and concatenation."""
-    source = common.source_before(value, DATA_MOVEMENT)
+    """Return whether a DQ makes `value`, past data movement, padding and concatenation."""
+    source = common.source_before(value, DATA_MOVEMENT | {"Pad"})
     if source is not None and source.op_type == "Concat":
         return all(_is_quantized(part) for part in source.inputs)
     return is_dequantize(source)
@@ -180,7 +184,8 @@ RULES = (
     ),
     Rule("zero-point", ERROR, _zero_points, _REQUANTIZE),
     Rule("unsigned", ERROR, _unsigned, _REQUANTIZE),
-    Rule("type", ERROR, _types, "use int8, or raise the opset"),
+    Rule("type", ERROR, _unknown_types, "use int8"),
+    Rule("type", ERROR, _early_types, "use int8, or raise the opset"),
     Rule("computed-scale", ERROR, _computed_scales, "fold the scale into a constant"),
     Rule("impossible-scale", ERROR, common.impossible_scales, "calibrate again"),
     Rule("early-axis", WARNING, common.early_axes, "export with opset 13 or later"),
