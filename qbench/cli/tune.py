@@ -35,15 +35,15 @@ _MOST_NODES = 12
 
 
 class _BudgetType(ShareType):
-    """Points of a metric that may be lost, such as `0.5%`; neither none nor all."""
+    """Points of a metric that may be lost, such as `0.5%`; not all of them."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the share of 1."""
         share = super().convert(value, param, ctx)
-        if share in {0, 1}:
-            self.fail(f"{value!r} is met by all or none; write percent, as in 0.5%", param, ctx)
+        if share == 1:
+            self.fail(f"{value!r} allows any loss; write what may be lost, as in 0.5%", param, ctx)
         return share
 
 

@@ -39,8 +39,8 @@ class TuneOptions:
         Raises:
             UsageError: One lies outside its range.
         """
-        if not 0 < self.budget < 1:
-            raise UsageError(f"a budget of {self.budget} cannot be met or missed; use .01 for 1 %")
+        if not 0 <= self.budget < 1:
+            raise UsageError(f"a budget of {self.budget} is no share of 1; use .01 for 1 %")
         if not 0 <= self.least_int8 <= 1:
             raise UsageError(f"least_int8 {self.least_int8} is no share; use .5 for half")
         if self.most_trials < 1:

@@ -295,8 +295,8 @@ def test_a_table_is_needed(model: Model, cosine: TuneData) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budget": 0.0}, r"a budget of 0\.0 cannot be met or missed; use \.01 for 1 %"),
-        ({"budget": 1.0}, r"a budget of 1\.0 cannot be met or missed"),
+        ({"budget": -0.1}, r"a budget of -0\.1 is no share of 1; use \.01 for 1 %"),
+        ({"budget": 1.0}, r"a budget of 1\.0 is no share of 1"),
         ({"budget": 0.1, "least_int8": 2.0}, r"least_int8 2\.0 is no share; use \.5 for half"),
         ({"budget": 0.1, "most_trials": 0}, "0 trials find nothing; allow at least 1"),
     ],

@@ -38,7 +38,7 @@ def notes(result: TuneResult) -> list[str]:
     if result.is_within_noise:
         found.append(
             f"within noise: {result.baseline.n} images do not tell whether the loss exceeds "
-            "the budget (it lies inside the 95 % interval); judge on more images"
+            "the budget; judge on more images"
         )
     if result.is_met and not result.is_minimal:
         found.append("the trials are spent; fewer float nodes may do: raise --max-trials")
