@@ -76,6 +76,15 @@ class Judge:
         ]
         return float(np.mean(ratios))
 
+    def noise_of_each(self, results: Sequence[Tensors]) -> NDArray[Any]:
+        """Return the relative noise power of each sample by itself, [samples]."""
+        return np.array(
+            [
+                self.on([sample]).noise([outputs])
+                for sample, outputs in zip(self._samples, results, strict=True)
+            ]
+        )
+
     def _decoded(self, results: Sequence[Tensors]) -> list[Candidates]:
         assert self._decoder is not None
         decode = DECODERS[self._decoder]

@@ -254,15 +254,16 @@ class _Search:
         codes = compensated_weights(graph, plan, parameters, quantizer.weight_bits, samples)
         if codes:
             candidate = self._try(replace(best.choice, codes=codes))
-            best = min(best, candidate, key=lambda trial: trial.noise)
-            self._note("rounding", len(codes), best)
+            best = candidate if candidate.is_better_than(best) else best
+            self._note("rounding", len(best.choice.codes), best)
         return best
 
     def _try(self, choice: Choice) -> Trial:
         return self._judged(self._quantizer.graph(choice), choice)
 
     def _judged(self, graph: Int8Graph, choice: Choice) -> Trial:
-        return Trial(graph, choice, self._judge.noise(run_samples(graph.ir, self._samples)))
+        outputs = run_samples(graph.ir, self._samples)
+        return Trial(graph, choice, self._judge.noise(outputs), self._judge.noise_of_each(outputs))
 
     def _note(self, name: str, changed: int, trial: Trial) -> None:
         self._steps.append(Step(name, changed, sqnr_from_noise(trial.noise)))

@@ -28,7 +28,7 @@ def settled(best: Trial, settlements: Sequence[Settlement], attempt: Attempt) ->
     while pending:
         group = pending.pop(0)
         candidate = attempt(reduce(lambda c, one: one.added_to(c), group, best.choice))
-        if candidate.noise < best.noise:
+        if candidate.is_better_than(best):
             best, taken = candidate, taken + len(group)
         elif len(group) >= _SPLIT and candidate.noise > best.noise * _HEARD:
             middle = len(group) // 2

@@ -2,6 +2,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qbench.quantization.choice import Choice
@@ -20,7 +21,8 @@ def test_a_round_in_vain_does_not_keep_a_ruined_model_from_the_next(
         return replace(choice, float_nodes={**floats, f"node{len(floats)}": "noisy"})
 
     def trial(choice: Choice, noise: float) -> Trial:
-        return Trial(SimpleNamespace(plan=None), choice, noise)  # type: ignore[arg-type]
+        graph: Any = SimpleNamespace(plan=None)
+        return Trial(graph, choice, noise, np.array([noise]))
 
     monkeypatch.setattr(freeing, "freed", one_more)
     best = freeing.freed_by_work(

@@ -1,4 +1,8 @@
 from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
 
 from qbench.quantization.choice import Choice
 from qbench.quantization.searching.refine import Settlement
@@ -8,8 +12,9 @@ from qbench.quantization.searching.trial import Trial
 SETTLEMENTS = [Settlement(f"t{i}", (0.0, 1.0), None, 1.0 - i / 15) for i in range(15)]
 
 
-def trial(choice: Choice, noise: float) -> Trial:
-    return Trial(SimpleNamespace(), choice, noise)  # type: ignore[arg-type]
+def trial(choice: Choice, *noise_of_each: float) -> Trial:
+    graph: Any = SimpleNamespace()
+    return Trial(graph, choice, float(np.mean(noise_of_each)), np.array(noise_of_each))
 
 
 def test_of_a_group_that_harms_each_half_is_tried() -> None:
@@ -33,3 +38,18 @@ def test_of_a_group_that_changes_nothing_no_half_is_tried() -> None:
     first = trial(Choice(), 0.5)
     assert settled(first, SETTLEMENTS, attempt) == (first, 0)
     assert tried == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_better"),
+    [
+        ((0.001, 0.001, 0.02), (0.002, 0.002, 0.01), False),
+        ((0.001, 0.001, 0.02), (0.001, 0.002, 0.01), True),
+        ((0.1, 0.1, 0.5), (0.2, 0.2, 0.1), True),
+    ],
+    ids=["one sample gains", "most do", "the model is harmed"],
+)
+def test_what_gains_in_one_sample_alone_is_not_taken(
+    before: tuple[float, ...], after: tuple[float, ...], is_better: bool
+) -> None:
+    assert trial(Choice(), *after).is_better_than(trial(Choice(), *before)) is is_better
