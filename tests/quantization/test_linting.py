@@ -390,6 +390,16 @@ def test_a_scale_of_one_is_suspect_but_not_on_pixels() -> None:
     assert rules(model, "cpu") == {("default-scale", "y.q")}
 
 
+@pytest.mark.parametrize("is_constant", [True, False])
+def test_pixels_may_be_padded_and_shifted_by_a_constant(is_constant: bool) -> None:
+    b = QdqBuilder()
+    padded = b.node("Pad", "padded", b.x, b.constant("by", np.array([0, 0, 1, 1, 0, 0, 1, 1])))
+    other = b.constant("offset", np.float32(-128)) if is_constant else b.node("Relu", "r", padded)
+    x = b.qdq(b.node("Add", "shifted", padded, other), "x", 1.0)
+    found = rules(b.model(b.qconv("conv", x)), "tensorrt")
+    assert (("default-scale", "x.q") in found) is not is_constant
+
+
 def test_full_range_weights_saturate_in_pairs() -> None:
     (found,) = check(conv(largest=127), "cpu", saturates=True)
     assert (found.rule, found.severity, found.node) == ("saturation", WARNING, "conv")

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import onnx_ir as ir
 
+from qbench.model.graph import is_constant
 from qbench.model.passes.opset import MINIMUM_OPSET
 from qbench.placement.analysis import COMPUTE, DATA_MOVEMENT, weight_array_rank
 from qbench.quantization.encodings import (
@@ -19,7 +20,7 @@ from qbench.quantization.encodings import (
 )
 from qbench.quantization.linting.finding import Place
 
-_REARRANGE = DATA_MOVEMENT | {"Concat", "DequantizeLinear", "QuantizeLinear"}
+_REARRANGE = DATA_MOVEMENT | {"Concat", "DequantizeLinear", "Pad", "QuantizeLinear"}
 
 
 def encoders(graph: ir.Graph) -> Iterator[ir.Node]:
@@ -112,5 +113,8 @@ def source_before(value: ir.Value | None, moves: Collection[str]) -> ir.Node | N
 
 
 def _is_moved_input(value: ir.Value | None) -> bool:
-    """Return whether `value` is a graph input, or pieces of one put together anew."""
-    return source_before(value, _REARRANGE) is None
+    """Return whether `value` is a graph input, or pieces of one put together anew or shifted."""
+    source = source_before(value, _REARRANGE)
+    while source is not None and source.op_type == "Add" and is_constant(source.inputs[1]):
+        source = source_before(source.inputs[0], _REARRANGE)
+    return source is None
