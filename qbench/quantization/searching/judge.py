@@ -69,21 +69,23 @@ class Judge:
             results: Outputs for the samples that the reference was made from.
         """
         if self._detections:
-            return detection_noise(self._detections, self._decoded(results))
+            return self.noises(results)[0]
         ratios = [
             _noise(reference, [outputs[name] for outputs in results])
             for name, reference in self._outputs.items()
         ]
         return float(np.mean(ratios))
 
-    def noise_of_each(self, results: Sequence[Tensors]) -> NDArray[Any]:
-        """Return the relative noise power of each sample by itself, [samples]."""
-        return np.array(
-            [
-                self.on([sample]).noise([outputs])
-                for sample, outputs in zip(self._samples, results, strict=True)
-            ]
-        )
+    def noises(self, results: Sequence[Tensors]) -> tuple[float, NDArray[Any]]:
+        """Return `noise`, and that of each sample by itself, [samples]."""
+        if self._detections:  # every image counts the same
+            of_each = detection_noise(self._detections, self._decoded(results))
+            return float(of_each.mean()), of_each
+        ratios = [
+            [_noise(reference[[i]], [outputs[name]]) for i, outputs in enumerate(results)]
+            for name, reference in self._outputs.items()
+        ]
+        return self.noise(results), np.mean(ratios, axis=0)
 
     def _decoded(self, results: Sequence[Tensors]) -> list[Candidates]:
         assert self._decoder is not None

@@ -49,12 +49,12 @@ def relative_noise(reference: NDArray[Any], test: NDArray[Any]) -> float:
     return float(np.mean([min(error[p].sum() / variance[p].sum(), 1.0) for p in parts]))
 
 
-def detection_noise(reference: list[Candidates], test: list[Candidates]) -> float:
-    """Return the noise of a detector's decoded outputs, at most 1.
+def detection_noise(reference: list[Candidates], test: list[Candidates]) -> NDArray[Any]:
+    """Return the noise of a detector's decoded outputs for each image, [images], at most 1.
 
     Most of its raw output is of no use: coordinates where there is no object. So scores are
     compared by their energy, and boxes by their error relative to their size, weighted by their
-    best score. The two figures are averaged, and every image counts the same.
+    best score. The two figures are averaged.
 
     Args:
         reference: What the float model proposes for each image.
@@ -63,8 +63,8 @@ def detection_noise(reference: list[Candidates], test: list[Candidates]) -> floa
     energies = [float(np.square(one.scores).sum()) for one in reference]
     floor = max(_FAINTEST * float(np.mean(energies)), 1e-12)
     pairs = zip(reference, test, energies, strict=True)
-    return float(
-        np.mean([(_score_noise(a, b, max(e, floor)) + _box_noise(a, b)) / 2 for a, b, e in pairs])
+    return np.array(
+        [(_score_noise(a, b, max(e, floor)) + _box_noise(a, b)) / 2 for a, b, e in pairs]
     )
 
 

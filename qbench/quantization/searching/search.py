@@ -262,8 +262,8 @@ class _Search:
         return self._judged(self._quantizer.graph(choice), choice)
 
     def _judged(self, graph: Int8Graph, choice: Choice) -> Trial:
-        outputs = run_samples(graph.ir, self._samples)
-        return Trial(graph, choice, self._judge.noise(outputs), self._judge.noise_of_each(outputs))
+        noises = self._judge.noises(run_samples(graph.ir, self._samples))
+        return Trial(graph, choice, *noises)
 
     def _note(self, name: str, changed: int, trial: Trial) -> None:
         self._steps.append(Step(name, changed, sqnr_from_noise(trial.noise)))

@@ -62,16 +62,18 @@ def proposals(move: float = 0, share: float = 1, where: int = 0) -> list[Candida
 
 
 def test_a_box_matters_where_there_is_an_object() -> None:
-    assert detection_noise(proposals(), proposals()) == 0
+    assert (detection_noise(proposals(), proposals()) == 0).all()
     # A tenth of the side, squared, and averaged with scores that are right.
-    assert detection_noise(proposals(), proposals(move=2)) == pytest.approx(0.005, rel=1e-3)
-    assert detection_noise(proposals(), proposals(move=2, where=5)) < 1e-7
+    assert detection_noise(proposals(), proposals(move=2)) == pytest.approx([0.005] * 2, rel=1e-3)
+    assert detection_noise(proposals(), proposals(move=2, where=5)).max() < 1e-7
 
 
 def test_scores_count_by_their_energy() -> None:
-    assert detection_noise(proposals(), proposals(share=0.9)) == pytest.approx(0.005, rel=1e-2)
+    assert detection_noise(proposals(), proposals(share=0.9)) == pytest.approx(
+        [0.005] * 2, rel=1e-2
+    )
 
 
 def test_an_image_cannot_be_worse_than_lost() -> None:
-    assert detection_noise(proposals(), proposals(move=1e6, share=-50)) == 1
-    assert detection_noise(proposals(), proposals(move=np.nan, share=np.nan)) == 1
+    assert (detection_noise(proposals(), proposals(move=1e6, share=-50)) == 1).all()
+    assert (detection_noise(proposals(), proposals(move=np.nan, share=np.nan)) == 1).all()
