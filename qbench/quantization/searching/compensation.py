@@ -47,9 +47,9 @@ def compensated_weights(
     noise = _rounding_noise(plan, parameters)
 
     def codes(name: str) -> NDArray[np.int8]:
-        covariance = known[name].copy()  # other nodes may read the same
-        diagonal = np.einsum("gkk->gk", covariance)
-        diagonal += noise.get(name, 0.0)
+        covariance = known[name].shrunk()
+        variances = np.einsum("gkk->gk", covariance)
+        variances += noise.get(name, 0.0)
         return _codes(nodes[name], weights[name], covariance, 2 ** (bits - 1) - 1)
 
     with layers_side_by_side() as pool:

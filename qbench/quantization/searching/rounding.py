@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_DAMPING = 0.01
-"""Share of the mean variance that is added to every variance: samples are few."""
+_DAMPING = 0.003
+"""Share of the mean variance that is added to every variance, so that there is an inverse."""
 
 _BLOCK = 32
 """Inputs whose errors are passed on together: few enough to stay in the cache with 4096 outputs."""

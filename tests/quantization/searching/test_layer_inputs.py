@@ -6,12 +6,13 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.model.prepare import prepare
 from qbench.quantization.searching import layer_inputs
-from qbench.quantization.searching.layer_inputs import covariances
+from qbench.quantization.searching.layer_inputs import Covariance, covariances
 
 
 def convolution(**attributes: Any) -> onnx.ModelProto:
@@ -60,7 +61,7 @@ def test_covariance_explains_the_outputs_variance(proto: onnx.ModelProto) -> Non
     model = graphs.model_of(proto)
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(3)]
     (node,) = model.ir.graph
-    covariance = covariances(model.ir, [node], samples)["layer"]
+    covariance = covariances(model.ir, [node], samples)["layer"].matrix
     weight = constant(node.inputs[1])
     assert weight is not None
     groups, inputs = covariance.shape[:2]
@@ -91,14 +92,48 @@ def test_layers_with_many_inputs_are_left_out(monkeypatch: pytest.MonkeyPatch) -
     assert covariances(model.ir, list(model.ir.graph), samples) == {}
 
 
-@pytest.mark.parametrize(("samples", "known"), [(2, {"layer"}), (1, set())])
-def test_layers_of_which_the_samples_tell_too_little_are_left_out(
-    samples: int, known: set[str]
-) -> None:
-    """Of 12 inputs, 20 rows tell too little and 40 enough."""
+def test_one_sample_does_not_tell_how_far_others_would_contradict_it() -> None:
     model = graphs.model_of(gemm(transposed=0))
-    seen = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(samples)]
-    assert set(covariances(model.ir, list(model.ir.graph), seen)) == known
+    samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(2)]
+    assert covariances(model.ir, list(model.ir.graph), samples).keys() == {"layer"}
+    assert not covariances(model.ir, list(model.ir.graph), samples[:1])
+
+
+def known_of(rows: NDArray[np.float32], count: int) -> Covariance:
+    """Return what `count` samples of as many of the `rows`, [rows, 12], tell of a MatMul."""
+    builder = graphs.Builder(("n", 12))
+    product = builder.node("MatMul", "layer", builder.x, builder.weight("w", 12, 5))
+    model = prepare(graphs.model_of(builder.model(product)))
+    nodes = [node for node in model.ir.graph if node.op_type == "MatMul"]
+    samples = [Sample(str(i), {"x": part}) for i, part in enumerate(np.split(rows, count))]
+    return covariances(model.ir, nodes, samples)["layer"]
+
+
+def test_little_data_is_mixed_with_noise_to_come_closer_to_the_truth() -> None:
+    """The truth: four quantities, each seen by three inputs, and a little noise."""
+    mixing = np.repeat(np.eye(4), 3, axis=1) + 0.1 * np.eye(4, 12)
+    truth = mixing.T @ mixing + 0.01 * np.eye(12)
+    rows = np.random.default_rng(0).multivariate_normal(np.zeros(12), truth, 4000)
+    few, many = (known_of(rows[:n].astype(np.float32), 20) for n in (20, 4000))
+    assert many.shrinkage < 0.02 < few.shrinkage < 0.8
+
+    def error(covariance: NDArray[np.float32]) -> float:
+        return float(((covariance[0] - truth) ** 2).sum())
+
+    assert error(few.shrunk()) < 0.9 * error(few.matrix)
+    assert np.trace(few.shrunk()[0]) == pytest.approx(np.trace(few.matrix[0]), rel=1e-5)
+
+
+def test_inputs_that_have_nothing_in_common_are_taken_for_noise() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    assert known_of(rows, 4).shrinkage > 0.8
+
+
+def test_rows_of_one_image_are_no_second_opinion() -> None:
+    """Each sample repeats a row a hundred times, which tells no more than one of it."""
+    rows = np.random.default_rng(0).normal(size=(16, 12)).astype(np.float32)
+    once, often = known_of(rows, 16), known_of(np.repeat(rows, 100, axis=0), 16)
+    assert often.shrinkage == pytest.approx(once.shrinkage, rel=1e-3)
 
 
 def test_layers_that_read_the_same_share_what_is_known() -> None:
@@ -111,8 +146,8 @@ def test_layers_that_read_the_same_share_what_is_known() -> None:
     found = covariances(model.ir, nodes, samples)
     alone = covariances(model.ir, nodes[2:], samples)
     assert found["one"] is found["same"]
-    assert not np.array_equal(found["one"], found["wider"])
-    np.testing.assert_array_equal(found["wider"], alone["wider"])
+    assert not np.array_equal(found["one"].matrix, found["wider"].matrix)
+    np.testing.assert_array_equal(found["wider"].matrix, alone["wider"].matrix)
 
 
 def test_samples_of_other_sizes_may_bring_the_rows_that_the_first_lacks() -> None:
