@@ -22,7 +22,7 @@ _SAME_SHAPE: dict[str, tuple[str, _Pick]] = {
     "QLinearMul": ("Mul", lambda names: names[:4:3]),
     "QLinearSigmoid": ("Identity", lambda names: names[:1]),
     "QLinearSoftmax": ("Identity", lambda names: names[:1]),
-    "QLinearWhere": ("Where", lambda names: (*names[:2], names[4])),
+    "QLinearWhere": ("Where", lambda names: (*names[:2], *names[4:5])),
     "QuantizeLinear": ("QuantizeLinear", lambda names: names),
 }
 """Operator of ONNX and the inputs it takes, by operator of `DOMAIN`."""
@@ -53,9 +53,11 @@ def _follows_input(node: onnx.NodeProto) -> bool:
 def _unpack_weight(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     """Let a MatMulNBits read a weight of [K, N], which no one gives."""
     sizes = {attribute.name: attribute.i for attribute in node.attribute}
-    node.input[1] = f"{node.output[0]}.weight"
-    shape = [sizes["K"], sizes["N"]]
-    graph.input.append(helper.make_tensor_value_info(node.input[1], TensorProto.FLOAT, shape))
+    name = f"unpacked weight of {node.output[0]}"  # which no exporter would write
+    shape = [sizes.get("K", 0), sizes.get("N", 0)]
+    graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    del node.input[1:]
+    node.input.append(name)
 
 
 def _replace(node: onnx.NodeProto) -> None:

@@ -73,6 +73,14 @@ def test_of_channels_that_come_last_nothing_is_told(
     assert model.graph.outputs[0].shape is None
 
 
+@pytest.mark.parametrize("op_type", OPERATORS)
+def test_of_an_operator_that_lacks_its_inputs_nothing_is_told(op_type: str) -> None:
+    model = graphs.model_of(model_of(op_type, [])).ir
+    model.graph.outputs[0].shape = ir.Shape([3])
+    infer_shapes(model)
+    assert model.graph.outputs[0].shape == (3,)
+
+
 def test_a_gemm_without_a_scale_for_its_output_writes_floats() -> None:
     inputs = ["rows", *PAIR, "rows", *PAIR]
     model = graphs.model_of(model_of("QGemm", inputs, transB=1)).ir
