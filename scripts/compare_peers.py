@@ -8,7 +8,7 @@ and an environment of its own, made by uv on first use. All models are then judg
 - INT8: share of multiply-accumulates whose data and weight both are dequantized
 - x infer: seconds to quantize, calibration included, over the seconds that plain FP32 inference of
   the same samples took in the same process, the mean of once before and once after
-- peak: the most resident memory of that process
+- MiB: the most resident memory of that process
 - speed: over the float model, all candidates in paired rounds of random order, each loaded once
 
 A tool that cannot be installed or fails is a row with the reason.
@@ -193,9 +193,9 @@ def document(rows: list[Row], measurement: Measurement, args: argparse.Namespace
 def print_table(rows: list[Row], args: argparse.Namespace) -> None:
     """Print one line per candidate, and the reasons of those that failed."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("candidate")
-    for heading in ("simulated", "native", "INT8", "seconds", "x infer", "peak MiB", "speed"):
-        table.add_column(heading, justify="right")
+    table.add_column("candidate", no_wrap=True)
+    for heading in ("simulated", "native", "INT8", "seconds", "x infer", "MiB", "speed"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(row.name, *cells(row))
     console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)

@@ -20,6 +20,7 @@ from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import UsageError
 from qbench.evaluation.bfloat16 import rounded_in_float
+from qbench.evaluation.integer_tensors import with_float_tensors
 from qbench.evaluation.layerwise import (
     DEFAULT_THRESHOLD_DB,
     Layer,
@@ -36,6 +37,7 @@ from qbench.evaluation.tensor_pairs import Pairs, pair_tensors
 from qbench.model.graph import static_shape
 from qbench.model.load import Model, load
 from qbench.model.shapes import bind_shapes
+from qbench.quantization.encodings import is_integer_kernel
 from qbench.quantization.tables import TABLES
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
@@ -85,7 +87,8 @@ class LayerComparison(msgspec.Struct, frozen=True, kw_only=True):
         data: What both were fed.
         samples: How many samples.
         skipped: Names of samples that could not be read.
-        arithmetic: `exact`, or `native` for ONNX Runtime's own kernels.
+        arithmetic: `exact`, or `native` for ONNX Runtime's own kernels, which alone compute
+            integer operators such as QLinearConv.
         total: Tensors of the reference that could be compared if the test had them all.
         threshold_db: Below which a layer is bad.
         first_bad: The first layer by depth that is below the threshold; None if none is.
@@ -141,6 +144,8 @@ def compare_layers(
     """
     options = options or LayerOptions()
     a, b = (model if isinstance(model, Model) else load(model) for model in (reference, test))
+    is_native = options.native or any(map(is_integer_kernel, b.ir.graph))
+    b = with_float_tensors(b, a)
     pairs = pair_tensors(a, b, dequantized_only=options.native)
     known = _table(a, table)
     source = _source(a, _choice(data, known), known, options)
@@ -153,7 +158,7 @@ def compare_layers(
         data=source.describe(),
         samples=len(source) - len(run.skipped),
         skipped=run.skipped,
-        arithmetic="native" if options.native else "exact",
+        arithmetic="native" if is_native else "exact",
         total=pairs.total,
         threshold_db=options.threshold_db,
         first_bad=bad.name if bad else None,

@@ -13,12 +13,12 @@ import onnx_ir as ir
 
 from qbench.errors import ModelError
 from qbench.evaluation.layerwise import Layer
-from qbench.model.graph import constant
+from qbench.model.graph import constant, is_constant
 from qbench.model.load import Model
 from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.prepare import prepare
 from qbench.placement.analysis import channel_axis
-from qbench.quantization.encodings import dequantizer, is_dequantize, is_quantize, quantizers
+from qbench.quantization.encodings import dequantizer, is_dequantize, quantizers
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.offsets import offset_name
 from qbench.quantization.padding import padded_name
@@ -154,8 +154,7 @@ def _readers(value: ir.Value, op_type: str) -> Iterator[ir.Node]:
 def _is_dequantized(value: ir.Value) -> bool:
     """Return whether a tensor was quantized and dequantized; a constant is not computed."""
     source = dequantizer(value)
-    codes = source.inputs[0] if source is not None else None
-    return codes is not None and is_quantize(codes.producer())
+    return source is not None and not is_constant(source.inputs[0])
 
 
 def _pairs(model: ir.Model, stand_ins: dict[str, _StandIn]) -> Pairs:

@@ -8,7 +8,7 @@ from math import prod
 import onnx_ir as ir
 
 from qbench.errors import ModelError
-from qbench.model.graph import RECURRENT, constant, static_shape, subgraph_nodes
+from qbench.model.graph import RECURRENT, constant, integer, static_shape, subgraph_nodes
 from qbench.model.load import Model
 from qbench.model.passes.fold_constants import fold_constants
 from qbench.model.passes.infer_shapes import infer_shapes
@@ -19,6 +19,22 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _MULTIPLIES = re.compile("Attention|Conv|Einsum|Gemm|GRU|LSTM|MatMul|RNN")
 """What the names of operators hold that multiply and accumulate, such as QLinearConv."""
+
+_WEIGHT_INPUT = {
+    "Conv": 1,
+    "ConvInteger": 1,
+    "ConvTranspose": 1,
+    "DynamicQuantizeMatMul": 1,
+    "Gemm": 1,
+    "MatMul": 1,
+    "MatMulInteger": 1,
+    "MatMulNBits": 1,
+    "QGemm": 3,
+    "QLinearConv": 3,
+    "QLinearMatMul": 3,
+    **dict.fromkeys(RECURRENT, 1),
+}
+"""Where the weight stands, or the second factor, by operator whose products are counted."""
 
 
 def example_shapes(model: Model, image_size: tuple[int, int] | None = None) -> Shapes:
@@ -83,6 +99,7 @@ def macs_by_node(bound: ir.Model) -> dict[str, int]:
     - Conv: output elements x kernel elements x input channels per group.
     - ConvTranspose: the same with input elements and output channels.
     - Gemm and MatMul: output elements x inner dimension.
+    - QLinearConv, MatMulInteger, MatMulNBits and their like: as the operator of floats.
     - LSTM, GRU, RNN: steps x batch x directions x gates x hidden size x (input + hidden size), with
       4, 3 and 1 gates.
 
@@ -119,10 +136,10 @@ def macs_of(prepared: Model, bound: ir.Model | None) -> Macs | None:
 
 
 def _macs(node: ir.Node) -> int | None:
-    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT}:
+    if node.op_type not in _WEIGHT_INPUT:
         return None
-    data = static_shape(node.inputs[0])
-    weight = static_shape(node.inputs[1]) or _constant_shape(node.inputs[1])
+    data, factor = static_shape(node.inputs[0]), node.inputs[_WEIGHT_INPUT[node.op_type]]
+    weight = static_shape(factor) or _constant_shape(factor)
     if node.op_type in RECURRENT:
         recurrent = static_shape(node.inputs[2]) or _constant_shape(node.inputs[2])
         if data is None or weight is None or recurrent is None:
@@ -131,12 +148,11 @@ def _macs(node: ir.Node) -> int | None:
     output = static_shape(node.outputs[0])
     if data is None or weight is None or output is None:
         return None
-    if node.op_type == "Conv":
+    if node.op_type in {"Conv", "ConvInteger", "QLinearConv"}:
         return prod(output) * prod(weight[1:])
     if node.op_type == "ConvTranspose":
         return prod(data) * prod(weight[1:])
-    transposed = node.op_type == "Gemm" and node.attributes.get("transA")
-    inner = data[0] if transposed and transposed.as_int() else data[-1]
+    inner = data[0] if integer(node, "transA", 0) else data[-1]
     return prod(output) * inner
 
 

@@ -6,16 +6,21 @@ from pathlib import Path
 import msgspec
 import onnx_ir as ir
 
+from qbench.model.graph import integer
 from qbench.model.save import on_disk
 from qbench.placement.analysis import COMPUTE
 from qbench.placement.plan import FloatNode, Plan
-from qbench.quantization.encodings import is_integer_kernel
-from qbench.quantization.linting.cpu_fusion import wanted_nodes
+from qbench.quantization.encodings import code_type, is_integer_kernel
+from qbench.quantization.linting.common import weight_dequantizer
+from qbench.quantization.linting.cpu_fusion import is_quantized, wanted_nodes
 from qbench.quantization.linting.lint import blocking_reasons, tidied
 from qbench.runtimes.ort_graphs import optimized_graph
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
-_UNEXPLAINED = "its inputs are not quantized, or ONNX Runtime has a reason of its own"
+_OWN = "ONNX Runtime has a reason of its own"
+_PACKED = "MatMulNBits"
+_ROUNDS = 4
+"""The `accuracy_level` from which MatMulNBits may multiply in INT8."""
 
 
 class KernelAudit(msgspec.Struct, frozen=True):
@@ -51,21 +56,43 @@ def audit_cpu(quantized: Path, plan: Plan | None = None) -> KernelAudit:
     nodes = {node.name or "": node for node in model.graph}
     planned = _wanted(model.graph) if plan is None else plan.quantized
     with nullcontext(quantized) if _tells_apart(original.graph) else on_disk(model) as path:
-        kernels = {
-            (node.name or "").removesuffix("/MatMulAddFusion")
-            for node in optimized_graph(path)
-            if is_integer_kernel(node) or _quantizes_inside(node)
-        }
-    reasons = blocking_reasons(model, "cpu")
+        optimized = list(optimized_graph(path))
+    kernels = {
+        (node.name or "").removesuffix("/MatMulAddFusion")
+        for node in optimized
+        if is_integer_kernel(node) or _quantizes_inside(node)
+    }
+    packed = {node.name: _packed_reason(node) for node in optimized if node.op_type == _PACKED}
+    reasons = packed | blocking_reasons(model, "cpu")
     unfused = [name for name in planned if name not in kernels]
     return KernelAudit(
         planned=sum(is_compute(nodes[name]) for name in planned),
         integer=sum(is_compute(nodes[name]) for name in planned if name in kernels),
         unfused=tuple(
-            FloatNode(name, nodes[name].op_type, reasons.get(name, _UNEXPLAINED))
+            FloatNode(name, nodes[name].op_type, reasons.get(name) or _likely_reason(nodes[name]))
             for name in unfused
         ),
     )
+
+
+def _packed_reason(node: ir.Node) -> str:
+    """Say what a MatMulNBits does, which has weights of a few bits and no scale for its input."""
+    does = f"{_PACKED} takes and gives floats, with weights of {integer(node, 'bits', 4)} bits"
+    rounds = integer(node, "accuracy_level", 0) >= _ROUNDS
+    return f"{does}; it may round its input to INT8 by itself" if rounds else does
+
+
+def _likely_reason(node: ir.Node) -> str:
+    """Say why a node that no rule tells of stays float, as far as its inputs show."""
+    second = node.inputs[1] if len(node.inputs) > 1 else None
+    weights = weight_dequantizer(second)
+    if is_quantized(node.inputs[0]):
+        is_float = node.op_type in COMPUTE and not is_quantized(second)
+        return f"its input {second.name!r} is float" if second and is_float else _OWN
+    if weights is None:
+        return "its inputs are not quantized"
+    held = code_type(weights).name.title()
+    return f"its weights are {held}, which are dequantized when it runs; its input is not quantized"
 
 
 def _quantizes_inside(node: ir.Node) -> bool:
@@ -82,7 +109,7 @@ def _tells_apart(graph: ir.Graph) -> bool:
 def is_compute(node: ir.Node) -> bool:
     """Return whether a node multiplies and accumulates, on floats or on integers."""
     is_integer = is_integer_kernel(node) and any(word in node.op_type for word in _PRODUCTS)
-    return node.op_type in COMPUTE or is_integer
+    return node.op_type in COMPUTE or is_integer or node.op_type == _PACKED
 
 
 def _wanted(graph: ir.Graph) -> tuple[str, ...]:

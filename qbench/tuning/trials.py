@@ -105,21 +105,28 @@ class Trials:
     def _run_and_keep(self, names: tuple[str, ...], known: Trial | None) -> Trial:
         self.baseline()
         trial = self._run(names, known)
-        self.journal.keep(trial)
-        save_journal(self.path, self.journal)
+        self._keep(trial)
         logger.info("%d float nodes: change %s, speed %s", len(names), trial.change, trial.speed)
         return trial
 
     def _run(self, names: tuple[str, ...], known: Trial | None) -> Trial:
-        """Judge and time the model with `names` float, or time it alone where it is `known`."""
+        """Judge and time the model with `names` float, or time it alone where it is `known`.
+
+        The accuracy is kept before anything is timed, so that who interrupts that loses no more.
+        """
         graph = self.graph(names)
         trial = known or Trial(float_nodes=names, int8_mac_fraction=graph.mac_fraction)
         try:
-            accuracy = trial.accuracy or self._judged(graph.ir)
-            trial = msgspec.structs.replace(trial, accuracy=accuracy)
+            if trial.accuracy is None:
+                trial = msgspec.structs.replace(trial, accuracy=self._judged(graph.ir))
+                self._keep(trial)
             return msgspec.structs.replace(trial, speed=self.stopwatch.speed_of(graph.ir))
         except (ModelError, UnfitError) as error:
             return msgspec.structs.replace(trial, problem=str(error))
+
+    def _keep(self, trial: Trial) -> None:
+        self.journal.keep(trial)
+        save_journal(self.path, self.journal)
 
     def _judged(self, graph: ir.Model) -> Accuracy:
         judged = self.judge.judge(self._open(graph))

@@ -4,6 +4,7 @@ import graphs
 import numpy as np
 import onnx
 import pytest
+import qdq
 from onnx import TensorProto, helper
 
 from qbench.errors import ModelError
@@ -55,6 +56,38 @@ def test_macs_of_matrix_products() -> None:
         "scores": 6 * 6 * 8,
         "mixed": 6 * 8 * 6,
     }
+
+
+def test_macs_of_static_integer_operators() -> None:
+    b = qdq.QdqBuilder()
+    pair = "x.scale", "x.zero"
+    kernels = b.constant("kernels", np.ones((4, 8, 3, 3), np.uint8))
+    rows = b.constant("rows", np.ones((10, 4), np.uint8))
+    b.q(b.x, "x")
+    conv = b.node("QLinearConv", "conv", "x.q", *pair, kernels, *pair, *pair, pads=[1] * 4)
+    pool = b.node("QLinearGlobalAveragePool", "pool", conv, *pair, *pair, domain="com.microsoft")
+    flat = b.node("Flatten", "flat", pool)
+    options = {"transB": 1, "domain": "com.microsoft"}
+    gemm = b.node("QGemm", "gemm", flat, *pair, rows, *pair, "", *pair, **options)
+    product = b.node("QLinearMatMul", "product", gemm, *pair, rows, *pair, *pair)
+    expected = {"conv": 16 * 16 * 4 * 9 * 8, "gemm": 4 * 10, "product": 10 * 4}
+    model = prepare(graphs.model_of(b.model(b.node("DequantizeLinear", "y", product, *pair))))
+    assert macs_of(model, bound_to_one(model, None)) == Macs(expected)
+
+
+def test_macs_of_dynamic_integer_operators() -> None:
+    b = graphs.Builder()
+    kernels = b.constant("kernels", np.ones((4, 8, 3, 3), np.uint8))
+    b.nodes.append(helper.make_node("DynamicQuantizeLinear", [b.x], ["codes", "scale", "zero"]))
+    conv = b.node("ConvInteger", "conv", "codes", kernels, "zero")
+    floats = b.node("Cast", "floats", conv, to=TensorProto.FLOAT)
+    mean = b.node("ReduceMean", "mean", floats, axes=[1, 2])
+    b.nodes.append(helper.make_node("DynamicQuantizeLinear", [mean], ["means", "s", "z"]))
+    wide = b.constant("wide", np.ones((14, 10), np.uint8))
+    proto = b.model(b.node("Cast", "y", b.node("MatMulInteger", "product", "means", wide), to=1))
+    model = prepare(graphs.model_of(proto))
+    expected = {"conv": 14 * 14 * 4 * 9 * 8, "product": 10 * 14}
+    assert macs_of(model, bound_to_one(model, None)) == Macs(expected)
 
 
 @pytest.mark.parametrize(("op_type", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])

@@ -114,6 +114,41 @@ def signed_read_twice() -> onnx.ModelProto:
     return b.model(*(b.qdq(b.qconv(f"conv{i}", x), f"y{i}", code=S8) for i in range(2)))
 
 
+def pairs_of_one_scale(b: QdqBuilder, x: str, code: Any) -> list[str]:
+    shared = b.constant("shared.scale", np.float32(0.05)), b.constant("shared.zero", code)
+    codes = [b.node("QuantizeLinear", f"q{i}", x, *shared) for i in range(2)]
+    return [b.node("DequantizeLinear", f"dq{i}", q, *shared) for i, q in enumerate(codes)]
+
+
+def signed_pairs_alike() -> onnx.ModelProto:
+    """A pair for each reader, as ONNX Runtime's quantizer writes with DedicatedQDQPair."""
+    b = QdqBuilder()
+    ends = [b.qconv(f"conv{i}", pair) for i, pair in enumerate(pairs_of_one_scale(b, b.x, S8))]
+    return b.model(*(b.qdq(y, f"y{i}", code=S8) for i, y in enumerate(ends)))
+
+
+def pairs_alike() -> onnx.ModelProto:
+    b = QdqBuilder()
+    stem = b.qconv("stem", b.qdq(b.x, "x"))
+    ends = [b.qconv(f"conv{i}", pair) for i, pair in enumerate(pairs_of_one_scale(b, stem, U8))]
+    return b.model(*(b.qdq(y, f"y{i}") for i, y in enumerate(ends)))
+
+
+def pairs_of_equal_scales() -> onnx.ModelProto:
+    """Scales of one value and two names, whose pairs ONNX Runtime leaves as they are."""
+    b = QdqBuilder()
+    stem = b.qconv("stem", b.qdq(b.x, "x"))
+    return b.model(*(b.qdq(stem, f"stem{i}") for i in range(2)))
+
+
+def signed_scales() -> onnx.ModelProto:
+    b = QdqBuilder()
+    codes = b.constant("w", np.ones((CHANNELS, CHANNELS, 3, 3), np.int8))
+    scale = b.constant("w.scale", np.float32([0.01, -0.01] * (CHANNELS // 2)))
+    weight = b.node("DequantizeLinear", "w.dq", codes, scale, axis=0)
+    return b.model(b.qdq(b.node("Conv", "conv", b.qdq(b.x, "x", code=S8), weight), "y", code=S8))
+
+
 def signed_pool() -> onnx.ModelProto:
     """Integers that a MaxPool moves, between Q and DQ."""
     b = QdqBuilder()
@@ -165,6 +200,7 @@ def wide() -> onnx.ModelProto:
 FLOAT: dict[str, tuple[Case, str, set[str]]] = {
     "an output that another node reads": (read_twice, "float-output", {"conv"}),
     "an output that is quantized twice": (quantized_twice, "float-output", {"conv"}),
+    "an output in pairs of equal scales": (pairs_of_equal_scales, "float-output", {"stem"}),
     "an output of the model": (output_in_the_middle, "float-output", {"conv"}),
     "no output pair": (without_end, "float-output", {"conv"}),
     "flatten is no way": (flattened, "float-output", {"conv"}),
@@ -179,6 +215,7 @@ FLOAT: dict[str, tuple[Case, str, set[str]]] = {
     "float inputs": (weights_only, "float-input", {"conv"}),
     "a float factor": (times_constant, "float-input", {"mul"}),
     "int8 that two read": (signed_read_twice, "signed", {"conv0", "conv1"}),
+    "int8 that two read in equal pairs": (signed_pairs_alike, "signed", {"conv0", "conv1"}),
     "int8 out of a pool": (signed_pool, "signed", {"conv"}),
     "16 bits": (wide, "wide-type", {"conv"}),
     "a transposed convolution": (conv_transpose, "no-kernel", {"up"}),
@@ -207,6 +244,8 @@ FUSED: dict[str, Case] = {
     "a gemm of float bias": lambda: gemm(bias="float"),
     "a pool on both sides": lambda: moved("MaxPool", kernel_shape=[1, 1]),
     "a transposition on both sides": lambda: moved("Transpose", perm=[0, 1, 3, 2]),
+    "an output in equal pairs": pairs_alike,
+    "weights of negative scale": signed_scales,
     "a sigmoid": lambda: unary("Sigmoid"),
 }
 
@@ -381,6 +420,32 @@ def test_impossible_scales(scale: float, target: str) -> None:
     found = [f for f in check(conv(S8, scale=scale), target) if f.rule == "impossible-scale"]
     assert [(f.severity, f.node, f.tensor) for f in found] == [(ERROR, "x.q", "x")]
     assert found[0].reason == f"its scale is {scale:g}"
+
+
+@pytest.mark.parametrize(
+    ("code", "target"), [("INT8", "cpu"), ("INT4", "cpu"), ("INT4", "tensorrt")]
+)
+@pytest.mark.parametrize("scale", [-0.1, 0.0, np.inf])
+def test_weights_may_have_any_finite_scale(code: str, target: str, scale: float) -> None:
+    """A block of 4-bit weights whose scale is negative has its largest at code -8."""
+    model = weights_of(code, scale)
+    expected = set() if np.isfinite(scale) else {("impossible-scale", "w.dq")}
+    assert rules(model, target) == expected
+
+
+def test_tensorrt_refuses_int8_weights_of_negative_scale() -> None:
+    assert ("impossible-scale", "w.dq") in rules(weights_of("INT8", -0.1), "tensorrt")
+
+
+def weights_of(code: str, scale: float) -> onnx.ModelProto:
+    """A product of floats with weights of 4 or 8 bits."""
+    b = QdqBuilder((1, 32), opset=21)
+    b.constants.append(
+        helper.make_tensor("w", TensorProto.DataType.Value(code), [32, 4], [1] * 128)
+    )
+    steps = b.constant("w.scale", np.full((1, 4), scale, np.float32))
+    weight = b.node("DequantizeLinear", "w.dq", "w", steps, axis=0, block_size=32)
+    return b.model(b.node("MatMul", "product", b.x, weight))
 
 
 def test_a_scale_of_one_is_suspect_but_not_on_pixels() -> None:

@@ -1,5 +1,6 @@
 """What the comparison with other tools rests on; the tools themselves are not installed here."""
 
+import argparse
 import importlib
 import shutil
 import sys
@@ -80,6 +81,23 @@ def test_each_way_of_qbench_writes_a_model(model: Model, tmp_path: Path) -> None
         seconds = worker.WAYS[name](model.path, worker.Samples(folder, {"x": 1}), output)
         assert set(seconds) == {"calibrate", "quantize"}
         assert load(output).inputs == model.inputs
+
+
+def test_the_table_has_a_line_for_each_candidate(capsys: pytest.CaptureFixture[str]) -> None:
+    """In 80 columns, with figures as long as a large model makes them."""
+    compare_peers = importlib.import_module("compare_peers")
+    ways = importlib.import_module("peers.worker").WAYS
+    cost = {"seconds": 1234.5, "plain_seconds": 10.0, "peak_rss_bytes": 12345 << 20}
+    rows = [
+        compare_peers.Row(way, Path("m.onnx"), 0.8551, 0.8452, 1.0, cost, {"value": 1.45})
+        for way in ways
+    ]
+    args = argparse.Namespace(model=Path("m.onnx"), metric="top1")
+    compare_peers.print_table(rows, args)
+    _, _, *lines = capsys.readouterr().out.splitlines()
+    figures = ["0.8551", "0.8452", "100.0%", "1234.5", "123.5", "12345", "1.45"]
+    assert [line.split() for line in lines] == [[*way.split(), *figures] for way in ways]
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_share_in_int8_is_what_the_plan_says(model: Model, tmp_path: Path) -> None:

@@ -187,6 +187,28 @@ def test_an_interruption_loses_the_running_trial_alone(
     assert len(judged) == 1 + len(result.trials) + 1  # the float model is needed once more
 
 
+def test_what_is_interrupted_while_it_is_timed_was_judged(
+    model: Model,
+    table: CalibrationTable,
+    cosine: TuneData,
+    judged: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stopwatch, "speed_of", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tuned(model, table, cosine, options(0.5))
+    assert len(judged) == 2  # the float model and the first trial
+    result = tuned(model, table, cosine, options(0.5))
+    assert len(judged) == 2
+    (trial,) = result.trials
+    assert trial.accuracy is not None
+    assert trial.is_done
+
+
 def test_another_machine_times_all_again_and_judges_nothing(
     model: Model,
     table: CalibrationTable,

@@ -9,22 +9,18 @@ import onnx_ir as ir
 from onnx.shape_inference import InferenceError
 
 from qbench.model.graph import constant, static_shape
+from qbench.model.ort_operators import to_onnx_operators
 from qbench.model.through_onnx import through_onnx
 
 logger = logging.getLogger(__name__)
-
-_QDQ = {"DequantizeLinear", "QuantizeLinear"}
-_ORT_DOMAIN = "com.microsoft"
 
 _SMALL = 1 << 8
 """Elements of constants whose values may decide over shapes."""
 
 
 def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Infer shapes in `proto`, which is changed: Q/DQ of ONNX Runtime's domain become ONNX's."""
-    for node in proto.graph.node:
-        if node.op_type in _QDQ and node.domain == _ORT_DOMAIN:
-            node.domain = ""
+    """Infer shapes in `proto`, in which operators of ONNX Runtime's domain become ONNX's."""
+    to_onnx_operators(proto.graph)
     return onnx.shape_inference.infer_shapes(proto, data_prop=True)
 
 

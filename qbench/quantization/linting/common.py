@@ -10,6 +10,7 @@ from qbench.model.passes.opset import MINIMUM_OPSET
 from qbench.placement.analysis import COMPUTE, DATA_MOVEMENT, weight_array_rank
 from qbench.quantization.encodings import (
     axis_of,
+    code_type,
     dequantizer,
     is_dequantize,
     is_qdq,
@@ -58,13 +59,20 @@ def weight_dequantizer(value: ir.Value | None) -> ir.Node | None:
     return found if found is not None and is_weight(found) else None
 
 
-def impossible_scales(graph: ir.Graph) -> Iterator[Place]:
-    """Yield Q/DQ nodes whose scale is zero, negative, infinite or not a number."""
+def impossible_scales(graph: ir.Graph, signed: Collection[ir.DataType]) -> Iterator[Place]:
+    """Yield Q/DQ nodes whose scale is zero, negative, infinite or not a number.
+
+    Args:
+        graph: Any.
+        signed: Types of stored codes that may have any finite scale. A DQ merely multiplies with
+            it, and ONNX Runtime's 4-bit weights lie so that the largest of a block is code -8.
+    """
     for node in encoders(graph):
         scale = scale_of(node)
         if scale is None:
             continue
-        wrong = np.ravel(scale)[~(np.isfinite(scale) & (scale > 0)).ravel()]
+        takes_any = code_type(node) in signed and is_dequantize(node) and is_weight(node)
+        wrong = np.ravel(scale)[~(np.isfinite(scale) & (takes_any | (scale > 0))).ravel()]
         if wrong.size:
             yield Place(node, node.inputs[0], f"its scale is {wrong[0]:g}")
 

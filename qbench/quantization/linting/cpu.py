@@ -87,9 +87,8 @@ def _signed(graph: ir.Graph) -> Iterator[Place]:
     for node in quantized_nodes(graph):
         for value in (*node.inputs, final_output(node)) if node.op_type in KERNELS else ():
             if value is not None and any(map(_stays_signed, _encoders_of(value))):
-                yield Place(
-                    node, value, f"{value.name!r} is int8, and not in a Q/DQ pair of its own"
-                )
+                reason = "is int8, without a Q/DQ pair that one node alone reads; equal ones merge"
+                yield Place(node, value, f"{value.name!r} {reason}")
 
 
 def _encoders_of(value: ir.Value) -> list[ir.Node]:
@@ -131,7 +130,12 @@ def _float_reader(output: ir.Value) -> str | None:
 _IN_SCALE = "store the bias in steps of input scale x weight scale"
 
 RULES = (
-    Rule("impossible-scale", ERROR, common.impossible_scales, "calibrate again"),
+    Rule(
+        "impossible-scale",
+        ERROR,
+        partial(common.impossible_scales, signed=frozenset(ir.DataType)),
+        "calibrate again",
+    ),
     Rule("early-axis", ERROR, common.early_axes, "export with opset 13 or later"),
     Rule(
         "weight-axis",

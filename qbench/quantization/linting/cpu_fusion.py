@@ -12,6 +12,7 @@ from qbench.placement import cpu
 from qbench.placement.analysis import COMPUTE
 from qbench.placement.cpu import final_output
 from qbench.quantization.encodings import (
+    axis_of,
     code_type,
     dequantizer,
     is_dequantize,
@@ -31,6 +32,23 @@ MOVES = cpu.MOVES | {"ReduceMax", "ReduceMin"}
 
 PASSED = {"MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 """Over these, ONNX Runtime moves a Q back and a DQ forth to where they fuse."""
+
+
+def merge_equal_pairs(graph: ir.Graph) -> None:
+    """Let those who read a tensor through Q/DQ nodes of the very same inputs share one pair.
+
+    ONNX Runtime does so before it fuses, also where each reader was given a pair of its own; but
+    not where equal scales have two names.
+    """
+    known: dict[tuple[object, ...], ir.Value] = {}
+    for node in list(graph):
+        output = node.outputs[0] if is_qdq(node) else None
+        if output is None or output.is_graph_output():
+            continue
+        twin = known.setdefault((node.op_type, *node.inputs, axis_of(node)), output)
+        if twin is not output:
+            output.replace_all_uses_with(twin)
+            graph.remove(node, safe=True)
 
 
 def quantized_nodes(graph: ir.Graph) -> Iterator[ir.Node]:

@@ -5,6 +5,7 @@ from onnx_ir.passes import common
 
 from qbench.errors import UsageError
 from qbench.quantization.linting import cpu, tensorrt
+from qbench.quantization.linting.cpu_fusion import merge_equal_pairs
 from qbench.quantization.linting.finding import Finding, Rule
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 
@@ -26,7 +27,7 @@ def lint(model: ir.Model, target: str, *, saturates: bool | None = None) -> tupl
     Raises:
         UsageError: The target is unknown.
     """
-    graph = tidied(model).graph
+    graph = _as_read(model, target)
     return tuple(found for rule in _rules(target, saturates) for found in rule.check(graph))
 
 
@@ -36,9 +37,17 @@ def blocking_reasons(model: ir.Model, target: str) -> dict[str, str]:
     Raises:
         UsageError: The target is unknown.
     """
-    graph = tidied(model).graph
+    graph = _as_read(model, target)
     found = [f for rule in _rules(target, False) if rule.blocks for f in rule.check(graph)]
     return {finding.node: finding.reason for finding in reversed(found)}
+
+
+def _as_read(model: ir.Model, target: str) -> ir.Graph:
+    """Return the graph whose nodes the target looks at when it fuses."""
+    graph = tidied(model).graph
+    if target == "cpu":
+        merge_equal_pairs(graph)
+    return graph
 
 
 def tidied(model: ir.Model) -> ir.Model:

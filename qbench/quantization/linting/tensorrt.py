@@ -5,6 +5,7 @@ severity error, or takes it for something else.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -187,7 +188,12 @@ RULES = (
     Rule("type", ERROR, _unknown_types, "use int8"),
     Rule("type", ERROR, _early_types, "use int8, or raise the opset"),
     Rule("computed-scale", ERROR, _computed_scales, "fold the scale into a constant"),
-    Rule("impossible-scale", ERROR, common.impossible_scales, "calibrate again"),
+    Rule(
+        "impossible-scale",
+        ERROR,
+        partial(common.impossible_scales, signed={ir.DataType.INT4}),
+        "calibrate again; scales of weights must be positive, too",
+    ),
     Rule("early-axis", WARNING, common.early_axes, "export with opset 13 or later"),
     Rule(
         "weights-only",

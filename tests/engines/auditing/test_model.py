@@ -113,6 +113,47 @@ def test_integer_operators_count_as_int8(quantized: Any) -> None:
     assert found.nodes_by_dtype == {"QLinearConv": {"Int8": 5}}
 
 
+def test_equal_pairs_of_onnx_runtimes_quantizer_hinder_nothing(quantized: Any) -> None:
+    """With a pair for each reader, which ONNX Runtime merges again."""
+    options = {"extra_options": {"DedicatedQDQPair": True}, "reduce_range": True}
+    found = audit_model(quantized(**UNSIGNED, per_channel=True, **options), "cpu")
+    assert (found.int8_fraction, found.not_int8, found.findings) == (1.0, (), ())
+
+
+def test_weights_that_are_packed_are_told_from_those_that_are_dequantized(saved: Any) -> None:
+    b = qdq.QdqBuilder((2, 32), opset=21)
+    codes, scales = b.constant("codes", np.ones((8, 1, 16), np.uint8)), np.ones(8, np.float32)
+    packed = {"K": 32, "N": 8, "bits": 4, "block_size": 32, "domain": "com.microsoft"}
+    packing = b.constant("scales", scales)
+    product = b.node("MatMulNBits", "packed", b.x, codes, packing, **packed)
+    rounded = b.node("MatMulNBits", "rounded", b.x, codes, packing, accuracy_level=4, **packed)
+    image = b.input("image", graphs.IMAGE)
+    model = b.model(product, rounded, b.qconv("conv", image))
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    found = audit_model(saved(model), "cpu")
+    assert found.nodes_by_dtype == {"MatMulNBits": {"Float": 2}, "Conv": {"Float": 1}}
+    takes = "MatMulNBits takes and gives floats, with weights of 4 bits"
+    assert {node.node: node.reason for node in found.not_int8} == {
+        "packed": takes,
+        "rounded": f"{takes}; it may round its input to INT8 by itself",
+        "conv": "its weights are Int8, which are dequantized when it runs; its input is not "
+        "quantized",
+    }
+
+
+@pytest.mark.parametrize(
+    ("takes_codes", "reason"),
+    [(True, "its input 'w' is float"), (False, "its inputs are not quantized")],
+)
+def test_floats_beside_what_is_quantized(takes_codes: bool, reason: str, saved: Any) -> None:
+    b = qdq.QdqBuilder()
+    rounded = b.qdq(b.x, "x")
+    w = b.weight("w", 8, 8, 1, 1)
+    node = b.node("Conv", "conv", rounded if takes_codes else b.node("Relu", "relu", rounded), w)
+    found = audit_model(saved(b.model(node)), "cpu")
+    assert [(node.node, node.reason) for node in found.not_int8] == [("conv", reason)]
+
+
 def test_a_float_model_is_no_model_to_audit(saved: Any) -> None:
     with pytest.raises(ModelError, match=r"m\.onnx is not quantized, .*`qbench quantize .*cpu`"):
         audit_model(saved(graphs.residual()), "cpu")
@@ -219,7 +260,9 @@ def test_int4_weights_count_as_quantized_too(saved: Any, tmp_path: Path) -> None
     quantize(saved(graphs.encoder()), target="cpu", precision="int4", output=path)
     found = audit_model(load(path), "cpu")
     assert found.findings == ()
-    assert {finding.node for finding in found.not_int8} == {"scores", "mixed"}
+    plain = [f.node for f in found.not_int8 if f.reason == "its inputs are not quantized"]
+    assert plain == ["scores", "mixed"]
+    assert found.nodes_by_dtype["MatMulNBits"] == {"Float": len(found.not_int8) - len(plain)}
 
 
 def test_placement_knows_why_nodes_of_any_file_are_float(saved: Any) -> None:
