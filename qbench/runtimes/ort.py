@@ -59,6 +59,9 @@ class OrtRunner:
         weights: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     ) -> None:
         options = session_options(threads, simulate)
+        # A plan of memory ahead of each run is made beside outputs, and a model in memory is mostly
+        # asked for all its tensors: to calibrate CenterFace took 838 MiB with it, 618 without.
+        options.enable_mem_pattern = isinstance(model, Path)
         if folder is not None:
             options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
         if weights:
