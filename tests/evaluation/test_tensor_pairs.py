@@ -51,6 +51,28 @@ def test_sequences_are_not_compared() -> None:
     assert named(pair_tensors(model, model)) == {"middle": "middle"}
 
 
+def test_what_is_selected_by_value_is_not_compared() -> None:
+    """Rounding selects other boxes, and more or fewer: rows of two forms do not belong together."""
+    b = Builder()
+    rows = b.node("Reshape", "rows", b.conv("boxes", b.x), b.constant("four", np.array([-1, 4])))
+    where = b.node("NonZero", "where", b.node("Relu", "scores", rows))
+    index = b.node("Gather", "index", where, b.constant("zero", np.array(0)), axis=0)
+    found = b.node("Gather", "found", rows, index, axis=0)
+    pairs = pair_tensors(model := model_of(b.model(b.node("Sqrt", "sides", found))), model)
+    assert named(pairs).keys() == {"boxes", "rows", "scores"}
+    assert pairs.total == 3
+
+
+def test_indices_made_from_a_shape_select_nothing() -> None:
+    b = Builder(["n", *graphs.IMAGE[1:]])
+    size = b.node("Shape", "size", b.conv("boxes", b.x))
+    where = b.node("NonZero", "where", b.node("ConstantOfShape", "zeros", size))
+    count = b.node("Cast", "count", where, to=onnx.TensorProto.FLOAT)
+    output = b.node("Add", "output", "boxes", b.node("ReduceSum", "sum", count, keepdims=0))
+    pairs = pair_tensors(model := model_of(b.model(output)), model)
+    assert "output" in named(pairs)
+
+
 def test_batch_normalization_is_compared_behind_its_fusion() -> None:
     found = pairs_of(graphs.conv_bn_relu(), "tensorrt")
     assert {"bn0", "relu0", "bn1", "relu1", "head"} <= named(found).keys()
