@@ -44,6 +44,17 @@ def relu_and_pool() -> onnx.ModelProto:
     return b.model(b.qdq(b.node("MaxPool", "pool", relu, kernel_shape=[2, 2]), "y"))
 
 
+def float_between_kernels(*, reader: bool = True) -> onnx.ModelProto:
+    """A norm between convolutions, which need the pairs around it; without a reader nobody does."""
+    b = QdqBuilder()
+    relu = b.node("Relu", "relu", b.qconv("conv0", b.qdq(b.x, "x")))
+    moved = b.node("Transpose", "moved", b.qdq(relu, "y", code=np.uint8(0)), perm=[0, 1, 3, 2])
+    ones = b.constant("ones", np.ones(CHANNELS, np.float32))
+    norm = b.node("InstanceNormalization", "norm", b.qdq(moved, "m", code=np.uint8(0)), ones, ones)
+    inner = b.qdq(norm, "n")
+    return b.model(b.qdq(b.qconv("conv1", inner), "z") if reader else inner)
+
+
 def read_twice() -> onnx.ModelProto:
     b = QdqBuilder()
     y = b.qconv("conv", b.qdq(b.x, "x"))
@@ -183,6 +194,11 @@ FLOAT: dict[str, tuple[Case, str, set[str]]] = {
     "16 bits": (wide, "wide-type", {"conv"}),
     "a transposed convolution": (conv_transpose, "no-kernel", {"up"}),
     "an operator without kernel": (lambda: unary("Elu"), "no-kernel", {"node"}),
+    "a norm that no kernel reads": (
+        lambda: float_between_kernels(reader=False),
+        "no-kernel",
+        {"norm"},
+    ),
     "a bias of another scale": (lambda: with_bias(0.3), "bias-scale", {"conv"}),
     "beta": (lambda: gemm(bias="good", beta=0.5), "gemm-form", {"gemm"}),
     "float bias and output": (lambda: gemm(bias="float", ends=False), "gemm-form", {"gemm"}),
@@ -208,6 +224,7 @@ FUSED: dict[str, Case] = {
     "a pool on both sides": lambda: moved("MaxPool", kernel_shape=[1, 1]),
     "a transposition on both sides": lambda: moved("Transpose", perm=[0, 1, 3, 2]),
     "a sigmoid": lambda: unary("Sigmoid"),
+    "a float node between kernels": float_between_kernels,
 }
 
 
