@@ -9,7 +9,7 @@ What is selected by value, as boxes by non-maximum suppression, is left out: how
 which stands where, differs between two forms of a model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -107,6 +107,8 @@ def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, _StandIn
     """Return by name what stands for each tensor of the test: its dequantized form, or itself."""
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     found = {value.name or "": _dequantized(value) for value in values}
+    for product in _shifted_products(graph, found.values()):
+        found.pop(product, None)
     is_dequantized = any(_is_dequantized(one.value) for one in found.values())
     if dequantized_only and is_dequantized:
         found = {
@@ -115,6 +117,13 @@ def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, _StandIn
             if _is_dequantized(one.value) or one.value.is_graph_output()
         }
     return found
+
+
+def _shifted_products(graph: ir.Graph, found: Iterable[_StandIn]) -> list[str]:
+    """Return the products of tensors with an offset, which the Add of the bias alone takes off."""
+    shifted = {one.value for one in found if one.offset}
+    multiplying = (node for node in graph if node.op_type == "MatMul")
+    return [node.outputs[0].name or "" for node in multiplying if node.inputs[0] in shifted]
 
 
 def _dequantized(value: ir.Value) -> _StandIn:

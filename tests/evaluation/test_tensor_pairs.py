@@ -128,6 +128,16 @@ def test_an_offset_is_taken_off() -> None:
     assert layer.offset != 0
 
 
+def test_a_product_is_not_compared_before_an_offset_is_taken_off() -> None:
+    """The bias, which an Add brings, holds what the offset adds to the product of a MatMul."""
+    found = pairs_of(graphs.encoder_decomposed(), "tensorrt")
+    layers = {layer.name: layer for layer in found.layers}
+    assert layers["gelu"].offset != 0
+    assert "widen" in layers
+    assert "narrow" not in layers
+    assert layers["narrow.biased"].inputs == ("gelu",)
+
+
 def test_what_a_model_itself_adds_or_pads_stays() -> None:
     """Though it is called like an offset or a padding of qbench."""
     b, q = Builder(), QdqBuilder()
