@@ -241,6 +241,25 @@ def test_a_rule_tells_what_onnx_runtime_leaves_in_float(name: str, tmp_path: Pat
     assert unfused.items() <= blocking_reasons(ir.from_proto(model), "cpu").items()
 
 
+def with_float_bias(bias: float) -> onnx.ModelProto:
+    """A bias behind which products of 0.05 x 0.01 a step are added up."""
+    b = QdqBuilder()
+    values = b.constant("b", np.full(CHANNELS, bias, np.float32))
+    inputs = b.qdq(b.x, "x"), b.qweight("w", (CHANNELS, CHANNELS, 3, 3)), values
+    y = b.node("Conv", "conv", *inputs, pads=[1] * 4)
+    return b.model(b.qdq(y, "y", scale=bias / 100))
+
+
+@pytest.mark.parametrize(("steps", "is_lost"), [(2.0**30, False), (2.0**32 + 2.0**31, True)])
+def test_a_bias_that_does_not_fit(steps: float, is_lost: bool) -> None:
+    model = with_float_bias(steps * 0.05 * 0.01)
+    assert [f.rule for f in check(model, "cpu", saturates=False)] == ["lost-bias"] * is_lost
+    graph = ir.from_proto(model)
+    feeds = {"x": np.zeros((1, CHANNELS, 16, 16), np.float32)}
+    exact, native = (graphs.run(graph, feeds, simulate=simulate) for simulate in (True, False))
+    assert np.allclose(exact["y.dq"], native["y.dq"], rtol=0.02) is not is_lost
+
+
 @pytest.mark.parametrize("name", FUSED)
 def test_no_rule_blocks_what_onnx_runtime_fuses(name: str, tmp_path: Path) -> None:
     model = FUSED[name]()
