@@ -10,6 +10,7 @@ import click
 
 from qbench.cli.options.shared import (
     DataArguments,
+    FileType,
     PathType,
     data_options,
     json_option,
@@ -73,7 +74,7 @@ class _Arguments(DataArguments):
 @click.option(
     "--backend", default="auto", show_default=True, help="auto, tensorrt or rtx (--reduce)."
 )
-@click.option("-o", "--output", type=PathType, help="Of --reduce: <A>.reduced.onnx if left out.")
+@click.option("-o", "--output", type=FileType, help="Of --reduce: <A>.reduced.onnx if left out.")
 @json_option
 @packed(_Arguments)
 def debug(arguments: _Arguments) -> None:
