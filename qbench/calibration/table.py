@@ -114,6 +114,18 @@ class CalibrationTable:
         return self.header.image_size
 
     @property
+    def source(self) -> Path:
+        """Where the samples are: as they were named, from here or from above the table's folder.
+
+        The latter is where `calibrate` ran that wrote a table into its usual place, `calibration/`.
+        """
+        named = Path(self.header.data.source)
+        if named.exists() or self.path is None:
+            return named
+        there = self.path.resolve().parent.parent / named
+        return there if there.exists() else named
+
+    @property
     def sha256(self) -> str:
         """Identity of the table: the hash of its JSON and arrays."""
         arrays = (array.tobytes() for array in self._arrays().values())

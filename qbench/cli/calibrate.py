@@ -13,6 +13,7 @@ from qbench.cli.options.project import find_model
 from qbench.cli.options.shared import (
     METHODS,
     DataArguments,
+    FileType,
     PathType,
     data_options,
     json_option,
@@ -58,7 +59,10 @@ class _Arguments(DataArguments):
             UsageError: Several are given, or none is and the folder does not make it plain.
         """
         if len(self.files) > 1:
-            raise UsageError(f"one model at a time, not {len(self.files)}; tables need --merge")
+            raise UsageError(
+                f"one model at a time, not {len(self.files)}; --data takes one folder, and tables "
+                "need --merge"
+            )
         return find_model(self.files[0] if self.files else None, self.project)
 
     def tables(self) -> tuple[Path, ...]:
@@ -117,8 +121,8 @@ class _Arguments(DataArguments):
 @data_options
 @click.option("--shard", type=_ShardType(), help="Every n-th image from i on, as in 0/4.")
 @click.option("--merge", is_flag=True, help="Merge the tables of all shards: --merge A B ...")
-@click.option("-o", "--output", type=PathType, help="Table; calibration/<model>.json if left out.")
-@click.option("--tensorrt-cache", type=PathType, help="Write a TensorRT calibration cache, too.")
+@click.option("-o", "--output", type=FileType, help="Table; calibration/<model>.json if left out.")
+@click.option("--tensorrt-cache", type=FileType, help="Write a TensorRT calibration cache, too.")
 @click.option(
     "--method",
     type=click.Choice(METHODS),

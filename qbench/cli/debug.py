@@ -10,6 +10,7 @@ import click
 
 from qbench.cli.options.shared import (
     DataArguments,
+    FileType,
     PathType,
     data_options,
     json_option,
@@ -73,7 +74,7 @@ class _Arguments(DataArguments):
 @click.option(
     "--backend", default="auto", show_default=True, help="auto, tensorrt or rtx (--reduce)."
 )
-@click.option("-o", "--output", type=PathType, help="Of --reduce: <A>.reduced.onnx if left out.")
+@click.option("-o", "--output", type=FileType, help="Of --reduce: <A>.reduced.onnx if left out.")
 @json_option
 @packed(_Arguments)
 def debug(arguments: _Arguments) -> None:
@@ -83,7 +84,7 @@ def debug(arguments: _Arguments) -> None:
 
     Both run on the same images, and every float tensor that both have is compared: by SQNR, the
     energy of the signal over that of the error, in dB, and by cosine. Where B quantizes a tensor,
-    its dequantized form counts.
+    its dequantized form counts. What is selected by value, as by NonMaxSuppression, is left out.
 
     The first bad layer is the first, by its distance from the input, whose SQNR is below
     --threshold; 10 dB is an error of a tenth of the signal's energy. Error also gathers little by

@@ -18,7 +18,7 @@ def doctor(as_json: bool) -> None:
     """Say what runs here: providers, TensorRT, GPU, CPU."""
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.benchmarking.environment import capture
-    from qbench.cli.output.render import print_json
+    from qbench.cli.output.render import print_field, print_json
     from qbench.runtimes.flavour import installed_flavours
     from qbench.runtimes.providers import probe_providers
 
@@ -37,22 +37,22 @@ def doctor(as_json: bool) -> None:
         return
     _print_machine(environment)
     for name, problem in providers.items():
-        click.echo(f"provider  {problem or f'{name} loads'}")
+        print_field("provider", problem or f"{name} loads")
     for name, version in flavours.items():
-        click.echo(f"engines   {name} {version}")
+        print_field("engines", f"{name} {version}")
     if not flavours:
-        click.echo("engines   no TensorRT; `uv sync --extra rtx` builds engines without a GPU")
+        print_field("engines", "no TensorRT; `uv sync --extra rtx` builds engines without a GPU")
 
 
 def _print_machine(environment: Environment) -> None:
-    from qbench.cli.output.render import size_text
+    from qbench.cli.output.render import print_field, size_text
 
-    click.echo(f"cpu       {environment.cpu}, {environment.cores} cores")
-    click.echo(f"isa       {' '.join(environment.isa or ()) or 'unknown'}")
+    print_field("cpu", f"{environment.cpu}, {environment.cores} cores")
+    print_field("isa", f"{' '.join(environment.isa or ()) or 'unknown'}")
     for gpu in environment.gpus or ():
         memory = size_text(gpu.memory_bytes) if gpu.memory_bytes else "unknown memory"
-        click.echo(f"gpu       {gpu.name}, {memory}, driver {gpu.driver}")
+        print_field("gpu", f"{gpu.name}, {memory}, driver {gpu.driver}")
     if not environment.gpus:
-        click.echo("gpu       none")
+        print_field("gpu", "none")
     for package, version in environment.versions.items():
-        click.echo(f"package   {package} {version}")
+        print_field("package", f"{package} {version}")

@@ -30,6 +30,21 @@ _INTERRUPTED = 130
 _OF_OPENCV = re.compile(r"lib(GL|gthread|glib)\b")
 
 
+class _Once(logging.Filter):
+    """Lets each warning by once: what is read for every model, or twice, warns every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno < logging.WARNING or text not in self._seen:
+            self._seen.add(text)
+            return True
+        return False
+
+
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="qbench-onnx", prog_name="qbench")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
@@ -39,10 +54,10 @@ def qbench(verbose: bool) -> None:
     An FP32 ONNX file and a folder of images go in; a quantized model, an engine and one table of
     accuracy against latency come out.
     """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Once())
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(message)s",
-        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
     )
     # They report counts, and inferences that fail without harm.
     for chatty in ("onnx_ir", "faster_coco_eval"):

@@ -11,7 +11,7 @@ import click
 from qbench.cli.options.precisions import PrecisionArguments, precision_options, watched
 from qbench.cli.options.shared import (
     METHODS,
-    PathType,
+    FileType,
     data_options,
     effort_option,
     json_option,
@@ -37,7 +37,7 @@ _MOST_NODES = 12
 @dataclass(frozen=True, kw_only=True)
 class _Arguments(PrecisionArguments):
     target: str
-    method: str
+    method: str | None
     cpu_isa: str
     output: Path | None
     no_audit: bool
@@ -72,9 +72,7 @@ class _Arguments(PrecisionArguments):
 @click.option(
     "--method",
     type=click.Choice(METHODS),
-    default="mse",
-    show_default=True,
-    help="How ranges are found.",
+    help="How ranges are found.  [default: mse]",
 )
 @effort_option
 @click.option(
@@ -85,7 +83,7 @@ class _Arguments(PrecisionArguments):
     help="INT8 for another CPU than this one: 7-bit weights without VNNI.",
 )
 @click.option(
-    "-o", "--output", type=PathType, help="<model>.<target>.<precision>.onnx if left out."
+    "-o", "--output", type=FileType, help="<model>.<target>.<precision>.onnx if left out."
 )
 @click.option("--no-audit", is_flag=True, help="INT8: ask the target neither kernels nor speed.")
 @json_option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qbench.cli.options.shared import PathType, json_option
+from qbench.cli.options.shared import FileType, PathType, json_option
 
 
 @click.command()
@@ -14,7 +14,7 @@ from qbench.cli.options.shared import PathType, json_option
 @click.option(
     "-o",
     "--output",
-    type=PathType,
+    type=FileType,
     default=Path("report.html"),
     help="The page.  [default: report.html]",
 )

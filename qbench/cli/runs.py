@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qbench.cli.options.groups import InOrder
-from qbench.cli.options.shared import PathType, json_option
+from qbench.cli.options.shared import FileType, json_option
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def show(name: str, as_json: bool) -> None:
     show_default=True,
     help="What to write.",
 )
-@click.option("-o", "--output", type=PathType, help="File to write; stdout if left out.")
+@click.option("-o", "--output", type=FileType, help="File to write; stdout if left out.")
 def export(name: str, kind: str, output: Path | None) -> None:
     """Write RUN as JSON, CSV or Markdown, or to MLflow.
 

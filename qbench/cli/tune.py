@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qbench.cli.options.shared import (
+    FileType,
     ModelArguments,
-    PathType,
     ShareType,
     data_options,
     effort_option,
@@ -56,7 +56,7 @@ class _Arguments(ModelArguments):
     decoder: str
     table: Path | None
     exclude: tuple[str, ...]
-    effort: str
+    effort: str | None
     min_int8: float
     max_trials: int
     restart: bool
@@ -111,7 +111,7 @@ class _Arguments(ModelArguments):
     "--max-trials", type=click.IntRange(min=1), default=60, show_default=True, help="Stop then."
 )
 @click.option("--restart", is_flag=True, help="Run again what an earlier run has kept.")
-@click.option("-o", "--output", type=PathType, help="<model>.<target>.tuned.onnx if left out.")
+@click.option("-o", "--output", type=FileType, help="<model>.<target>.tuned.onnx if left out.")
 @json_option
 @packed(_Arguments)
 def tune(arguments: _Arguments) -> None:
@@ -156,7 +156,7 @@ def _options(arguments: _Arguments) -> Iterator[TuneOptions]:
             budget=arguments.budget,
             most_trials=arguments.max_trials,
             least_int8=arguments.min_int8,
-            int8=Int8Options(exclude=arguments.exclude, effort=arguments.effort),
+            int8=Int8Options(exclude=arguments.exclude, effort=arguments.effort or "balanced"),
             restart=arguments.restart,
             on_trial=lambda _, done: report(done, arguments.max_trials),
         )

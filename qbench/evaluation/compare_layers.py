@@ -183,9 +183,9 @@ def _choice(
     if data is not None:
         choice = data if isinstance(data, DataChoice) else DataChoice(Path(data))
         return replace(choice, recipe=header.recipe) if header and not choice.recipe else choice
-    if header is None or not Path(header.data.source).exists():
+    if table is None or not table.source.exists():
         return None
-    return DataChoice(Path(header.data.source), header.recipe, header.image_size, _FEW)
+    return DataChoice(table.source, table.header.recipe, table.image_size, _FEW)
 
 
 def _source(

@@ -13,6 +13,7 @@ from qbench.data.recipes import Recipe
 from qbench.data.samples import Sample, Source, first_names
 from qbench.errors import DataError, ModelError, UsageError
 from qbench.evaluation.coco import AveragePrecision, Detections, load_library
+from qbench.evaluation.numbers import WHOSE_FAULT
 from qbench.evaluation.stream import SampleStream, labelled
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.runtimes.base import Runner, Tensors
@@ -180,8 +181,7 @@ def read_candidates(outputs: Tensors, sample: Sample, options: DetectOptions) ->
         # A logit of minus infinity is a plain no.
         if not (output < np.inf).all():
             raise ModelError(
-                f"output {name!r} holds NaN or infinity for {sample.name}; the precision may be "
-                "too low for this model, compare with fp32"
+                f"output {name!r} holds NaN or infinity for {sample.name}; {WHOSE_FAULT}"
             )
     decode = DECODERS[options.decoder]
     candidates = decode(_of_one_image(outputs, sample), _input_size(sample, options))

@@ -7,6 +7,12 @@ from numpy.typing import NDArray
 
 from qbench.errors import ModelError
 
+WHOSE_FAULT = (
+    "compare with fp32: where that gives the same, the model is at fault, else the precision is "
+    "too low for it"
+)
+"""What to do about outputs that are no numbers."""
+
 
 def check_numbers(output: NDArray[Any], name: str, sample: str) -> None:
     """Make sure that an output, of any shape, holds no NaN.
@@ -20,7 +26,4 @@ def check_numbers(output: NDArray[Any], name: str, sample: str) -> None:
         ModelError: It holds one.
     """
     if np.isnan(output).any():
-        raise ModelError(
-            f"output {name!r} holds NaN for {sample}; the precision may be too low for this "
-            "model, compare with fp32"
-        )
+        raise ModelError(f"output {name!r} holds NaN for {sample}; {WHOSE_FAULT}")

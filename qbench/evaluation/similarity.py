@@ -162,5 +162,5 @@ def _flat_pair(
 def _mismatch(reference: NDArray[Any], test: NDArray[Any]) -> str:
     return (
         f"outputs of shapes {list(reference.shape)} and {list(test.shape)} cannot be compared; "
-        "run both models on the same inputs"
+        "run both models on the same inputs, or judge by labels where the number of rows varies"
     )

@@ -4,9 +4,12 @@ Tensors are known by their names, which quantizers keep. Where a tensor is quant
 dequantized form stands for it. Where qbench has equalized it, it is held divided by factors that
 the file does not tell, so it is compared up to a factor per channel. Where qbench has padded it or
 added an offset before it is quantized, these are taken off again.
+
+What is selected by value, as boxes by non-maximum suppression, is left out: how many there are, and
+which stands where, differs between two forms of a model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -26,6 +29,9 @@ from qbench.quantization.padding import padded_name
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
 
 _INPUT = "Input"
+
+_SELECTING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+"""Operators that choose by value, so that rows behind them are not those of another form."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,8 @@ def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, _StandIn
     """Return by name what stands for each tensor of the test: its dequantized form, or itself."""
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     found = {value.name or "": _dequantized(value) for value in values}
+    for product in _shifted_products(graph, found.values()):
+        found.pop(product, None)
     is_dequantized = any(_is_dequantized(one.value) for one in found.values())
     if dequantized_only and is_dequantized:
         found = {
@@ -109,6 +117,13 @@ def _stand_ins(graph: ir.Graph, *, dequantized_only: bool) -> dict[str, _StandIn
             if _is_dequantized(one.value) or one.value.is_graph_output()
         }
     return found
+
+
+def _shifted_products(graph: ir.Graph, found: Iterable[_StandIn]) -> list[str]:
+    """Return the products of tensors with an offset, which the Add of the bias alone takes off."""
+    shifted = {one.value for one in found if one.offset}
+    multiplying = (node for node in graph if node.op_type == "MatMul")
+    return [node.outputs[0].name or "" for node in multiplying if node.inputs[0] in shifted]
 
 
 def _dequantized(value: ir.Value) -> _StandIn:
@@ -173,11 +188,14 @@ class _Finder:
         self._stand_ins = stand_ins
         self._depths: dict[ir.Value, int] = {}
         self._nearest: dict[ir.Value, tuple[str, ...]] = {}
+        self._varying: set[ir.Value] = set()
+        self._selected: set[ir.Value] = set()
         self.layers: list[Layer] = []
         self.total = 0
 
     def take_inputs(self, graph: ir.Graph) -> None:
         """Take the inputs that the test rounds; the others are equal."""
+        self._varying.update(graph.inputs)
         for value in graph.inputs:
             name = value.name or ""
             if name in self._stand_ins and self._stand_ins[name].name != name:
@@ -185,16 +203,27 @@ class _Finder:
 
     def take_outputs(self, node: ir.Node) -> None:
         computed = [value for value in node.inputs if value is not None]
+        self._note_selection(node, computed)
         before = [name for value in computed for name in self._nearest.get(value, ())]
         inputs = tuple(dict.fromkeys(before))
         depth = 1 + max((self._depths.get(value, 0) for value in computed), default=0)
         for value in node.outputs:
             self._take(value, node.op_type, depth, inputs)
 
+    def _note_selection(self, node: ir.Node, computed: list[ir.Value]) -> None:
+        """Note whether what a node makes depends on values, and whether it is selected by them."""
+        if node.op_type in {"Shape", "Size"} or self._varying.isdisjoint(computed):
+            return
+        self._varying.update(node.outputs)
+        if node.op_type in _SELECTING or not self._selected.isdisjoint(computed):
+            self._selected.update(node.outputs)
+
     def _take(self, value: ir.Value, op_type: str, depth: int, inputs: tuple[str, ...]) -> None:
         self._depths[value], self._nearest[value] = depth, inputs
         if value.dtype not in _FLOATS or not isinstance(value.type, ir.TensorType):
             return  # a sequence has the type of its elements, too
+        if value in self._selected:
+            return
         self.total += 1
         if layer := self._layer(value, op_type, depth, inputs):
             self._nearest[value] = (layer.name,)

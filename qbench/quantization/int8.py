@@ -21,6 +21,7 @@ from qbench.placement.analysis import DATA_MOVEMENT, saturating_reader
 from qbench.placement.cut import Divider, divider_of
 from qbench.placement.plan import Plan
 from qbench.placement.targets import place
+from qbench.quantization.bias_room import with_room_for_biases
 from qbench.quantization.choice import Choice
 from qbench.quantization.corrections import bias_shifts
 from qbench.quantization.equalization import equalize, equalized_name
@@ -180,6 +181,8 @@ class Quantizer:
         parameters = self.parameters(plan, choice)
         coded = int8_coding(self.weight_bits, choice.codes).encode_all(graph.graph, plan.weights)
         shifts = bias_shifts(graph.graph, plan, means, coded)
+        if not plan.symmetric:
+            coded = with_room_for_biases(graph.graph, plan, parameters, coded, shifts)
         quantized = write_qdq(graph, plan, parameters, coded, shifts)
         share = self.work.int8_fraction(plan)
         return Int8Graph(quantized, plan, share, self._macs.uncounted)

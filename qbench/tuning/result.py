@@ -79,7 +79,7 @@ class TuneResult:
         if self.is_met:
             return
         loss = -100 * self.best.change.value if self.best.change else math.nan
-        nearest = f"the nearest of {len(self.trials)} trials loses {loss:.2g}"
+        nearest = f"the nearest of {len(self.trials)} trials loses {loss:.3g}"
         raise BudgetError(
             f"{nearest} points of {self.baseline.metric}, the budget is "
             f"{100 * self.options.budget:g}; raise --budget or --max-trials, lower --min-int8, "

@@ -162,10 +162,28 @@ def test_the_package_runs_as_a_module() -> None:
     assert result.stdout.startswith("qbench, version ")
 
 
+def test_a_warning_is_shown_once() -> None:
+    """A folder is opened for each model that reads it, and tells the same of its images."""
+    code = """if True:
+        import logging
+        from qbench.cli.main import main, qbench
+
+        @qbench.command()
+        def twice():
+            for text in ("1 of 20 skipped", "1 of 20 skipped", "another"):
+                logging.getLogger("qbench").warning("%s", text)
+
+        main(["twice"])
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr.splitlines() == ["1 of 20 skipped", "another"]
+
+
 def test_doctor(qbench: Qbench) -> None:
     document = qbench("doctor", "--json").json
     assert document.keys() == {"schema_version", "environment", "providers", "tensorrt"}
     assert document["providers"]["cpu"] is None
     text = qbench("doctor").out
-    assert "provider  cpu loads" in text
-    assert text.startswith("cpu       ")
+    assert max(map(len, text.splitlines())) <= 80  # where no terminal says otherwise
+    assert ["provider", "cpu", "loads"] in [line.split() for line in text.splitlines()]
+    assert text.startswith("cpu  ")

@@ -62,7 +62,7 @@ def test_one_shard_is_all(qbench: Qbench) -> None:
         ("--merge m.onnx m.onnx", "m.onnx is not a calibration table of qbench", 1),
         ("--merge no.json no.json", "no calibration table at no.json", 1),
         ("--merge a.json b.json --data imgs", "--merge reads tables, no images; leave --data", 2),
-        ("m.onnx n.onnx --data imgs", "one model at a time, not 2; tables need --merge", 2),
+        ("m.onnx n.onnx --data imgs", "one model at a time, not 2; --data takes one folder", 2),
     ],
 )
 def test_what_is_refused(

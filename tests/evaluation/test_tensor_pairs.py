@@ -51,6 +51,28 @@ def test_sequences_are_not_compared() -> None:
     assert named(pair_tensors(model, model)) == {"middle": "middle"}
 
 
+def test_what_is_selected_by_value_is_not_compared() -> None:
+    """Rounding selects other boxes, and more or fewer: rows of two forms do not belong together."""
+    b = Builder()
+    rows = b.node("Reshape", "rows", b.conv("boxes", b.x), b.constant("four", np.array([-1, 4])))
+    where = b.node("NonZero", "where", b.node("Relu", "scores", rows))
+    index = b.node("Gather", "index", where, b.constant("zero", np.array(0)), axis=0)
+    found = b.node("Gather", "found", rows, index, axis=0)
+    pairs = pair_tensors(model := model_of(b.model(b.node("Sqrt", "sides", found))), model)
+    assert named(pairs).keys() == {"boxes", "rows", "scores"}
+    assert pairs.total == 3
+
+
+def test_indices_made_from_a_shape_select_nothing() -> None:
+    b = Builder(["n", *graphs.IMAGE[1:]])
+    size = b.node("Shape", "size", b.conv("boxes", b.x))
+    where = b.node("NonZero", "where", b.node("ConstantOfShape", "zeros", size))
+    count = b.node("Cast", "count", where, to=onnx.TensorProto.FLOAT)
+    output = b.node("Add", "output", "boxes", b.node("ReduceSum", "sum", count, keepdims=0))
+    pairs = pair_tensors(model := model_of(b.model(output)), model)
+    assert "output" in named(pairs)
+
+
 def test_batch_normalization_is_compared_behind_its_fusion() -> None:
     found = pairs_of(graphs.conv_bn_relu(), "tensorrt")
     assert {"bn0", "relu0", "bn1", "relu1", "head"} <= named(found).keys()
@@ -104,6 +126,16 @@ def test_an_offset_is_taken_off() -> None:
     array = np.ones((1, CHANNELS), np.float32)
     np.testing.assert_allclose(layer.restored(array + np.float32(layer.offset)), array, atol=1e-6)
     assert layer.offset != 0
+
+
+def test_a_product_is_not_compared_before_an_offset_is_taken_off() -> None:
+    """The bias, which an Add brings, holds what the offset adds to the product of a MatMul."""
+    found = pairs_of(graphs.encoder_decomposed(), "tensorrt")
+    layers = {layer.name: layer for layer in found.layers}
+    assert layers["gelu"].offset != 0
+    assert "widen" in layers
+    assert "narrow" not in layers
+    assert layers["narrow.biased"].inputs == ("gelu",)
 
 
 def test_what_a_model_itself_adds_or_pads_stays() -> None:

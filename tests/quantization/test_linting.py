@@ -44,6 +44,17 @@ def relu_and_pool() -> onnx.ModelProto:
     return b.model(b.qdq(b.node("MaxPool", "pool", relu, kernel_shape=[2, 2]), "y"))
 
 
+def float_between_kernels(*, reader: bool = True) -> onnx.ModelProto:
+    """A norm between convolutions, which need the pairs around it; without a reader nobody does."""
+    b = QdqBuilder()
+    relu = b.node("Relu", "relu", b.qconv("conv0", b.qdq(b.x, "x")))
+    moved = b.node("Transpose", "moved", b.qdq(relu, "y", code=np.uint8(0)), perm=[0, 1, 3, 2])
+    ones = b.constant("ones", np.ones(CHANNELS, np.float32))
+    norm = b.node("InstanceNormalization", "norm", b.qdq(moved, "m", code=np.uint8(0)), ones, ones)
+    inner = b.qdq(norm, "n")
+    return b.model(b.qdq(b.qconv("conv1", inner), "z") if reader else inner)
+
+
 def read_twice() -> onnx.ModelProto:
     b = QdqBuilder()
     y = b.qconv("conv", b.qdq(b.x, "x"))
@@ -220,6 +231,11 @@ FLOAT: dict[str, tuple[Case, str, set[str]]] = {
     "16 bits": (wide, "wide-type", {"conv"}),
     "a transposed convolution": (conv_transpose, "no-kernel", {"up"}),
     "an operator without kernel": (lambda: unary("Elu"), "no-kernel", {"node"}),
+    "a norm that no kernel reads": (
+        lambda: float_between_kernels(reader=False),
+        "no-kernel",
+        {"norm"},
+    ),
     "a bias of another scale": (lambda: with_bias(0.3), "bias-scale", {"conv"}),
     "beta": (lambda: gemm(bias="good", beta=0.5), "gemm-form", {"gemm"}),
     "float bias and output": (lambda: gemm(bias="float", ends=False), "gemm-form", {"gemm"}),
@@ -247,6 +263,7 @@ FUSED: dict[str, Case] = {
     "an output in equal pairs": pairs_alike,
     "weights of negative scale": signed_scales,
     "a sigmoid": lambda: unary("Sigmoid"),
+    "a float node between kernels": float_between_kernels,
 }
 
 
@@ -261,6 +278,25 @@ def test_a_rule_tells_what_onnx_runtime_leaves_in_float(name: str, tmp_path: Pat
     unfused = {node.name: node.reason for node in audit_cpu(tmp_path / "m.onnx").unfused}
     assert unfused.keys() == nodes
     assert unfused.items() <= blocking_reasons(ir.from_proto(model), "cpu").items()
+
+
+def with_float_bias(bias: float) -> onnx.ModelProto:
+    """A bias behind which products of 0.05 x 0.01 a step are added up."""
+    b = QdqBuilder()
+    values = b.constant("b", np.full(CHANNELS, bias, np.float32))
+    inputs = b.qdq(b.x, "x"), b.qweight("w", (CHANNELS, CHANNELS, 3, 3)), values
+    y = b.node("Conv", "conv", *inputs, pads=[1] * 4)
+    return b.model(b.qdq(y, "y", scale=bias / 100))
+
+
+@pytest.mark.parametrize(("steps", "is_lost"), [(2.0**30, False), (2.0**32 + 2.0**31, True)])
+def test_a_bias_that_does_not_fit(steps: float, is_lost: bool) -> None:
+    model = with_float_bias(steps * 0.05 * 0.01)
+    assert [f.rule for f in check(model, "cpu", saturates=False)] == ["lost-bias"] * is_lost
+    graph = ir.from_proto(model)
+    feeds = {"x": np.zeros((1, CHANNELS, 16, 16), np.float32)}
+    exact, native = (graphs.run(graph, feeds, simulate=simulate) for simulate in (True, False))
+    assert np.allclose(exact["y.dq"], native["y.dq"], rtol=0.02) is not is_lost
 
 
 @pytest.mark.parametrize("name", FUSED)

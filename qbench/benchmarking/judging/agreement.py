@@ -15,6 +15,7 @@ from qbench.benchmarking.judging.material import Material
 from qbench.benchmarking.result import FurtherMetric, Metric
 from qbench.errors import ModelError
 from qbench.evaluation.agreement import AgreementResult, Comparison
+from qbench.evaluation.numbers import WHOSE_FAULT
 from qbench.evaluation.similarity import decibels
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
@@ -58,8 +59,7 @@ def _check_finite(found: AgreementResult) -> None:
     for name, value in zip(found.names, found.values, strict=True):
         if not math.isfinite(value):
             raise ModelError(
-                f"the outputs for {name} hold NaN, or are too large to be compared; the precision "
-                "may be too low for this model, compare with fp32"
+                f"the outputs for {name} hold NaN, or are too large to be compared; {WHOSE_FAULT}"
             )
 
 

@@ -52,11 +52,14 @@ class PrecisionArguments(ModelArguments):
     keep_io: bool | None
     table: Path | None
     exclude: tuple[str, ...]
-    effort: str
+    effort: str | None
     ranges: Path | None
 
-    def quantization(self, method: str = "mse") -> Options | None:
+    def quantization(self, method: str | None = None) -> Options | None:
         """Return how to write the precision; None where there is nothing to choose.
+
+        Args:
+            method: How ranges are found, where that is said.
 
         Raises:
             UsageError: An option has no effect on the precision.
@@ -70,13 +73,19 @@ class PrecisionArguments(ModelArguments):
             raise UsageError(f"{flag} has an effect with --fp16 and --bf16 only; drop it")
         if self.block is not None and self.precision != "int4":
             raise UsageError(f"--block {self.block} has an effect with --int4 only; drop it")
+        if self.effort is not None and self.precision != "int8":
+            raise UsageError(f"--effort {self.effort} has an effect with --int8 only; drop it")
+        if method is not None and self.precision not in {"int8", "fp8"}:
+            raise UsageError(f"--method {method} has an effect with --int8 and --fp8 only; drop it")
         if self.precision in _HALF:
             return HalfOptions(self.keep_io is not False, self.exclude)
         if self.precision in {"int4", "weight-only"}:
             return WeightOptions(self.block, self.exclude)
         if self.precision == "fp32":
             return None
-        return Int8Options(method=method, exclude=self.exclude, effort=self.effort)
+        return Int8Options(
+            method=method or "mse", exclude=self.exclude, effort=self.effort or "balanced"
+        )
 
     def calibration(self, model: Model) -> CalibrationTable | GivenRanges | Path | None:
         """Return what the precision takes that is named: ranges, a table, or one made on data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Arguments = TypeVar("Arguments")
 PathType = click.Path(path_type=Path)
+
+
+class _FileType(click.ParamType[Path]):
+    """A file to write. A name that ends in a slash means a folder, which `Path` would forget."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if str(value).endswith(("/", os.sep)):
+            self.fail(f"{value!r} is a folder; name a file in it", param, ctx)
+        return Path(value)
+
+
+FileType = _FileType()
 
 TARGETS = ("cpu", "tensorrt")
 """The keys of `placement.targets.TARGETS`, which help must not import."""
@@ -247,9 +262,8 @@ def effort_option(command: Decorated) -> Decorated:
     return click.option(
         "--effort",
         type=click.Choice(EFFORTS),
-        default="balanced",
-        show_default=True,
-        help="How long to search for better scales and for nodes that INT8 ruins; fast does not.",
+        help="How long to search for better scales and for nodes that INT8 ruins; fast does not."
+        "  [default: balanced]",
     )(command)
 
 

@@ -29,6 +29,7 @@ from qbench.quantization.linting.cpu_fusion import (
 )
 from qbench.quantization.linting.cpu_numbers import (
     bias_scales,
+    lost_biases,
     mid_range_activations,
     saturating_weights,
     unequal_moves,
@@ -145,6 +146,12 @@ RULES = (
         blocks=True,
     ),
     Rule("bias-scale", ERROR, partial(bias_scales, "Gemm"), f"{_IN_SCALE}; it is taken as such"),
+    Rule(
+        "lost-bias",
+        ERROR,
+        lost_biases,
+        "let no scale of weights or activations be so small, or leave the node float",
+    ),
     Rule(
         "channel-activation",
         ERROR,

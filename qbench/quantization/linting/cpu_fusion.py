@@ -33,6 +33,9 @@ MOVES = cpu.MOVES | {"ReduceMax", "ReduceMin"}
 PASSED = {"MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 """Over these, ONNX Runtime moves a Q back and a DQ forth to where they fuse."""
 
+_PAIRED = MOVES | PASSED | {"Clip", "DequantizeLinear", "QuantizeLinear", "Relu"}
+"""What may stand between an integer kernel and a node that reads what it has written."""
+
 
 def merge_equal_pairs(graph: ir.Graph) -> None:
     """Let those who read a tensor through Q/DQ nodes of the very same inputs share one pair.
@@ -54,10 +57,13 @@ def merge_equal_pairs(graph: ir.Graph) -> None:
 def quantized_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Yield the nodes that a Q/DQ model wants on integers.
 
-    Their first input is dequantized, and so is the second, or the output is quantized.
+    Their first input is dequantized, and so is the second, or the output is quantized. Not so where
+    these pairs are what integer kernels on both sides of a float node need.
     """
     for node in graph:
         if is_qdq(node) or not node.inputs or not is_quantized(node.inputs[0]) or _adds_bias(node):
+            continue
+        if _is_between_others(node):
             continue
         is_fed = node.op_type in COMPUTE and is_quantized(node.inputs[1])
         if is_fed or any(quantizers(output) for output in ends(node)):
@@ -68,6 +74,22 @@ def _adds_bias(node: ir.Node) -> bool:
     """Return whether an Add brings the int32 bias of the MatMul in front of it."""
     sources = filter(None, map(dequantizer, node.inputs))
     return node.op_type == "Add" and any(code_type(s) == ir.DataType.INT32 for s in sources)
+
+
+def _is_between_others(node: ir.Node) -> bool:
+    """Return whether integer kernels write what a node without one reads, and read what it writes.
+
+    They need the Q/DQ pairs around it, which are a loss for none.
+    """
+    if node.op_type in KERNELS | MOVES | COMPUTE:
+        return False
+    writer = common.source_before(node.inputs[0], _PAIRED)
+    if writer is None or writer.op_type not in KERNELS:
+        return False
+    pairs = [quantize for output in ends(node) for quantize in quantizers(output)]
+    codes = [usage.node for quantize in pairs for usage in quantize.outputs[0].uses()]
+    readers = [usage.node for one in codes for usage in one.outputs[0].uses()]
+    return any(reader.op_type in KERNELS | MOVES for reader in readers)
 
 
 def wanted_nodes(graph: ir.Graph) -> Iterator[ir.Node]:

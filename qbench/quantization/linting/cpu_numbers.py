@@ -19,11 +19,13 @@ from qbench.quantization.encodings import (
     zero_point_of,
 )
 from qbench.quantization.linting import common
-from qbench.quantization.linting.cpu_fusion import MOVES, past_movement, quantized_nodes
+from qbench.quantization.linting.cpu_fusion import MOVES, ends, past_movement, quantized_nodes
 from qbench.quantization.linting.finding import Place
 
 _MOST_PAIR = 128
 """Of two int8 codes of one sign: 255 x 128 fits into int16, 255 x 129 does not."""
+
+_LARGEST_BIAS = np.iinfo(np.int32).max
 
 
 def wrong_axes(graph: ir.Graph) -> Iterator[Place]:
@@ -60,6 +62,27 @@ def bias_scales(op_type: str, graph: ir.Graph) -> Iterator[Place]:
             continue
         if bias.size not in {1, weight.size} or not np.allclose(bias, data * weight, 1e-3, 0):
             reason = "the scale of its int32 bias is not that of input times weight"
+            yield Place(node, node.inputs[2], reason)
+
+
+def lost_biases(graph: ir.Graph) -> Iterator[Place]:
+    """Yield convolutions with a float bias that does not fit into int32.
+
+    ONNX Runtime makes one of it, in steps of input scale x weight scale, and does not saturate.
+    """
+    for node in quantized_nodes(graph):
+        bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        if node.op_type != "Conv" or bias is None or not any(map(quantizers, ends(node))):
+            continue
+        data, weight = (
+            scale_of(source) if (source := dequantizer(value)) else None
+            for value in node.inputs[:2]
+        )
+        if data is None or weight is None or data.size != 1 or weight.size not in {1, bias.size}:
+            continue
+        steps = np.abs(bias.astype(np.float64)) / (float(data.item()) * np.ravel(weight))
+        if (steps > _LARGEST_BIAS).any():
+            reason = "its bias does not fit into int32, in steps of input scale x weight scale"
             yield Place(node, node.inputs[2], reason)
 
 

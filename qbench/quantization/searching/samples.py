@@ -1,7 +1,6 @@
 """The samples that a calibration table was made from, where they still are."""
 
 import logging
-from pathlib import Path
 
 from qbench.calibration.table import CalibrationTable
 from qbench.data.choice import DataChoice, open_choice
@@ -18,11 +17,15 @@ def samples_of(model: Model, table: CalibrationTable, count: int) -> list[Sample
     Others stand in for those that calibration skipped. What cannot be read any more is left out.
     """
     header = table.header
-    choice = DataChoice(Path(header.data.source), header.recipe, header.image_size)
+    choice = DataChoice(table.source, header.recipe, header.image_size)
     try:
         _, source = open_choice(model, choice)
     except DataError as error:
-        logger.warning("the samples of the calibration table cannot be looked at: %s", error)
+        logger.warning(
+            "the samples of the calibration table cannot be looked at, so that nothing is judged "
+            "by the model's output: %s",
+            error,
+        )
         return []
     return _readable(subset(without(source, header.data.skipped), count))
 

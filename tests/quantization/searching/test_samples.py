@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from qbench.calibration.calibrate import calibrate
-from qbench.calibration.table import CalibrationTable
+from qbench.calibration.table import CalibrationTable, load_table
 from qbench.model.load import Model, load
 from qbench.quantization.searching.samples import samples_of
 
@@ -61,6 +61,19 @@ def test_what_was_damaged_since_is_left_out(
     assert names == [f"{i:02}.png" for i in range(IMAGES) if i not in (7, 11)]
     assert "some samples of the calibration table cannot be read" in caplog.text
     assert "11.png" in caplog.text
+
+
+def test_a_folder_is_found_from_elsewhere(
+    model: Model, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was named as seen from where `calibrate` ran, which wrote into `calibration/` there."""
+    monkeypatch.chdir(tmp_path)
+    calibrate(model, folder.name, recipe="raw").save(Path("calibration/m.json"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    table = load_table(Path("../calibration/m.json"))
+    assert table.source == folder.resolve()
+    assert len(samples_of(model, table, 4)) == 4
 
 
 def test_there_are_none_where_the_folder_is_gone(
