@@ -123,7 +123,7 @@ def _noise(reference: NDArray[Any], results: Sequence[NDArray[Any]]) -> float:
     if not alike:
         return 1.0
     kept = reference if len(alike) == len(results) else reference[alike]
-    noise = relative_noise(kept, np.stack([results[index] for index in alike]))
+    noise = relative_noise(kept, [results[index] for index in alike])
     return 1 - (1 - noise) * len(alike) / len(results)
 
 

@@ -1,5 +1,6 @@
 """What is lost of a signal, as a relative noise power: 0 for nothing, 1 for all. Pure arrays."""
 
+from collections.abc import Sequence
 from math import log10
 from typing import Any
 
@@ -13,6 +14,9 @@ HARM = 0.03
 
 _APART = 30.0
 
+_ROUNDING = 1e-5
+"""Outputs that vary by less than this share of their size are constant, but for rounding."""
+
 _FAINTEST = 1e-3
 """An image's scores are not compared more sternly than with this share of the mean energy."""
 
@@ -22,7 +26,7 @@ def sqnr_from_noise(noise: float) -> float:
     return 10 * log10(1 / max(noise, 1e-12))
 
 
-def relative_noise(reference: NDArray[Any], test: NDArray[Any]) -> float:
+def relative_noise(reference: NDArray[Any], test: Sequence[NDArray[Any]]) -> float:
     """Return the noise power of `test` relative to the variance of `reference`, at most 1.
 
     Outputs may hold unlike features, such as coordinates beside scores, whose errors would vanish
@@ -30,17 +34,27 @@ def relative_noise(reference: NDArray[Any], test: NDArray[Any]) -> float:
     vary 30 times less than the most variable one are judged apart, and the figures are averaged.
     Where the reference itself is NaN or Inf, as the logarithm of 0 is, nothing is compared.
 
+    Sums are taken sample by sample, since outputs of many classes in double precision would be the
+    most memory that a search takes.
+
     Args:
         reference: [samples, ...].
-        test: The same shape.
+        test: An array for each sample.
     """
     axes = [axis for axis, size in enumerate(reference.shape) if size > 1 and axis > 0]
     feature = min(axes, key=lambda axis: reference.shape[axis]) if len(axes) > 1 else None
-    others = tuple(axis for axis in range(reference.ndim) if axis != feature)
-    finite = np.isfinite(reference)
-    wide = np.where(finite, reference, 0).astype(np.float64)
-    error = np.atleast_1d(np.square(np.where(finite, test, 0) - wide).mean(axis=others))
-    variance = np.atleast_1d(wide.var(axis=others))
+    others = tuple(axis - 1 for axis in range(1, reference.ndim) if axis != feature)
+    features = 1 if feature is None else reference.shape[feature]
+    first, second, error = np.zeros((3, features))
+    for one, other in zip(reference, test, strict=True):
+        finite = np.isfinite(one)
+        wide = np.where(finite, one, 0).astype(np.float64)
+        first += wide.sum(axis=others)
+        second += np.square(wide).sum(axis=others)
+        error += np.square(np.where(finite, other, 0) - wide).sum(axis=others)
+    count = reference.size // features
+    variance = np.maximum(second - np.square(first) / count, _ROUNDING**2 * second) / count
+    error /= count
     error = np.where(np.isfinite(error), error, np.inf)  # NaN or Inf in the output is ruin
     is_large = variance >= variance.max() / _APART**2
     parts = [part for part in (is_large, ~is_large) if variance[part].sum() > 0]
