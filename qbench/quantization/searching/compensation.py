@@ -13,7 +13,12 @@ from qbench.model.graph import constant
 from qbench.placement.analysis import weight_array_rank
 from qbench.placement.plan import Plan, Weight
 from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric
-from qbench.quantization.searching.layer_inputs import covariances, layers_side_by_side
+from qbench.quantization.searching.layer_inputs import (
+    Covariance,
+    covariances,
+    layers_side_by_side,
+    portions,
+)
 from qbench.quantization.searching.rounding import compensated_codes
 
 
@@ -43,17 +48,20 @@ def compensated_weights(
         for weight in plan.weights
         if readers[weight.tensor] == 1 and _is_layer(nodes[weight.reader.node])
     }
-    known = covariances(model, [nodes[name] for name in weights], samples)
     noise = _rounding_noise(plan, parameters)
 
-    def codes(name: str) -> NDArray[np.int8]:
-        covariance = known[name].shrunk()
+    def rounded(known: tuple[str, Covariance]) -> tuple[str, NDArray[np.int8]]:
+        name, covariance = known[0], known[1].shrunk()
         variances = np.einsum("gkk->gk", covariance)
         variances += noise.get(name, 0.0)
-        return _codes(nodes[name], weights[name], covariance, 2 ** (bits - 1) - 1)
+        return name, _codes(nodes[name], weights[name], covariance, 2 ** (bits - 1) - 1)
 
-    with layers_side_by_side() as pool:
-        return dict(zip(known, pool.map(codes, known), strict=True))
+    codes: dict[str, NDArray[np.int8]] = {}
+    for portion in portions(nodes[name] for name in weights):
+        known = covariances(model, portion, samples)
+        with layers_side_by_side() as pool:
+            codes.update(pool.map(rounded, known.items()))
+    return codes
 
 
 def _is_layer(node: ir.Node) -> bool:

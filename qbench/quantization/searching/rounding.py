@@ -52,12 +52,18 @@ def _inverse_factor(covariance: NDArray[Any], order: NDArray[Any]) -> NDArray[An
     Row k over its diagonal says how an error at input k is passed on to the inputs after it. With
     inputs in reverse, the covariance is L L^T, and the inverse of L, reversed again, is U.
     """
-    rows = np.take_along_axis(covariance.astype(np.float64), order[:, :, None], axis=1)
-    damped = np.take_along_axis(rows, order[:, None, :], axis=2)
+    lower = np.linalg.cholesky(_damped(covariance, order)[:, ::-1, ::-1])
+    return _inverse_of_lower(lower)[:, ::-1, ::-1]
+
+
+def _damped(covariance: NDArray[Any], order: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy with rows and columns in `order`, and a little more on the diagonal."""
+    groups = np.arange(len(covariance))[:, None, None]
+    damped: NDArray[Any] = covariance[groups, order[:, :, None], order[:, None, :]]
+    damped = damped.astype(np.float64)
     diagonal = np.einsum("gkk->gk", damped)
     diagonal += _DAMPING * diagonal.mean(axis=1, keepdims=True) + np.finfo(np.float32).tiny
-    lower = np.linalg.cholesky(damped[:, ::-1, ::-1])
-    return _inverse_of_lower(lower)[:, ::-1, ::-1]
+    return damped
 
 
 def _inverse_of_lower(lower: NDArray[Any]) -> NDArray[Any]:

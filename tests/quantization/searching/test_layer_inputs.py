@@ -12,7 +12,7 @@ from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.model.prepare import prepare
 from qbench.quantization.searching import layer_inputs
-from qbench.quantization.searching.layer_inputs import Covariance, covariances
+from qbench.quantization.searching.layer_inputs import Covariance, covariances, portions
 
 
 def convolution(**attributes: Any) -> onnx.ModelProto:
@@ -148,6 +148,20 @@ def test_layers_that_read_the_same_share_what_is_known() -> None:
     assert found["one"] is found["same"]
     assert not np.array_equal(found["one"].matrix, found["wider"].matrix)
     np.testing.assert_array_equal(found["wider"].matrix, alone["wider"].matrix)
+
+
+def test_layers_come_in_portions_that_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    builder = graphs.Builder()
+    names = [f"conv {i}" for i in range(5)]
+    model = prepare(graphs.model_of(builder.model(*(builder.conv(n, builder.x) for n in names))))
+    nodes = [node for node in model.ir.graph if node.op_type == "Conv"]
+    (whole,) = portions(nodes)
+    assert whole == nodes
+    inputs = 9 * graphs.CHANNELS
+    monkeypatch.setattr(layer_inputs, "_MOST_BYTES", 2 * 2 * 4 * inputs**2)
+    assert [len(portion) for portion in portions(nodes)] == [2, 2, 1]
+    monkeypatch.setattr(layer_inputs, "_MOST_BYTES", 1)
+    assert [node for portion in portions(nodes) for node in portion] == nodes
 
 
 def test_samples_of_other_sizes_may_bring_the_rows_that_the_first_lacks() -> None:
