@@ -183,15 +183,16 @@ def _step_text(step: Step) -> str:
 
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
-    from qbench.cli.output.render import print_floats
+    from qbench.cli.output.render import counted, print_floats
     from qbench.engines.auditing.engine import EngineAudit, count_in
 
     if isinstance(audit, EngineAudit):
         integer, whole = count_in(audit.nodes_by_dtype)
-        click.echo(f"TensorRT for RTX runs {integer} of {whole} compute nodes in INT8")
+        nodes = counted(whole, "compute node")
+        click.echo(f"TensorRT for RTX runs {integer} of {nodes} in INT8")
         return
     click.echo(
-        f"ONNX Runtime runs {audit.integer} of {audit.planned} planned compute nodes "
+        f"ONNX Runtime runs {audit.integer} of {counted(audit.planned, 'planned compute node')} "
         "on integer kernels"
     )
     print_floats(_MOST_NODES, audit.unfused, "not fused")

@@ -13,6 +13,7 @@ import click
 
 from qbench.formatting import MINUS
 from qbench.formatting import count_text as count_text
+from qbench.formatting import counted as counted
 from qbench.formatting import digits as digits
 from qbench.formatting import percent as percent
 from qbench.formatting import size_text as size_text
