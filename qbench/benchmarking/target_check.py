@@ -6,10 +6,12 @@ from qbench.benchmarking.speedup import Speedup, speedup_of
 from qbench.data.synthetic import SyntheticSource
 from qbench.engines.auditing.engine import EngineAudit
 from qbench.engines.auditing.model import audit_tensorrt
+from qbench.engines.preflight.check import check_buildable
 from qbench.errors import DataError, EngineError, ModelError, UnfitError, UsageError
 from qbench.model.load import load
 from qbench.quantization.audit import KernelAudit, audit_cpu
 from qbench.quantization.quantized import QuantizedModel
+from qbench.runtimes.flavour import find_flavour
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,17 @@ def _on_cpu(result: QuantizedModel) -> TargetCheck:
 
 def _on_tensorrt(result: QuantizedModel) -> TargetCheck:
     assert result.path is not None  # only files are asked about
-    size = _image_size(result)
+    model, size = load(result.path), _image_size(result)
     try:
-        return TargetCheck(audit_tensorrt(load(result.path), result.plan, image_size=size))
+        try:
+            return TargetCheck(audit_tensorrt(model, result.plan, image_size=size))
+        except EngineError:
+            check_buildable(model, find_flavour("rtx"))  # tells the reason where a rule knows it
+            raise
     except UnfitError:
         return TargetCheck()  # not installed, and nobody asked for it
     except (EngineError, UsageError) as error:
-        return TargetCheck(notes=(f"TensorRT for RTX did not build it: {error}",))
+        return TargetCheck(notes=(f"it was not audited: {error}",))
 
 
 def _image_size(result: QuantizedModel) -> tuple[int, int] | None:

@@ -1,8 +1,10 @@
 """What a target says of a model that was just quantized for it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import graphs
+import numpy as np
 import onnx
 import pytest
 
@@ -82,8 +84,24 @@ def test_a_refusal_of_the_compiler_becomes_a_note(
         raise error
 
     monkeypatch.setattr(module, "audit_tensorrt", refuse)
+    monkeypatch.setattr(module, "find_flavour", lambda _: SimpleNamespace(name="tensorrt_rtx"))
     found = check_on_target(written(model, "tensorrt"))
-    assert (found.audit, found.notes) == (None, ("TensorRT for RTX did not build it: no",))
+    assert (found.audit, found.notes) == (None, ("it was not audited: no",))
+
+
+def test_a_rule_says_better_what_the_compiler_refuses(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    b = graphs.Builder()
+    flat = b.constant("flat", np.array([1, -1, 4]))
+    boxes = b.node("Reshape", "boxes", b.conv("head", b.conv("stem", b.x)), flat)
+    best = b.node("ReduceMax", "best", boxes, axes=[2], keepdims=1)
+    scores = b.node("Transpose", "scores", best, perm=[0, 2, 1])
+    b.constant("most", np.array([5]))
+    kept = b.node("NonMaxSuppression", "nms", boxes, scores, "most")
+    onnx.save(b.model(b.node("Cast", "y", kept, to=1)), tmp_path / "m.onnx")
+    (note,) = check_on_target(written(load(tmp_path / "m.onnx"), "tensorrt")).notes
+    assert note.startswith("it was not audited: TensorRT for RTX")
+    assert "parses NonMaxSuppression, but cannot build it; export the model without NMS" in note
 
 
 def test_without_the_compiler_nothing_is_said(
