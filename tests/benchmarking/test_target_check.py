@@ -1,11 +1,14 @@
 """What a target says of a model that was just quantized for it."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import graphs
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from qbench.benchmarking import speedup
@@ -13,12 +16,15 @@ from qbench.benchmarking import target_check as module
 from qbench.benchmarking.target_check import check_on_target
 from qbench.benchmarking.timing.settings import Settings
 from qbench.calibration.given import GivenRanges
+from qbench.data.samples import Sample
+from qbench.data.synthetic import SyntheticSource
 from qbench.engines.auditing.engine import EngineAudit
 from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.quantization.quantized import QuantizedModel
+from qbench.quantization.searching.judge import run_samples
 
 
 @pytest.fixture
@@ -49,6 +55,25 @@ def test_a_cpu_tells_kernels_and_speed(model: Model, monkeypatch: pytest.MonkeyP
     assert found.speedup is not None
     assert found.speedup.ratio.value > 0
     assert found.notes == ()
+
+
+@pytest.mark.parametrize(("by_kernels", "is_told"), [(0.1, True), (0.0, False)])
+def test_noise_that_only_the_kernels_make_is_told(
+    by_kernels: float, is_told: bool, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(graph: ir.Model, samples: list[Sample], *, simulate: bool = True) -> list[Any]:
+        results = run_samples(graph, samples, simulate=True)
+        if simulate:
+            return results
+        return [{name: (1 + by_kernels) * y for name, y in one.items()} for one in results]
+
+    monkeypatch.setattr(module, "run_samples", run)
+    samples = [SyntheticSource(model.inputs, 8, 0).load(i) for i in range(8)]
+    monkeypatch.setattr(module, "samples_of", lambda *_: samples)
+    monkeypatch.setattr(module, "speedup_of", lambda *_: None)
+    result = replace(written(model, "cpu"), output_sqnr_db=40.0)
+    notes = check_on_target(result).notes
+    assert [note.startswith("this CPU's kernels leave ") for note in notes] == [True] * is_told
 
 
 def test_without_an_image_size_a_dynamic_model_is_not_timed(tmp_path: Path) -> None:
