@@ -163,7 +163,7 @@ def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
     print_notes(f"note: {note}" for note in result.notes + check.notes)
     if len(result.steps) > 1:
         steps = ", ".join(map(_step_text, result.steps))
-        print_notes([f"search: {steps}"])
+        print_notes([f"steps: {steps}"])
     if result.output_sqnr_db is not None:
         click.echo(
             f"output against the float model: {result.output_sqnr_db:.0f} dB signal to noise "

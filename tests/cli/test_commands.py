@@ -200,7 +200,7 @@ def test_quantize_shows_what_each_step_of_the_search_gained(
     }
     assert document["output_sqnr_db"] == document["steps"][-1]["output_sqnr_db"] == 20.2
     text = qbench("quantize", "--target", "cpu", *FAST).out
-    assert "search: ranges by histogram 3 dB, ranges by output 8 dB (20), equ" in text
+    assert "steps: ranges by histogram 3 dB, ranges by output 8 dB (20), equ" in text
     assert "float\n  nodes 20 dB (5)\n" in text or "float nodes 20 dB (5)\n" in text
     assert width(text) <= 80
 
