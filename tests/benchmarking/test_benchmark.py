@@ -119,6 +119,15 @@ def test_paths_are_strings_too_and_one_word_is_no_list(model: Path, images: Path
     assert row.accuracy.n == 6
 
 
+def test_a_file_that_is_given_twice_is_measured_once(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = model.parent / "." / ".." / model.parent.name / model.name
+    rows = benchmark([model, again], precisions=["fp32"], options=QUICK).rows
+    assert [row.model for row in rows] == ["m.onnx"]
+    assert caplog.messages == ["m.onnx is given 2 times, and measured once"]
+
+
 def test_lists_may_be_generators(model: Path) -> None:
     words: Any = {"precisions": iter(["fp32"]), "providers": iter(["cpu"])}
     (row,) = benchmark(iter([str(model)]), **words, options=QUICK).rows
