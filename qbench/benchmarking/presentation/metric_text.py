@@ -29,7 +29,9 @@ def change_text(metric: str, value: float, low: float | None, high: float | None
     def signed(value: float) -> str:
         if is_share(metric):
             return points(value)
-        return format(value, cosine_form if metric == "cosine" else "+.1f")
+        if metric != "cosine":
+            return f"{value:+.1f}"
+        return format(value, cosine_form) if value or not is_tiny else "0"
 
     if low is None or high is None:
         return signed(value)

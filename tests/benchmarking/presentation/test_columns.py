@@ -55,6 +55,7 @@ def test_a_cosine_has_four_decimals_and_no_percent() -> None:
     ("change", "text"),
     [
         (Interval(-2e-6, -3e-6, -1e-6), "-2e-06 [-3e-06, -1e-06]"),
+        (Interval(-2e-6, -3e-6, 0.0), "-2e-06 [-3e-06, 0]"),
         (Interval(-1e-5, -2e-4, 0.0), "+0.0000 [-0.0002, +0.0000]"),
         (Interval(0.0, 0.0, 0.0), "+0.0000 [+0.0000, +0.0000]"),
     ],
