@@ -23,6 +23,11 @@ def count_text(count: float) -> str:
     return f"{count:.0f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, as in `1 image` or `200 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def digits(value: float) -> str:
     """Return a figure with two decimals below 10, one below 1000, and none above."""
     for limit, decimals in ((10, 2), (1000, 1)):

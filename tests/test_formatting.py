@@ -2,6 +2,7 @@ import pytest
 
 from qbench.formatting import (
     count_text,
+    counted,
     digits,
     interval_text,
     percent,
@@ -17,6 +18,10 @@ from qbench.formatting import (
 )
 def test_digits(value: float, text: str) -> None:
     assert digits(value) == text
+
+
+def test_one_thing_is_singular() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
 
 
 def test_shares_are_in_percent_and_their_differences_in_signed_points() -> None:

@@ -1,6 +1,8 @@
 """`qbench.benchmark`: what each precision costs in accuracy and buys in latency."""
 
+import logging
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from qbench.calibration.table import CalibrationTable, load_table
 from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model, load
+
+logger = logging.getLogger(__name__)
 
 
 def benchmark(
@@ -73,14 +77,20 @@ def benchmark(
 
 
 def _files(models: Iterable[Model | Path | str]) -> list[Path]:
-    """Return where models lie, since candidates load them anew, in processes of their own."""
+    """Return where models lie, since candidates load them anew, in processes of their own.
+
+    Of one that is given twice no two rows could be told apart, so it is measured once.
+    """
     places = [model.path if isinstance(model, Model) else Path(model) for model in models]
     files = [place for place in places if place is not None]
     if not places:
         raise UsageError("no model to measure; give an ONNX file or an engine")
     if len(files) < len(places):
         raise UsageError("a model in memory cannot be measured; write it and give its file")
-    return files
+    for path, count in Counter(file.resolve() for file in files).items():
+        if count > 1:
+            logger.warning("%s is given %d times, and measured once", path.name, count)
+    return list({file.resolve(): file for file in files}.values())
 
 
 def _words(given: Iterable[str] | str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from qbench.benchmarking.accuracies import Accuracies
@@ -94,6 +94,8 @@ class Maker:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._heard: set[str] = set()
+        self._faults: dict[tuple[str, str], ModelError] = {}
+        """Why the outputs of a float model on a provider cannot be judged, by hash and provider."""
         self.accuracies = Accuracies(options.ledger)
 
     def make(self, index: int, job: Job) -> Candidate:
@@ -103,7 +105,7 @@ class Maker:
             DataError: The images or labels cannot be used.
             UsageError: What accuracy means cannot be told.
         """
-        variant = job.make()
+        variant = self._unusable(job) or job.make()
         candidate = Candidate(job, index, variant, error=variant.problem)
         if candidate.error is not None:
             return candidate
@@ -126,17 +128,40 @@ class Maker:
             raise
         return candidate
 
+    def _unusable(self, job: Job) -> Variant | None:
+        """Return a variant that is not made, where the outputs of its float model are at fault.
+
+        To make INT8 takes a search of many seconds, and its outputs could not be judged either.
+        """
+        cell = job.cell
+        fault = self._faults.get((cell.sha256, cell.provider))
+        if fault is None or cell.precision == "fp32":
+            return None
+        problem = ModelError(f"it was not made, since fp32 cannot be judged: {fault}")
+        return Variant(cell.model, cell.precision, cell.provider, None, problem=problem)
+
     def _session(self, task: Task) -> Session:
         return RemoteSession(task, self._heard) if self._options.isolate else LocalSession(task)
 
     def _judge(self, candidate: Candidate, session: Session) -> None:
+        variant, cell = candidate.variant, candidate.job.cell
+
         def judge() -> Judged | None:
             if candidate.job.feeding.images is not None:
-                variant = candidate.variant
                 self._options.on_step(f"accuracy of {variant.precision} on {variant.provider}")
             return session.judge()
 
-        candidate.accuracy = self.accuracies.of(candidate.job.cell, judge)
+        try:
+            candidate.accuracy = self.accuracies.of(cell, judge)
+        except ModelError as error:
+            if cell.precision == "fp32":
+                self._faults[cell.sha256, cell.provider] = error
+            raise
+        except MismatchError as error:
+            if cell.simulated:
+                raise  # it has no other figure
+            note = f"accuracy is not known: {error}"
+            candidate.variant = replace(variant, notes=(*variant.notes, note))
 
     def _task(self, candidate: Candidate) -> Task:
         variant, options = candidate.variant, self._options

@@ -3,13 +3,26 @@
 from dataclasses import dataclass, replace
 
 from qbench.benchmarking.speedup import Speedup, speedup_of
+from qbench.calibration.table import CalibrationTable
 from qbench.data.synthetic import SyntheticSource
 from qbench.engines.auditing.engine import EngineAudit
 from qbench.engines.auditing.model import audit_tensorrt
+from qbench.engines.preflight.check import check_buildable
 from qbench.errors import DataError, EngineError, ModelError, UnfitError, UsageError
+from qbench.formatting import counted
 from qbench.model.load import load
 from qbench.quantization.audit import KernelAudit, audit_cpu
 from qbench.quantization.quantized import QuantizedModel
+from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.samples import samples_of
+from qbench.runtimes.flavour import find_flavour
+
+_SAMPLES = 8
+"""Calibration samples on which kernels are compared with exact arithmetic."""
+
+_WORSE_DB = 1.0
+"""By more than this kernels must be noisier to be worth a line."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ def _on_cpu(result: QuantizedModel) -> TargetCheck:
     assert result.path is not None  # only files are asked about
     assert result.source.path is not None
     try:
-        check = TargetCheck(audit_cpu(result.path, result.plan))
+        check = TargetCheck(audit_cpu(result.path, result.plan), notes=_on_kernels(result))
     except ModelError as error:
         return TargetCheck(notes=(f"it was not audited: {error}",))
     try:
@@ -50,18 +63,48 @@ def _on_cpu(result: QuantizedModel) -> TargetCheck:
         feeds = source.load(0).feeds
         return replace(check, speedup=speedup_of(result.source.path, result.path, feeds))
     except (DataError, ModelError) as error:
-        return replace(check, notes=(f"the speed was not looked at: {error}",))
+        return replace(check, notes=(*check.notes, f"the speed was not looked at: {error}"))
+
+
+def _on_kernels(result: QuantizedModel) -> tuple[str, ...]:
+    """Return a line on the noise of this CPU's own kernels, where it exceeds the arithmetic's.
+
+    Products of 8 bits saturate without VNNI, and kernels look functions up in tables.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+    """
+    if result.output_sqnr_db is None or not isinstance(result.table, CalibrationTable):
+        return ()
+    samples = samples_of(result.source, result.table, _SAMPLES)
+    if not samples:
+        return ()
+    judge = Judge(samples, run_samples(result.source.ir, samples))
+    exact, native = (
+        sqnr_from_noise(judge.noise(run_samples(result.ir, samples, simulate=simulate)))
+        for simulate in (True, False)
+    )
+    if exact - native <= _WORSE_DB:
+        return ()
+    return (
+        f"this CPU's kernels leave {native:.0f} dB signal to noise at the output, exact arithmetic "
+        f"{exact:.0f} dB, on {counted(len(samples), 'calibration sample')}",
+    )
 
 
 def _on_tensorrt(result: QuantizedModel) -> TargetCheck:
     assert result.path is not None  # only files are asked about
-    size = _image_size(result)
+    model, size = load(result.path), _image_size(result)
     try:
-        return TargetCheck(audit_tensorrt(load(result.path), result.plan, image_size=size))
+        try:
+            return TargetCheck(audit_tensorrt(model, result.plan, image_size=size))
+        except EngineError:
+            check_buildable(model, find_flavour("rtx"))  # tells the reason where a rule knows it
+            raise
     except UnfitError:
         return TargetCheck()  # not installed, and nobody asked for it
     except (EngineError, UsageError) as error:
-        return TargetCheck(notes=(f"TensorRT for RTX did not build it: {error}",))
+        return TargetCheck(notes=(f"it was not audited: {error}",))
 
 
 def _image_size(result: QuantizedModel) -> tuple[int, int] | None:

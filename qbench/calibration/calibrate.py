@@ -22,6 +22,7 @@ from qbench.data.choice import open_choice
 from qbench.data.recipes import Recipe, check_recipe
 from qbench.data.samples import Source, fixed_batch, share_batch
 from qbench.errors import CalibrationError
+from qbench.formatting import counted
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.spec import open_image_size
@@ -29,6 +30,14 @@ from qbench.placement.targets import TARGETS, check_computes_in_float32, observe
 from qbench.runtimes.cpu import usable_cores
 
 logger = logging.getLogger(__name__)
+
+FEWEST_SAMPLES = 8
+"""Fewer are worth a warning.
+
+Of samples in random order the last is as likely as any other to hold a tensor's largest value, so
+that after n samples one in n + 1 goes beyond it: with 8 about every ninth. Ranges that clip need
+more rather than fewer.
+"""
 
 Progress = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
@@ -66,6 +75,7 @@ def calibrate(
     tensors = observed_tensors(prepared, list(TARGETS))
     chosen, whole = open_choice(model, choice)
     source = shard.of(whole) if shard else whole
+    _warn_of_few(whole)
     _warn_of_batches(model)
     gathered = collect(
         prepared,
@@ -114,6 +124,18 @@ def _header(
         versions=versions(),
         shard=shard,
     )
+
+
+def _warn_of_few(source: Source) -> None:
+    count = len(source)
+    if count < FEWEST_SAMPLES:
+        logger.warning(
+            "%s to calibrate on: for a tensor about 1 in %d others goes beyond all values seen; "
+            "give %d or more that are like those in use",
+            counted(count, "sample"),
+            count + 1,
+            FEWEST_SAMPLES,
+        )
 
 
 def _warn_of_batches(model: Model) -> None:

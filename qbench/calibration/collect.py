@@ -3,18 +3,20 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.calibration.kernels import COUNTED_VALUES
 from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
 from qbench.calibration.statistics import NonFiniteError, TensorStatistics, observe
-from qbench.data.samples import Skips, Source
+from qbench.data.samples import Skips, Source, first_names
 from qbench.errors import CalibrationError, DataError
 from qbench.model.graph import values_by_name
 from qbench.model.load import Model
@@ -24,6 +26,8 @@ from qbench.runtimes.ort_graphs import open_graph
 logger = logging.getLogger(__name__)
 
 Statistics = dict[str, TensorStatistics]
+
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def collect(
     Each worker takes one sample at a time through decoding, inference on a single thread and
     counting. So decoding overlaps with inference, memory holds one sample's activations per worker
     whatever the number of samples, and no result depends on how many workers there are. Outputs of
-    a Sigmoid are derived from its input; see `sigmoids`.
+    a Sigmoid are derived from its input; see `sigmoids`. Of the model's other outputs the log says
+    where they hold NaN or Inf, which stops nothing, since no range depends on them.
 
     Args:
         model: The prepared model.
@@ -71,8 +76,9 @@ def collect(
         CalibrationError: A tensor holds NaN or Inf, or was empty for all samples.
         DataError: Samples do not fit the model, or too many cannot be read.
     """
+    outputs = _further_outputs(model.ir.graph, tensors)
     observer = _Observer(tensors, sigmoids_between(model.ir.graph, tensors), counted)
-    runner = open_graph(with_outputs(model.ir, observer.fetched), threads=1)
+    runner = open_graph(with_outputs(model.ir, [*observer.fetched, *outputs]), threads=1)
     pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(pass_.work) for _ in range(threads)]
@@ -102,6 +108,14 @@ def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
     return copy
 
 
+def _further_outputs(graph: ir.Graph, tensors: Container[str]) -> list[str]:
+    """Return the float outputs that nodes write and that are not among `tensors`."""
+    written = [value for value in graph.outputs if value.producer() is not None]
+    arrays = [value for value in written if isinstance(value.type, ir.TensorType)]
+    floats = [value.name or "" for value in arrays if value.dtype in _FLOATS]
+    return [name for name in dict.fromkeys(floats) if name not in tensors]
+
+
 class _Pass:
     """The shared state of one pass: which sample comes next, and what each worker has seen."""
 
@@ -121,6 +135,8 @@ class _Pass:
         self._skips = Skips(len(source))
         self._partial: list[Statistics] = []
         self._inference: list[float] = []
+        self._broken: dict[str, set[str]] = defaultdict(set)
+        """Names of samples by the output that holds NaN or Inf for them."""
 
     def stop(self) -> None:
         with self._lock:
@@ -146,6 +162,13 @@ class _Pass:
         images = len(self._source) - len(self._skips.names)
         if self._skips.names:
             logger.warning("%s", self._skips.describe())
+        for output, samples in sorted(self._broken.items()):
+            logger.warning(
+                "output %r of the float model holds NaN or Inf for %s; check the recipe's scale, "
+                "mean and std, or the model itself",
+                output,
+                first_names(sorted(samples)),
+            )
         return Collection(merged, images, self._skips.names, sum(self._inference))
 
     def _take(self) -> int | None:
@@ -165,6 +188,9 @@ class _Pass:
         outputs = self._runner.run(sample.feeds)
         self._inference.append(time.perf_counter() - started)
         for name, array in outputs.items():
+            if name not in self._observer.tensors:
+                self._look(name, array, sample.name)
+                continue
             try:
                 self._observer.count(name, array, statistics)
             except NonFiniteError:
@@ -172,6 +198,11 @@ class _Pass:
                     f"tensor {name!r} holds NaN or Inf for {sample.name}; "
                     "check the recipe's scale, mean and std, or the model itself"
                 ) from None
+
+    def _look(self, output: str, array: NDArray[Any], sample: str) -> None:
+        if not np.isfinite(array).all():
+            with self._lock:
+                self._broken[output].add(sample)
 
 
 @dataclass(frozen=True)

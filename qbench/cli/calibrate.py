@@ -186,7 +186,7 @@ def _write_cache(table: CalibrationTable, path: Path, method: str) -> None:
 def _print(table: CalibrationTable, output: Path, seconds: float, arguments: _Arguments) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.benchmarking.environment import peak_rss_bytes
-    from qbench.cli.output.render import print_json, size_text
+    from qbench.cli.output.render import counted, print_json, size_text
 
     data, shard, peak = table.header.data, table.header.shard, peak_rss_bytes()
     cache = arguments.tensorrt_cache
@@ -207,8 +207,8 @@ def _print(table: CalibrationTable, output: Path, seconds: float, arguments: _Ar
         )
         return
     memory = f", {size_text(peak)} peak memory" if peak else ""
-    what = "images" if table.header.recipe else "samples"
+    images = counted(data.images, "image" if table.header.recipe else "sample")
     part = f" of shard {shard}" if shard else ""
-    tensors = len(table.statistics)
-    click.echo(f"{data.images} {what}{part}, {tensors} tensors in {seconds:.1f} s{memory}")
+    tensors = counted(len(table.statistics), "tensor")
+    click.echo(f"{images}{part}, {tensors} in {seconds:.1f} s{memory}")
     click.echo(f"wrote {output}" + (f" and {cache}" if cache else ""))

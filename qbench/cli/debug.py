@@ -129,10 +129,10 @@ def _reduce(arguments: _Arguments) -> None:
 
 
 def _print_reduced(found: Reduced) -> None:
-    from qbench.cli.output.render import print_field, print_first
+    from qbench.cli.output.render import counted, print_field, print_first
 
     print_field("fails", found.failure)
-    print_field("part", f"{len(found.nodes)} of {found.whole} nodes")
+    print_field("part", f"{len(found.nodes)} of {counted(found.whole, 'node')}")
     print_first(_MOST_NODES, [(f"  {node.op_type}", node.name) for node in found.nodes])
     print_field("wrote", found.output)
 

@@ -122,20 +122,21 @@ def prune(folder: Path, yes: bool, as_json: bool) -> None:
 
 
 def _print_discarded(found: Iterable[Discarded], is_done: bool) -> None:
-    from qbench.cli.output.render import print_field, size_text
+    from qbench.cli.output.render import counted, print_field, size_text
 
     count, size = 0, 0
     for engine in found:
         print_field(engine.verdict.state, f"{engine.name}: {engine.verdict.reasons[0]}")
-        files = ", ".join(engine.files)
-        print_field("  files", files or "they stay: no manifest says which are its own")
+        names = ", ".join(engine.files)
+        print_field("  files", names or "they stay: no manifest says which are its own")
         count, size = count + len(engine.files), size + engine.size_bytes
+    files = counted(count, "file")
     if not count:
         click.echo("nothing to delete")
     elif is_done:
-        click.echo(f"deleted {count} files ({size_text(size)})")
+        click.echo(f"deleted {files} ({size_text(size)})")
     else:
-        click.echo(f"would delete {count} files ({size_text(size)}); --yes deletes them")
+        click.echo(f"would delete {files} ({size_text(size)}); --yes deletes them")
 
 
 def _judged(entries: Iterable[Entry], *, hashes: bool) -> list[tuple[Entry, Verdict]]:

@@ -183,12 +183,12 @@ def _values_text(values: Sequence[float | None], axis: int | None) -> str:
 
 
 def _print_target(target: TargetInspection, of_what: str) -> None:
-    from qbench.cli.output.render import percent, print_field, print_floats
+    from qbench.cli.output.render import counted, percent, print_field, print_floats
 
     if target.problem:
         print_field(target.target, f"cannot quantize: {target.problem}")
         return
     share = target.int8_mac_fraction
     macs = "" if share is None else f", {percent(share)} of {of_what}"
-    print_field(target.target, f"{target.quantized} nodes in INT8{macs}")
+    print_field(target.target, f"{counted(target.quantized, 'node')} in INT8{macs}")
     print_floats(_MOST_NODES, target.float_nodes)

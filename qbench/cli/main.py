@@ -1,6 +1,7 @@
 """The `qbench` command: run one command; errors become one line and an exit code."""
 
 import logging
+import os
 import re
 import signal
 import sys
@@ -59,6 +60,8 @@ def qbench(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler]
     )
+    # It warns of tags of TIFF files that it does not know. It asks when it is loaded, later.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     # They report counts, and inferences that fail without harm.
     for chatty in ("onnx_ir", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)

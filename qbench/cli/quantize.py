@@ -163,7 +163,7 @@ def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
     print_notes(f"note: {note}" for note in result.notes + check.notes)
     if len(result.steps) > 1:
         steps = ", ".join(map(_step_text, result.steps))
-        print_notes([f"search: {steps}"])
+        print_notes([f"steps: {steps}"])
     if result.output_sqnr_db is not None:
         click.echo(
             f"output against the float model: {result.output_sqnr_db:.0f} dB signal to noise "
@@ -183,15 +183,16 @@ def _step_text(step: Step) -> str:
 
 
 def _print_audit(audit: KernelAudit | EngineAudit) -> None:
-    from qbench.cli.output.render import print_floats
+    from qbench.cli.output.render import counted, print_floats
     from qbench.engines.auditing.engine import EngineAudit, count_in
 
     if isinstance(audit, EngineAudit):
         integer, whole = count_in(audit.nodes_by_dtype)
-        click.echo(f"TensorRT for RTX runs {integer} of {whole} compute nodes in INT8")
+        nodes = counted(whole, "compute node")
+        click.echo(f"TensorRT for RTX runs {integer} of {nodes} in INT8")
         return
     click.echo(
-        f"ONNX Runtime runs {audit.integer} of {audit.planned} planned compute nodes "
+        f"ONNX Runtime runs {audit.integer} of {counted(audit.planned, 'planned compute node')} "
         "on integer kernels"
     )
     print_floats(_MOST_NODES, audit.unfused, "not fused")

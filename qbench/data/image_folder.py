@@ -7,6 +7,7 @@ from qbench.data.preprocess import preprocess
 from qbench.data.recipes import Recipe, check_recipe
 from qbench.data.samples import Sample, file_digest, files_below, filled, fingerprint
 from qbench.errors import DataError
+from qbench.formatting import counted
 from qbench.model.spec import TensorSpec
 
 
@@ -56,5 +57,6 @@ class ImageFolder:
         """Return the number of images, the folder, the recipe and the size."""
         height, width = self._size
         return (
-            f"{len(self)} images in {self._folder} (recipe {self._recipe.name}, {height}x{width})"
+            f"{counted(len(self), 'image')} in {self._folder} "
+            f"(recipe {self._recipe.name}, {height}x{width})"
         )

@@ -17,6 +17,9 @@ from qbench.errors import DataError
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Endings of the files that count as images, in any letter case."""
 
+UNREAD_ENDINGS = (".gif", ".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx", ".jxl")
+"""Endings of images that no build of OpenCV is sure to read, and that do not count."""
+
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"

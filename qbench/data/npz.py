@@ -20,6 +20,7 @@ from qbench.data.samples import (
     share_batch,
 )
 from qbench.errors import DataError
+from qbench.formatting import counted
 from qbench.model.spec import TensorSpec, shape_text
 
 Arrays = dict[str, NDArray[Any]]
@@ -82,7 +83,7 @@ class NpzSource:
 
     def describe(self) -> str:
         """Return the number of samples and the path."""
-        return f"{len(self)} samples in {self._path}"
+        return f"{counted(len(self), 'sample')} in {self._path}"
 
     def _arrays(self, file: str) -> Arrays:
         with self._lock:

@@ -1,15 +1,19 @@
 """Open what a user names as data: a folder of images, or NumPy files."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from qbench.data.image_folder import ImageFolder
-from qbench.data.images import IMAGE_ENDINGS
+from qbench.data.images import IMAGE_ENDINGS, UNREAD_ENDINGS
 from qbench.data.npz import NpzSource
 from qbench.data.recipes import Recipe, builtin_recipes
-from qbench.data.samples import Source, files_below
+from qbench.data.samples import Source, files_below, first_names
 from qbench.errors import DataError
+from qbench.formatting import counted
 from qbench.model.spec import TensorSpec
+
+logger = logging.getLogger(__name__)
 
 _ACCEPTED = (
     f"give a folder of images ({' '.join(IMAGE_ENDINGS)}) or of .npz files, or one .npz file"
@@ -62,4 +66,12 @@ def _open_images(path: Path, specs: Sequence[TensorSpec], recipe: Recipe | None)
             f"{path} holds images, but no recipe says how to preprocess them; "
             f"give --recipe with one of {', '.join(builtin_recipes())} or a .toml file"
         )
-    return ImageFolder(path, recipe, specs[0])
+    source = ImageFolder(path, recipe, specs[0])
+    if unread := files_below(path, UNREAD_ENDINGS):
+        logger.warning(
+            "%s in %s passed over for the type: %s; convert to PNG what shall count",
+            counted(len(unread), "file"),
+            path,
+            first_names(unread),
+        )
+    return source

@@ -9,6 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qbench.formatting import counted
+
 RECURRENT = {"LSTM", "GRU", "RNN"}
 
 INTEGER_PREFIXES = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "QAttention")
@@ -137,7 +139,7 @@ def subgraph_nodes(model: ir.Model) -> Iterator[ir.Node]:
 def subgraph_notes(model: ir.Model) -> tuple[str, ...]:
     """Return a line that says how many nodes stay float inside subgraphs, if there are any."""
     inner = sum(1 for _ in subgraph_nodes(model))
-    return (f"{inner} nodes inside If, Loop or Scan stay float",) if inner else ()
+    return (f"kept in float: {counted(inner, 'node')} inside If, Loop or Scan",) if inner else ()
 
 
 def recurrent_notes(model: ir.Model) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.errors import ModelError
+from qbench.formatting import counted
 from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
@@ -118,7 +119,8 @@ def _weights(model: Model) -> Iterator[ir.TensorProtocol]:
 
 def _integer_notes(model: Model) -> tuple[str, ...]:
     count = sum(map(is_integer_kernel, model.ir.graph))
-    return (f"{count} nodes are integer operators; their scales are not listed",) if count else ()
+    nodes = counted(count, "node")
+    return (f"not listed: the scales of {nodes} with integer operators",) if count else ()
 
 
 def _inspect_target(prepared: Model, target: str, macs: Mapping[str, int]) -> TargetInspection:

@@ -1,9 +1,14 @@
 """What a target says of a model that was just quantized for it."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import graphs
+import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from qbench.benchmarking import speedup
@@ -11,12 +16,15 @@ from qbench.benchmarking import target_check as module
 from qbench.benchmarking.target_check import check_on_target
 from qbench.benchmarking.timing.settings import Settings
 from qbench.calibration.given import GivenRanges
+from qbench.data.samples import Sample
+from qbench.data.synthetic import SyntheticSource
 from qbench.engines.auditing.engine import EngineAudit
 from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.quantization.quantized import QuantizedModel
+from qbench.quantization.searching.judge import run_samples
 
 
 @pytest.fixture
@@ -47,6 +55,25 @@ def test_a_cpu_tells_kernels_and_speed(model: Model, monkeypatch: pytest.MonkeyP
     assert found.speedup is not None
     assert found.speedup.ratio.value > 0
     assert found.notes == ()
+
+
+@pytest.mark.parametrize(("by_kernels", "is_told"), [(0.1, True), (0.0, False)])
+def test_noise_that_only_the_kernels_make_is_told(
+    by_kernels: float, is_told: bool, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(graph: ir.Model, samples: list[Sample], *, simulate: bool = True) -> list[Any]:
+        results = run_samples(graph, samples, simulate=True)
+        if simulate:
+            return results
+        return [{name: (1 + by_kernels) * y for name, y in one.items()} for one in results]
+
+    monkeypatch.setattr(module, "run_samples", run)
+    samples = [SyntheticSource(model.inputs, 8, 0).load(i) for i in range(8)]
+    monkeypatch.setattr(module, "samples_of", lambda *_: samples)
+    monkeypatch.setattr(module, "speedup_of", lambda *_: None)
+    result = replace(written(model, "cpu"), output_sqnr_db=40.0)
+    notes = check_on_target(result).notes
+    assert [note.startswith("this CPU's kernels leave ") for note in notes] == [True] * is_told
 
 
 def test_without_an_image_size_a_dynamic_model_is_not_timed(tmp_path: Path) -> None:
@@ -82,8 +109,24 @@ def test_a_refusal_of_the_compiler_becomes_a_note(
         raise error
 
     monkeypatch.setattr(module, "audit_tensorrt", refuse)
+    monkeypatch.setattr(module, "find_flavour", lambda _: SimpleNamespace(name="tensorrt_rtx"))
     found = check_on_target(written(model, "tensorrt"))
-    assert (found.audit, found.notes) == (None, ("TensorRT for RTX did not build it: no",))
+    assert (found.audit, found.notes) == (None, ("it was not audited: no",))
+
+
+def test_a_rule_says_better_what_the_compiler_refuses(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    b = graphs.Builder()
+    flat = b.constant("flat", np.array([1, -1, 4]))
+    boxes = b.node("Reshape", "boxes", b.conv("head", b.conv("stem", b.x)), flat)
+    best = b.node("ReduceMax", "best", boxes, axes=[2], keepdims=1)
+    scores = b.node("Transpose", "scores", best, perm=[0, 2, 1])
+    b.constant("most", np.array([5]))
+    kept = b.node("NonMaxSuppression", "nms", boxes, scores, "most")
+    onnx.save(b.model(b.node("Cast", "y", kept, to=1)), tmp_path / "m.onnx")
+    (note,) = check_on_target(written(load(tmp_path / "m.onnx"), "tensorrt")).notes
+    assert note.startswith("it was not audited: TensorRT for RTX")
+    assert "parses NonMaxSuppression, but cannot build it; export the model without NMS" in note
 
 
 def test_without_the_compiler_nothing_is_said(

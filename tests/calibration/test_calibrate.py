@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from qbench.calibration.calibrate import calibrate, load_found_table
+from qbench.calibration.calibrate import FEWEST_SAMPLES, calibrate, load_found_table
 from qbench.calibration.table import find_table, load_table
 from qbench.data.choice import DataChoice
 from qbench.errors import CalibrationError, ModelError, StorageError
@@ -42,6 +42,19 @@ def test_skipped_images_are_counted_and_named(
     with caplog.at_level(logging.WARNING):
         calibrate(model_with_batch(1, tmp_path), images, recipe="raw")
     assert "1 of 10 skipped: 3.png (" in caplog.text
+
+
+def test_few_images_are_worth_a_line_that_says_what_to_do(
+    images: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = model_with_batch(1, tmp_path)
+    with caplog.at_level(logging.WARNING):
+        calibrate(model, DataChoice(images, "raw", limit=FEWEST_SAMPLES))
+        assert caplog.messages == []
+        calibrate(model, DataChoice(images, "raw", limit=1))
+    (message,) = caplog.messages
+    assert message.startswith("1 sample to calibrate on: ")
+    assert "give 8 or more" in message
 
 
 def test_a_fixed_batch_changes_counts_and_nothing_else(
@@ -134,13 +147,13 @@ def test_a_recurrent_state_is_fed_one_call_a_file(
     proto = graphs.recurrent(batch)
     onnx.save(proto, tmp_path / "m.onnx")
     random = np.random.default_rng(0)
-    for name in ("a", "b"):
+    for name in range(FEWEST_SAMPLES):
         frame, state = random.normal(size=(1, 8, 12)), random.normal(size=(2, 1, 8))
         np.savez(tmp_path / f"{name}.npz", x=frame.astype("f"), state=state.astype("f"))
     with caplog.at_level(logging.WARNING):
         table = calibrate(tmp_path / "m.onnx", tmp_path)
     assert caplog.messages == []  # the first axis of the state is no batch
-    assert table.header.data.images == 2
+    assert table.header.data.images == FEWEST_SAMPLES
     found = quantize(tmp_path / "m.onnx", target="cpu", table=table)
     assert found.output_sqnr_db is not None
     assert found.output_sqnr_db > 30

@@ -123,6 +123,22 @@ def test_nan_names_tensor_and_sample(model: Model, threads: int) -> None:
         gather(model, source, threads)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_nan_in_an_output_that_no_target_quantizes_is_told(
+    threads: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    b = graphs.Builder()
+    b.node("Sqrt", "root", b.node("ReduceMean", "mean", b.x))
+    model = prepare(graphs.model_of(b.model("root", b.conv("head", b.conv("stem", b.x)))))
+    source = Images(tuple(range(6)), change=lambda i, a: -abs(a) if i in {1, 4} else abs(a))
+    gathered = gather(model, source, threads)
+    assert "root" not in gathered.statistics
+    assert caplog.messages == [
+        "output 'root' of the float model holds NaN or Inf for 01.png, 04.png; check the recipe's "
+        "scale, mean and std, or the model itself"
+    ]
+
+
 def test_a_tensor_that_is_always_empty() -> None:
     b = graphs.Builder()
     nothing = b.node("NonZero", "nothing", b.node("Sub", "zeros", b.x, b.x))

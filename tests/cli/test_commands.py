@@ -200,7 +200,7 @@ def test_quantize_shows_what_each_step_of_the_search_gained(
     }
     assert document["output_sqnr_db"] == document["steps"][-1]["output_sqnr_db"] == 20.2
     text = qbench("quantize", "--target", "cpu", *FAST).out
-    assert "search: ranges by histogram 3 dB, ranges by output 8 dB (20), equ" in text
+    assert "steps: ranges by histogram 3 dB, ranges by output 8 dB (20), equ" in text
     assert "float\n  nodes 20 dB (5)\n" in text or "float nodes 20 dB (5)\n" in text
     assert width(text) <= 80
 
@@ -259,7 +259,7 @@ def test_methods_give_different_models(qbench: Qbench) -> None:
 def test_subgraphs_stay_float_and_that_is_said(save: SaveModel, qbench: Qbench) -> None:
     path = save(graphs.with_if())
     np.savez("if.npz", x=np.random.default_rng(0).normal(size=(4, *graphs.IMAGE[1:])).astype("f"))
-    line = "2 nodes inside If, Loop or Scan stay float"
+    line = "kept in float: 2 nodes inside If, Loop or Scan"
     options = ("--target", "tensorrt", "--data", "if.npz", *FAST)
     assert f"note: {line}" in qbench("quantize", path, *options).out
     assert qbench("quantize", path, *options, "--json").json["notes"] == [line]

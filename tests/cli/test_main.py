@@ -4,11 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import cv2
+import graphs
+import numpy as np
+import onnx
 import pytest
 
 from qbench.benchmarking.options import GROUP
 from qbench.benchmarking.timing.settings import MODES
+from qbench.calibration.calibrate import FEWEST_SAMPLES
 from qbench.cli import main as module
 from qbench.cli.main import qbench as group
 from qbench.errors import (
@@ -160,6 +166,25 @@ def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "qbench", "--version"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.stdout.startswith("qbench, version ")
+
+
+def test_opencv_does_not_warn_past_the_log(tmp_path: Path) -> None:
+    tiff = bytearray(cv2.imencode(".tif", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    directory = int.from_bytes(tiff[4:8], "little")
+    last = directory + 2 + 12 * (int.from_bytes(tiff[directory : directory + 2], "little") - 1)
+    tiff[last : last + 2] = (65000).to_bytes(2, "little")  # a tag that nobody knows
+    (tmp_path / "images").mkdir()
+    for number in range(FEWEST_SAMPLES):
+        (tmp_path / "images" / f"{number}.tif").write_bytes(tiff)
+    b = graphs.Builder((1, 3, 8, 8))
+    onnx.save(b.model(b.conv("head", b.conv("stem", b.x, cin=3))), tmp_path / "m.onnx")
+    command = [sys.executable, "-m", "qbench", "calibrate", "m.onnx", "--data", "images"]
+    command += ["--recipe", "raw"]
+    environment = {name: value for name, value in os.environ.items() if "OPENCV" not in name}
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
+    )
+    assert result.stderr == ""
 
 
 def test_a_warning_is_shown_once() -> None:

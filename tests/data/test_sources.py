@@ -36,6 +36,20 @@ def test_images_are_named_by_their_path_and_sorted(folder: Path) -> None:
     assert source.describe() == f"3 images in {folder} (recipe r, 8x8)"
 
 
+def test_images_of_types_that_are_not_read_are_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(open_source(folder, [IMAGE], Recipe())) == 3
+    assert caplog.messages == []
+    for name in ("a/5.gif", "6.AVIF", "7.jp2", "8.heic"):
+        (folder / name).touch()
+    assert len(open_source(folder, [IMAGE], Recipe())) == 3
+    assert caplog.messages == [
+        f"4 files in {folder} passed over for the type: 6.AVIF, 7.jp2, 8.heic and 1 more; "
+        "convert to PNG what shall count"
+    ]
+
+
 def test_images_are_preprocessed(folder: Path) -> None:
     source = ImageFolder(folder, Recipe(scale=10), IMAGE)
     with ThreadPoolExecutor(4) as pool:

@@ -162,7 +162,7 @@ def test_subgraphs_are_said_to_stay_float(
     onnx.save(graphs.with_if(), tmp_path / "if.onnx")
     folder = EngineOptions(folder=tmp_path / "out", quantization=options.quantization)
     engine = build_engine(tmp_path / "if.onnx", precision="fp32", options=folder)
-    assert engine.notes == ("2 nodes inside If, Loop or Scan stay float",)
+    assert engine.notes == ("kept in float: 2 nodes inside If, Loop or Scan",)
     assert len(requests) == 1
 
 

@@ -62,7 +62,7 @@ def test_weights_count_that_lie_in_constants_and_in_branches() -> None:
 
 def test_branches_are_noted() -> None:
     notes = inspect(graphs.model_of(graphs.with_if())).notes
-    assert notes == ("2 nodes inside If, Loop or Scan stay float",)
+    assert notes == ("kept in float: 2 nodes inside If, Loop or Scan",)
 
 
 def test_recurrent_layers_are_counted_and_named() -> None:
@@ -154,7 +154,7 @@ def test_scales_inside_integer_operators_are_passed_over_aloud() -> None:
     pooled = b.node("QLinearGlobalAveragePool", "pool", codes, *pair, *pair, domain="com.microsoft")
     model = b.model(b.node("DequantizeLinear", "y", pooled, *pair))
     found = inspect(graphs.model_of(model))
-    assert found.notes == ("1 nodes are integer operators; their scales are not listed",)
+    assert found.notes == ("not listed: the scales of 1 node with integer operators",)
     assert [e.tensor for e in found.encodings] == ["x"]
 
 

@@ -5,7 +5,7 @@ from qbench.benchmarking.presentation.metric_text import is_share
 from qbench.benchmarking.presentation.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import Ratio, Row, RunResult
 from qbench.benchmarking.stats import MARGIN, Interval, aa_error, half_width
-from qbench.formatting import digits, interval_text, percent
+from qbench.formatting import counted, digits, interval_text, percent
 
 
 def bearing(result: RunResult) -> list[str]:
@@ -96,7 +96,8 @@ def _images(result: RunResult) -> str:
     judged = [row.accuracy for row in result.rows if row.accuracy]
     if not judged:
         return "Accuracy was not measured."
-    images = ", ".join(dict.fromkeys(f"{metric_name(a.metric)} on {a.n} images" for a in judged))
+    texts = (f"{metric_name(a.metric)} on {counted(a.n, 'image')}" for a in judged)
+    images = ", ".join(dict.fromkeys(texts))
     changes = [a.difference for a in judged if a.difference]
     if not changes:
         return f"Accuracy is {images}."

@@ -8,7 +8,14 @@ from rich.text import Text
 
 from qbench.benchmarking.presentation.metric_text import change_text, figure_text, is_share
 from qbench.benchmarking.presentation.naming import metric_name
-from qbench.cli.output.render import digits, plain_minus, print_notes, print_table
+from qbench.cli.output.render import (
+    digits,
+    natural_width,
+    output_width,
+    plain_minus,
+    print_notes,
+    print_table,
+)
 from qbench.formatting import interval_text
 from qbench.runs.comparing.changes import AccuracyChange, Comparison, RowChange, SpeedChange
 
@@ -29,21 +36,31 @@ def print_comparison(comparison: Comparison, remedy: str = _REMEDY) -> None:
         remedy: What to do so that both runs are measured in one session; empty for nothing.
     """
     if comparison.rows:
-        print_table(comparison_table(comparison))
+        table = comparison_table(comparison)
+        fits = natural_width(table) <= output_width()
+        print_table(table if fits else comparison_table(comparison, "\n"))
     print_notes(notes(comparison, remedy))
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Return one line per row; the model's name only where there are several."""
+def comparison_table(comparison: Comparison, between: str = " ") -> Table:
+    """Return one line per row; the model's name only where there are several.
+
+    Args:
+        comparison: What to show.
+        between: What stands between a figure and its interval; the end of a line makes two lines of
+            each row.
+    """
     table = Table(box=None, pad_edge=False)
     table.add_column("row", overflow="fold")
     table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("change [95 %]", justify="right")
+    table.add_column(f"change{between}[95 %]", justify="right", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("ratio [95 %]", justify="right")
+    table.add_column(f"ratio{between}[95 %]", justify="right", no_wrap=True)
     table.add_column("verdict")
     for row in comparison.rows:
-        table.add_row(Text(_name(row, comparison)), *_accuracy(row.accuracy), *_speed(row))
+        cells = (*_accuracy(row.accuracy), *_speed(row))
+        figures = (cell.replace(" [", f"{between}[") for cell in cells)
+        table.add_row(Text(_name(row, comparison)), *figures)
     return table
 
 

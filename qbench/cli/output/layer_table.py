@@ -7,7 +7,7 @@ from math import ceil
 
 from rich.table import Table
 
-from qbench.cli.output.render import percent
+from qbench.cli.output.render import counted, percent
 from qbench.evaluation.compare_layers import LayerComparison
 from qbench.evaluation.layerwise import LIMIT_DB, LayerScore
 
@@ -20,7 +20,7 @@ _PLAIN_BLOCKS = "    #####"
 
 def verdicts(found: LayerComparison) -> Iterator[tuple[str, str]]:
     """Yield labels and texts: what was compared, and the layers to look at."""
-    count = f"{found.samples} sample{'' if found.samples == 1 else 's'}"
+    count = counted(found.samples, "sample")
     yield "compared", f"{found.reference} with {found.test}, {found.arithmetic} arithmetic, {count}"
     yield "data", found.data + (f", {len(found.skipped)} skipped" if found.skipped else "")
     yield "layers", f"{len(found.layers)} of {found.total} float tensors of {found.reference}"

@@ -13,6 +13,7 @@ import click
 
 from qbench.formatting import MINUS
 from qbench.formatting import count_text as count_text
+from qbench.formatting import counted as counted
 from qbench.formatting import digits as digits
 from qbench.formatting import percent as percent
 from qbench.formatting import size_text as size_text
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from qbench.engines.auditing.engine import NodeFinding
     from qbench.placement.plan import FloatNode
     from qbench.quantization.linting.finding import Finding
+
+
+_WIDE = 10_000
 
 
 def print_json(document: object) -> None:
@@ -37,16 +41,30 @@ def plain_minus(text: str) -> str:
     return text.replace(MINUS, "-")
 
 
+def output_width() -> int:
+    """Return the columns of the terminal, or those of the lines in a file: 100, or $COLUMNS."""
+    return get_terminal_size((100, 24)).columns
+
+
+def natural_width(table: Table) -> int:
+    """Return the columns of a table that need not be squeezed."""
+    from rich.console import Console
+
+    return Console(width=_WIDE).measure(table).maximum
+
+
 def print_table(table: Table, width: int | None = None) -> None:
-    """Print a table on stdout, in a width; else in the terminal's, or 100 columns into a file.
+    """Print a table on stdout, in a width or that of the output, without blanks at its right.
 
     Its cells stand as they are: the names in them are no markup.
     """
     from rich.console import Console
 
-    if width is None and not sys.stdout.isatty():
-        width = get_terminal_size((100, 24)).columns
-    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+    console = Console(width=width or output_width(), highlight=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def print_heading(text: str) -> None:
@@ -82,8 +100,14 @@ def print_first(most: int, lines: Sequence[tuple[str, str]]) -> None:
 
 
 def print_floats(most: int, nodes: Sequence[FloatNode], label: str = "float") -> None:
-    """Print the first `most` nodes that are not on integers, each with the reason."""
-    print_first(most, [(f"  {label}", f"{n.name} ({n.op_type}): {n.reason}") for n in nodes])
+    """Print why nodes are not on integers, in the first `most` lines: alike ones share theirs."""
+    from qbench.data.samples import first_names
+
+    alike: dict[tuple[str, str], list[str]] = {}
+    for node in nodes:
+        alike.setdefault((node.op_type, node.reason), []).append(node.name)
+    lines = [f"{first_names(names)} ({op}): {reason}" for (op, reason), names in alike.items()]
+    print_first(most, [(f"  {label}", line) for line in lines])
 
 
 def print_not_int8(most: int, nodes: Sequence[NodeFinding]) -> None:

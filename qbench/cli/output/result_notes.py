@@ -7,7 +7,7 @@ from qbench.benchmarking.presentation.metric_text import change_text, figure_tex
 from qbench.benchmarking.presentation.naming import metric_name
 from qbench.benchmarking.result import UNTRUSTED, Mode, Row, RunResult
 from qbench.benchmarking.stats import Interval
-from qbench.cli.output.render import percent, plain_minus
+from qbench.cli.output.render import counted, percent, plain_minus
 from qbench.runtimes.base import OperatorTime
 
 _SIMULATED = " (simulated)"
@@ -35,7 +35,8 @@ def footnotes(result: RunResult) -> list[str]:
         widest = max(accuracy.ci_high - accuracy.ci_low for accuracy in judged)
         half = figure_text(first.metric, widest / 2)
         metric = metric_name(first.metric)
-        lines.append(f"accuracy: {metric} on {first.n} images, 95 % interval about +-{half}")
+        images = counted(first.n, "image")
+        lines.append(f"accuracy: {metric} on {images}, 95 % interval about +-{half}")
         lines += _changes(result) + _others(result)
     if any(row.provider.endswith(_SIMULATED) for row in result.rows):
         lines.append("*: computed with exact arithmetic, as the target would; not timed")

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from qbench.benchmarking.stats import Interval
-from qbench.cli.output.render import percent
+from qbench.cli.output.render import counted, percent
 from qbench.tuning.journal import Trial
 from qbench.tuning.result import TuneResult
 
@@ -26,7 +26,7 @@ def verdict(result: TuneResult) -> str:
     best, metric = result.best, result.baseline.metric
     outcome = "meets" if result.is_met else "misses"
     lost = "" if best.change is None else f" {_loss(best.change)} points of {metric} lost:"
-    count = f"{len(best.float_nodes)} float node{'' if len(best.float_nodes) == 1 else 's'},"
+    count = counted(len(best.float_nodes), "float node") + ","
     budget = f"the budget of {100 * result.options.budget:g}"
     smallest = ", and no single one can go back to INT8" if _says_smallest(result) else ""
     return f"{count}{lost} {outcome} {budget}{smallest}"
@@ -37,8 +37,8 @@ def notes(result: TuneResult) -> list[str]:
     found = []
     if result.is_within_noise:
         found.append(
-            f"within noise: {result.baseline.n} images do not tell whether the loss exceeds "
-            "the budget; judge on more images"
+            f"within noise: {counted(result.baseline.n, 'image')} cannot tell whether the loss "
+            "exceeds the budget; judge on more images"
         )
     if result.is_met and not result.is_minimal:
         found.append("the trials are spent; fewer float nodes may do: raise --max-trials")

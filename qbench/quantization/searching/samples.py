@@ -27,7 +27,24 @@ def samples_of(model: Model, table: CalibrationTable, count: int) -> list[Sample
             error,
         )
         return []
+    _warn_of_others(source, table)
     return _readable(subset(without(source, header.data.skipped), count))
+
+
+def _warn_of_others(source: Source, table: CalibrationTable) -> None:
+    """Say where samples are not those of the table: another folder of its name, or a changed one.
+
+    They are looked at all the same, since more images of the same kind, which are the likely case,
+    judge as well. What a shard knows does not tell which samples all of them had.
+    """
+    data = table.header.data
+    calibrated = subset(source, max(1, data.images + len(data.skipped)))
+    if table.header.shard is None and calibrated.fingerprint() != data.sha256:
+        logger.warning(
+            "%s no longer holds what the calibration table was made from; if it holds another kind "
+            "of images, calibrate again",
+            table.source,
+        )
 
 
 def _readable(source: Source) -> list[Sample]:

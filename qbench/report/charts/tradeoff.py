@@ -10,7 +10,7 @@ from qbench.benchmarking.presentation.columns import accuracy_text, speedup_text
 from qbench.benchmarking.presentation.metric_text import is_share
 from qbench.benchmarking.presentation.naming import metric_name, named_rows
 from qbench.benchmarking.result import Accuracy, Ratio, Row
-from qbench.formatting import digits
+from qbench.formatting import counted, digits
 from qbench.report.charts.common import (
     Chart,
     Record,
@@ -155,7 +155,7 @@ def _record(row: Row, name: str, accuracy: Accuracy, at: float, speed: _Speed) -
     unit = 100.0 if is_share(accuracy.metric) else 1.0
     facts = {
         "row": name,
-        "accuracy": f"{accuracy_text(accuracy)}, {accuracy.n} images",
+        "accuracy": f"{accuracy_text(accuracy)}, {counted(accuracy.n, 'image')}",
         speed.name: f"{digits(at)} {speed.unit}",
         "speed-up": f"{speedup_text(row)} {verdict_text(row) or ''}",
     }

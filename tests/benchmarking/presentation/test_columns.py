@@ -1,3 +1,4 @@
+import pytest
 from msgspec.structs import replace
 from runs_to_show import rows
 
@@ -48,6 +49,19 @@ def test_a_cosine_has_four_decimals_and_no_percent() -> None:
     cosine = Accuracy("cosine", 0.99871, 64, 0.9981, 0.9991, Interval(-0.0013, -0.002, -0.001))
     assert accuracy_text(cosine) == "0.9987 [0.9981, 0.9991]"
     assert difference_text(cosine) == "-0.0013 [-0.0020, -0.0010]"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (Interval(-2e-6, -3e-6, -1e-6), "-2e-06 [-3e-06, -1e-06]"),
+        (Interval(-2e-6, -3e-6, 0.0), "-2e-06 [-3e-06, 0]"),
+        (Interval(-1e-5, -2e-4, 0.0), "+0.0000 [-0.0002, +0.0000]"),
+        (Interval(0.0, 0.0, 0.0), "+0.0000 [+0.0000, +0.0000]"),
+    ],
+)
+def test_a_small_change_of_a_cosine_is_no_minus_zero(change: Interval, text: str) -> None:
+    assert difference_text(Accuracy("cosine", 0.99, 64, 0.98, 0.99, change)) == text
 
 
 def test_further_figures_follow() -> None:

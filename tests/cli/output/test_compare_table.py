@@ -85,3 +85,16 @@ def test_it_fits_80_columns(
     assert max(map(len, lines)) <= 80
     assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(lines)
     assert sum("inconclusive" in line for line in lines) == 2
+    assert sum("[-12.3, -11.1]" in line and "[111.1, 133.3]" in line for line in lines) == 2
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+def test_where_all_fits_a_row_is_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    speed = SpeedChange(
+        basis="time", before=2.0, after=1.0, ratio=2.0, ci_low=1.9, ci_high=2.1, verdict="faster"
+    )
+    print_comparison(compared(RowChange(model="m.onnx", label="m.onnx int8 cpu", speed=speed)))
+    assert "1.00  2.00 [1.90, 2.10]  faster" in capsys.readouterr().out

@@ -81,4 +81,4 @@ def test_notes_name_what_a_reader_must_know_besides() -> None:
     assert spent == "the trials are spent; fewer float nodes may do: raise --max-trials"
     assert exact == "accuracy is that of exact arithmetic, as the target computes"
     noisy = trial(("a",), Interval(-0.009, -0.02, 0.001))
-    assert notes(result(noisy))[0].startswith("within noise: 1000 images do not tell")
+    assert notes(result(noisy))[0].startswith("within noise: 1000 images cannot tell")

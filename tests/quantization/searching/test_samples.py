@@ -11,6 +11,7 @@ import pytest
 
 from qbench.calibration.calibrate import calibrate
 from qbench.calibration.table import CalibrationTable, load_table
+from qbench.data.choice import DataChoice
 from qbench.model.load import Model, load
 from qbench.quantization.searching.samples import samples_of
 
@@ -59,8 +60,24 @@ def test_what_was_damaged_since_is_left_out(
     (folder / "11.png").write_bytes(b"no image")
     names = [sample.name for sample in samples_of(model, table, IMAGES)]
     assert names == [f"{i:02}.png" for i in range(IMAGES) if i not in (7, 11)]
-    assert "some samples of the calibration table cannot be read" in caplog.text
-    assert "11.png" in caplog.text
+    changed, damaged = caplog.messages[-2:]
+    assert "no longer holds what the calibration table was made from" in changed
+    assert damaged.startswith("some samples of the calibration table cannot be read")
+    assert "11.png" in damaged
+
+
+@pytest.mark.parametrize("limit", [None, 12])
+def test_other_samples_in_a_folder_of_the_same_name_are_told(
+    limit: int | None, model: Model, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = calibrate(model, DataChoice(folder, "raw", limit=limit))
+    caplog.clear()
+    assert len(samples_of(model, table, 4)) == 4
+    assert caplog.messages == []
+    cv2.imwrite(str(folder / "11.png"), np.zeros((8, 8, 3), np.uint8))
+    assert len(samples_of(model, table, 4)) == 4
+    (message,) = caplog.messages
+    assert message.startswith(f"{folder} no longer holds what the calibration table was made from")
 
 
 def test_a_folder_is_found_from_elsewhere(
