@@ -111,6 +111,7 @@ def _change(sides: Sides, pair: Pair) -> RowChange:
         accuracy=accuracy_change(sides, pair),
         speed=speed_change(sides, pair),
         broken=after.error is not None and before.error is None,
+        unjudged=after.error is None and after.accuracy is None and before.accuracy is not None,
         notes=tuple(notes),
     )
 

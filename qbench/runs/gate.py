@@ -102,16 +102,19 @@ def judge(comparison: Comparison, limits: Limits) -> Judgement:
 
 
 def _missing(comparison: Comparison, limits: Limits) -> list[str]:
-    """Return what limits were given for and nothing was compared by."""
+    """Return what limits were given for and nothing was compared by, in no row or in some."""
     held = {
         "latency": any(row.speed for row in comparison.rows),
         "accuracy": any(row.accuracy for row in comparison.rows),
     }
     asked = [name for name in _METRICS if getattr(limits, name) is not None]
+    is_judged = "accuracy" in asked and held["accuracy"]
+    unjudged = [row.label for row in comparison.rows if is_judged and row.unjudged]
+    found = [f"the accuracy of {label} was known then and is not now" for label in unjudged]
     if not limits.named and any(held[name] for name in asked):
-        return []
+        return found
     why = f" ({comparison.machine[0]})" if comparison.machine else ""
-    return [f"no row's {name} can be compared{why}" for name in asked if not held[name]]
+    return found + [f"no row's {name} can be compared{why}" for name in asked if not held[name]]
 
 
 def _slowdowns(

@@ -1,5 +1,6 @@
 """What is a regression, what is none, and what is open."""
 
+import msgspec
 import pytest
 
 from qbench.errors import BudgetError, InconclusiveError, UsageError
@@ -113,6 +114,17 @@ def test_a_limit_that_holds_nothing_settles_nothing() -> None:
     assert named.inconclusive == ("no row's accuracy can be compared (cores 2 then, 8 now)",)
     nothing = judge(comparison(), LIMIT)
     assert len(nothing.inconclusive) == 2
+
+
+def test_a_row_whose_accuracy_got_lost_is_not_passed_over() -> None:
+    """It is not held against a run of latency alone, in which no row has any."""
+    lost = msgspec.structs.replace(timed(1, 1, 1), unjudged=True)
+    beside_others = judge(comparison(lost, judged(0, 0, 0)), LIMIT)
+    assert beside_others.inconclusive == (
+        "the accuracy of m.onnx int8 cpu was known then and is not now",
+    )
+    assert judge(comparison(lost, timed(1, 1, 1)), LIMIT).inconclusive == ()
+    assert judge(comparison(lost, judged(0, 0, 0)), Limits(latency=0.03)).inconclusive == ()
 
 
 def test_errors_name_what_was_found() -> None:

@@ -57,6 +57,7 @@ class RowChange(msgspec.Struct, frozen=True, kw_only=True):
         model: The file's name, now.
         label: What it measures, in a few words, the model first.
         broken: Whether it ran then and does not now.
+        unjudged: Whether its accuracy was known then and is not now, though it runs.
     """
 
     model: str
@@ -64,6 +65,7 @@ class RowChange(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: AccuracyChange | None = None
     speed: SpeedChange | None = None
     broken: bool = False
+    unjudged: bool = False
     notes: tuple[str, ...] = ()
 
 
