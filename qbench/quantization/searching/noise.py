@@ -17,6 +17,9 @@ _APART = 30.0
 _ROUNDING = 1e-5
 """Outputs that vary by less than this share of their size are constant, but for rounding."""
 
+_IMAGE_RANK = 5
+"""Of [samples, batch, channels, height, width]."""
+
 _FAINTEST = 1e-3
 """An image's scores are not compared more sternly than with this share of the mean energy."""
 
@@ -30,8 +33,8 @@ def relative_noise(reference: NDArray[Any], test: Sequence[NDArray[Any]]) -> flo
     """Return the noise power of `test` relative to the variance of `reference`, at most 1.
 
     Outputs may hold unlike features, such as coordinates beside scores, whose errors would vanish
-    next to theirs. So the entries of the shortest axis with more than one are features, those that
-    vary 30 times less than the most variable one are judged apart, and the figures are averaged.
+    next to theirs. So the entries along one axis are features, those that vary 30 times less than
+    the most variable one are judged apart, and the figures are averaged.
     Where the reference itself is NaN or Inf, as the logarithm of 0 is, nothing is compared.
 
     Sums are taken sample by sample, since outputs of many classes in double precision would be the
@@ -41,8 +44,7 @@ def relative_noise(reference: NDArray[Any], test: Sequence[NDArray[Any]]) -> flo
         reference: [samples, ...].
         test: An array for each sample.
     """
-    axes = [axis for axis, size in enumerate(reference.shape) if size > 1 and axis > 0]
-    feature = min(axes, key=lambda axis: reference.shape[axis]) if len(axes) > 1 else None
+    feature = _feature_axis(reference.shape)
     others = tuple(axis - 1 for axis in range(1, reference.ndim) if axis != feature)
     features = 1 if feature is None else reference.shape[feature]
     first, second, error = np.zeros((3, features))
@@ -53,14 +55,33 @@ def relative_noise(reference: NDArray[Any], test: Sequence[NDArray[Any]]) -> flo
         second += np.square(wide).sum(axis=others)
         error += np.square(np.where(finite, other, 0) - wide).sum(axis=others)
     count = reference.size // features
-    variance = np.maximum(second - np.square(first) / count, _ROUNDING**2 * second) / count
-    error /= count
+    error, rounding = error / count, _ROUNDING**2 * second / count
+    variance = second / count - np.square(first / count)
+    variance = np.where(variance > rounding, variance, 0)
     error = np.where(np.isfinite(error), error, np.inf)  # NaN or Inf in the output is ruin
     is_large = variance >= variance.max() / _APART**2
     parts = [part for part in (is_large, ~is_large) if variance[part].sum() > 0]
     if not parts:
-        return float(error.any())
+        return float(error.any() and min(error.sum() / max(rounding.sum(), 1e-300), 1))
     return float(np.mean([min(error[p].sum() / variance[p].sum(), 1.0) for p in parts]))
+
+
+def _feature_axis(shape: Sequence[int]) -> int | None:
+    """Return the axis of outputs, [samples, ...], whose entries are features; None for none.
+
+    It is the shortest with more than one. Of images and grids, [samples, batch, channels, height,
+    width], it is that of the channels, be it the first or the last one; the sides of a square,
+    which are as long as each other, are none.
+    """
+    axes = [axis for axis, size in enumerate(shape) if size > 1 and axis > 0]
+    if len(axes) <= 1:
+        return None
+    if len(shape) >= _IMAGE_RANK:
+        axes = [2, len(shape) - 1]
+    sizes = [shape[axis] for axis in range(min(axes), len(shape))]
+    alone = [axis for axis in axes if sizes.count(shape[axis]) == 1]
+    shortest = min(alone, key=lambda axis: shape[axis], default=0)
+    return shortest if shortest and shape[shortest] > 1 else None
 
 
 def detection_noise(reference: list[Candidates], test: list[Candidates]) -> NDArray[Any]:

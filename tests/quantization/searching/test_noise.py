@@ -27,6 +27,45 @@ def test_noise_of_logits_is_error_over_variance(share: float, size: float) -> No
     assert relative_noise(reference, list(reference + noise)) == pytest.approx(share, rel=0.1)
 
 
+@pytest.mark.parametrize("sides", [(32, 32), (24, 32), (32, 24)])
+def test_rows_of_an_image_are_no_features(sides: tuple[int, int]) -> None:
+    """Where nothing is to be seen, the little that remains is not as much as all the rest."""
+    random = np.random.default_rng(0)
+    heat = random.uniform(0, 1, (1, 1, 1, *sides)).astype(np.float32)
+    heat[..., 12:, 12:] *= 1e-3
+    heat[..., 12:, :12] *= 1e-3
+    noisy = heat + random.normal(0, 0.01, heat.shape).astype(np.float32)
+    assert relative_noise(heat, list(noisy)) < 0.01
+
+
+@pytest.mark.parametrize("channels_at", [2, 4])
+def test_channels_of_a_grid_of_cells_are_features(channels_at: int) -> None:
+    random = np.random.default_rng(0)
+    boxes = random.uniform(0, 320, (1, 1, 4, 13, 13))
+    scores = random.uniform(0, 1, (1, 1, 80, 13, 13))
+    shuffled = random.permuted(scores, axis=4)
+    reference, test = (
+        np.moveaxis(np.concatenate([boxes, some], axis=2), 2, channels_at).astype(np.float32)
+        for some in (scores, shuffled)
+    )
+    assert relative_noise(reference, list(test)) > 0.4
+
+
+def test_classes_of_one_image_are_no_features() -> None:
+    """Of a single value nothing varies."""
+    logits = np.random.default_rng(0).normal(size=(1, 1, 1000, 1, 1)).astype(np.float32)
+    assert relative_noise(logits, list(logits + np.float32(0.1))) == pytest.approx(0.01, rel=0.2)
+
+
+def test_a_feature_that_never_varies_does_not_count() -> None:
+    random = np.random.default_rng(0)
+    reference = random.normal(size=(4, 1, 3, 50)).astype(np.float32)
+    reference[:, :, 2] = 8
+    moved = reference.copy()
+    moved[:, :, 2] += np.float32(0.01)
+    assert relative_noise(reference, list(moved)) < 0.001
+
+
 def test_a_constant_output_is_right_or_ruined() -> None:
     constant = np.ones((2, 3), np.float32)
     assert relative_noise(constant, list(constant)) == 0
