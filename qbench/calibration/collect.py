@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,9 @@ from qbench.runtimes.ort_graphs import open_graph
 logger = logging.getLogger(__name__)
 
 Statistics = dict[str, TensorStatistics]
+
+_MOST_BYTES = 1 << 32
+"""Of all tensors that workers hold at a time: else 32 cores would need 32 times one sample's."""
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
 
@@ -60,7 +63,8 @@ def collect(
 
     Each worker takes one sample at a time through decoding, inference on a single thread and
     counting. So decoding overlaps with inference, memory holds one sample's activations per worker
-    whatever the number of samples, and no result depends on how many workers there are. Outputs of
+    whatever the number of samples, and no result depends on how many workers there are: fewer than
+    asked for where their activations would take several GiB. Outputs of
     a Sigmoid are derived from its input; see `sigmoids`. Of the model's other outputs the log says
     where they hold NaN or Inf, which stops nothing, since no range depends on them.
 
@@ -80,8 +84,10 @@ def collect(
     observer = _Observer(tensors, sigmoids_between(model.ir.graph, tensors), counted)
     runner = open_graph(with_outputs(model.ir, [*observer.fetched, *outputs]), threads=1)
     pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(pass_.work) for _ in range(threads)]
+    size = pass_.begin()
+    workers = min(threads, max(1, _MOST_BYTES // max(1, size)))
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(pass_.work) for _ in range(workers)]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -142,13 +148,24 @@ class _Pass:
         with self._lock:
             self._next = len(self._source)
 
+    def begin(self) -> int:
+        """Count samples in until one could be read; return the bytes of its tensors."""
+        return next(filter(None, self._sizes()), 0)
+
     def work(self) -> None:
+        """Count samples in as long as there are some."""
+        for _ in self._sizes():
+            pass
+
+    def _sizes(self) -> Iterator[int]:
+        """Count samples in, one for each step; yield the bytes of its tensors."""
         statistics = {name: TensorStatistics() for name in self._observer.tensors}
         with self._lock:
             self._partial.append(statistics)
         while (index := self._take()) is not None:
-            self._count(index, statistics)
+            size = self._count(index, statistics)
             self._on_sample()
+            yield size
 
     def result(self) -> Collection:
         merged, *others = self._partial
@@ -178,12 +195,12 @@ class _Pass:
             self._next += 1
             return self._next - 1
 
-    def _count(self, index: int, statistics: Statistics) -> None:
+    def _count(self, index: int, statistics: Statistics) -> int:
         try:
             sample = self._source.load(index)
         except DataError as error:
             self._skips.add(self._source.name(index), error)
-            return
+            return 0
         started = time.perf_counter()
         outputs = self._runner.run(sample.feeds)
         self._inference.append(time.perf_counter() - started)
@@ -198,6 +215,7 @@ class _Pass:
                     f"tensor {name!r} holds NaN or Inf for {sample.name}; "
                     "check the recipe's scale, mean and std, or the model itself"
                 ) from None
+        return sum(array.nbytes for array in outputs.values())
 
     def _look(self, output: str, array: NDArray[Any], sample: str) -> None:
         if not np.isfinite(array).all():

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,6 +7,7 @@ import graphs
 import numpy as np
 import pytest
 
+import qbench.calibration.collect as collecting
 from qbench.calibration.collect import Collection, collect, with_outputs
 from qbench.data.samples import Sample, fingerprint
 from qbench.errors import CalibrationError, DataError
@@ -66,6 +68,24 @@ def identity(collection: Collection) -> dict[str, tuple[object, ...]]:
 def test_the_result_does_not_depend_on_threads(model: Model, threads: int) -> None:
     source = Images(tuple(range(11)))
     assert identity(gather(model, source, threads)) == identity(gather(model, source))
+
+
+@pytest.mark.parametrize(("most", "workers"), [(1, 1), (1 << 40, 3)])
+def test_workers_are_fewer_where_their_tensors_would_not_fit(
+    model: Model, monkeypatch: pytest.MonkeyPatch, most: int, workers: int
+) -> None:
+    """After the first sample, which tells how large they are, all workers meet at a barrier."""
+    monkeypatch.setattr(collecting, "_MOST_BYTES", most)
+    together, seen = threading.Barrier(workers, timeout=10), set[int]()
+
+    def meet(number: int, array: Any) -> Any:
+        if number > 0:
+            seen.add(threading.get_ident())
+            together.wait()
+        return array
+
+    found = gather(model, Images((0, 1, 2, 3), change=meet), threads=3)
+    assert (found.images, len(seen)) == (4, workers)
 
 
 def test_the_result_does_not_depend_on_order(model: Model) -> None:
