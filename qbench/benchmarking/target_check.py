@@ -76,7 +76,7 @@ def _on_kernels(result: QuantizedModel) -> tuple[str, ...]:
     """
     if result.output_sqnr_db is None or not isinstance(result.table, CalibrationTable):
         return ()
-    samples = samples_of(result.source, result.table, _SAMPLES)
+    samples = samples_of(result.source, result.table, _SAMPLES, is_checked=True)
     if not samples:
         return ()
     judge = Judge(samples, run_samples(result.source.ir, samples))

@@ -69,7 +69,7 @@ def test_noise_that_only_the_kernels_make_is_told(
 
     monkeypatch.setattr(module, "run_samples", run)
     samples = [SyntheticSource(model.inputs, 8, 0).load(i) for i in range(8)]
-    monkeypatch.setattr(module, "samples_of", lambda *_: samples)
+    monkeypatch.setattr(module, "samples_of", lambda *_, **__: samples)
     monkeypatch.setattr(module, "speedup_of", lambda *_: None)
     result = replace(written(model, "cpu"), output_sqnr_db=40.0)
     notes = check_on_target(result).notes

@@ -101,18 +101,29 @@ def print_first(most: int, lines: Sequence[tuple[str, str]]) -> None:
 
 def print_floats(most: int, nodes: Sequence[FloatNode], label: str = "float") -> None:
     """Print why nodes are not on integers, in the first `most` lines: alike ones share theirs."""
-    from qbench.data.samples import first_names
-
-    alike: dict[tuple[str, str], list[str]] = {}
-    for node in nodes:
-        alike.setdefault((node.op_type, node.reason), []).append(node.name)
-    lines = [f"{first_names(names)} ({op}): {reason}" for (op, reason), names in alike.items()]
-    print_first(most, [(f"  {label}", line) for line in lines])
+    print_first(most, _alike((f"  {label}", n.name, n.op_type, n.reason) for n in nodes))
 
 
 def print_not_int8(most: int, nodes: Sequence[NodeFinding]) -> None:
-    """Print the first `most` nodes that an engine or a kernel computes in another type."""
-    print_first(most, [(f"  {n.dtype}", f"{n.node} ({n.op_type}): {n.reason}") for n in nodes])
+    """Print which nodes an engine or a kernel computes in another type, as `print_floats` does."""
+    print_first(most, _alike((f"  {n.dtype}", n.node, n.op_type, n.reason) for n in nodes))
+
+
+def _alike(nodes: Iterable[tuple[str, str, str, str]]) -> list[tuple[str, str]]:
+    """Return a labelled line for those nodes that have but their name for themselves.
+
+    Args:
+        nodes: Label, name, operator and reason of each.
+    """
+    from qbench.data.samples import first_names
+
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for label, name, op_type, reason in nodes:
+        names.setdefault((label, op_type, reason), []).append(name)
+    return [
+        (label, f"{first_names(found)} ({op_type}): {reason}")
+        for (label, op_type, reason), found in names.items()
+    ]
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import NameFixPass
 
 from qbench.model.graph import add_initializer, constant, drop_unused_initializers
+from qbench.model.ort_operators import DOMAIN
 from qbench.placement.plan import Plan, Weight
 from qbench.quantization.numerics import per_block_int4, quantize, row_blocks
 from qbench.runtimes.cpu import usable_cores
 
-_DOMAIN = "com.microsoft"
 _BITS, _ZERO_POINT = 4, 8
 _ACCURACY_LEVEL = 4
 """Activations enter the products as int8, scaled by block: faster than FP32 ones, and far more
@@ -33,7 +33,7 @@ def write_matmul_nbits(model: ir.Model, plan: Plan, block: int) -> ir.Model:
     """
     copy = model.clone()
     graph = copy.graph
-    graph.opset_imports[_DOMAIN] = 1
+    graph.opset_imports[DOMAIN] = 1
     nodes = {node.name: node for node in graph}
     distinct = {(weight.tensor, weight.axis): weight for weight in plan.weights}
 
@@ -92,7 +92,7 @@ def _turn(
         node.replace_input_with(position, value)
     if bias is not None:
         node.replace_input_with(_BIAS, bias)
-    node.op_type, node.domain = "MatMulNBits", _DOMAIN
+    node.op_type, node.domain = "MatMulNBits", DOMAIN
     node.attributes.clear()
     numbers = {"N": shape[0], "K": shape[1], "bits": _BITS, "block_size": block}
     for name, number in {**numbers, "accuracy_level": _ACCURACY_LEVEL}.items():

@@ -51,10 +51,9 @@ def compensated_weights(
     noise = _rounding_noise(plan, parameters)
 
     def rounded(known: tuple[str, Covariance]) -> tuple[str, NDArray[np.int8]]:
-        name, covariance = known[0], known[1].shrunk()
-        variances = np.einsum("gkk->gk", covariance)
-        variances += noise.get(name, 0.0)
-        return name, _codes(nodes[name], weights[name], covariance, 2 ** (bits - 1) - 1)
+        name, covariance = known
+        mixed = covariance.shrunk(noise.get(name, 0.0))
+        return name, _codes(nodes[name], weights[name], mixed, 2 ** (bits - 1) - 1)
 
     codes: dict[str, NDArray[np.int8]] = {}
     for portion in portions(nodes[name] for name in weights):

@@ -49,11 +49,15 @@ class Covariance(NamedTuple):
     matrix: NDArray[Any]
     shrinkage: float
 
-    def shrunk(self) -> NDArray[Any]:
-        """Return the mixture, in which the variance of each group is the same as before."""
+    def shrunk(self, noise: float) -> NDArray[Any]:
+        """Return the mixture, in which the variance of each group is the same as before.
+
+        Args:
+            noise: Variance that is added to each input besides.
+        """
         mixed: NDArray[Any] = self.matrix * np.float32(1 - self.shrinkage)
         variances = _variances(mixed)
-        variances += self.shrinkage * _variances(self.matrix).mean(axis=1, keepdims=True)
+        variances += self.shrinkage * _variances(self.matrix).mean(axis=1, keepdims=True) + noise
         return mixed
 
 

@@ -11,10 +11,18 @@ from qbench.model.load import Model
 logger = logging.getLogger(__name__)
 
 
-def samples_of(model: Model, table: CalibrationTable, count: int) -> list[Sample]:
+def samples_of(
+    model: Model, table: CalibrationTable, count: int, *, is_checked: bool = False
+) -> list[Sample]:
     """Return `count` of the samples of a table, evenly spaced; none where they are gone.
 
     Others stand in for those that calibration skipped. What cannot be read any more is left out.
+
+    Args:
+        model: The float model.
+        table: Says where its samples are.
+        count: How many to return.
+        is_checked: Whether a search has told already if they have changed, by hashing them all.
     """
     header = table.header
     choice = DataChoice(table.source, header.recipe, header.image_size)
@@ -27,7 +35,8 @@ def samples_of(model: Model, table: CalibrationTable, count: int) -> list[Sample
             error,
         )
         return []
-    _warn_of_others(source, table)
+    if not is_checked:
+        _warn_of_others(source, table)
     return _readable(subset(without(source, header.data.skipped), count))
 
 

@@ -3,7 +3,8 @@
 import pytest
 from rich.table import Table
 
-from qbench.cli.output.render import print_floats, print_table
+from qbench.cli.output.render import print_floats, print_not_int8, print_table
+from qbench.engines.auditing.engine import NodeFinding
 from qbench.placement.plan import FloatNode
 
 
@@ -23,6 +24,17 @@ def test_nodes_that_stay_float_for_one_reason_share_a_line(
     first, second = capsys.readouterr().out.splitlines()
     assert first == "  float     conv0, conv1, conv2 and 2 more (Conv): not for INT4"
     assert second == "  float     fc (Gemm): excluded by name"
+
+
+def test_audited_nodes_share_a_line_where_type_and_reason_are_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nodes = [NodeFinding(f"conv{i}", "Conv", "Float", "as fast in float") for i in range(5)]
+    half = NodeFinding("head", "Conv", "Half", "as fast in float")
+    print_not_int8(2, [*nodes[:2], half, *nodes[2:]])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "  Float     conv0, conv1, conv2 and 2 more (Conv): as fast in float"
+    assert second == "  Half      head (Conv): as fast in float"
 
 
 def test_lines_of_tables_end_without_blanks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,8 +120,8 @@ def test_little_data_is_mixed_with_noise_to_come_closer_to_the_truth() -> None:
     def error(covariance: NDArray[np.float32]) -> float:
         return float(((covariance[0] - truth) ** 2).sum())
 
-    assert error(few.shrunk()) < 0.9 * error(few.matrix)
-    assert np.trace(few.shrunk()[0]) == pytest.approx(np.trace(few.matrix[0]), rel=1e-5)
+    assert error(few.shrunk(0)) < 0.9 * error(few.matrix)
+    assert np.trace(few.shrunk(0)[0]) == pytest.approx(np.trace(few.matrix[0]), rel=1e-5)
 
 
 def test_inputs_that_have_nothing_in_common_are_taken_for_noise() -> None:
