@@ -27,7 +27,7 @@ from qbench.placement.targets import place
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options, Quantizer
 from qbench.quantization.qdq import write_qdq
-from qbench.quantization.weights import int8_coding
+from qbench.quantization.weights import WeightCoding
 
 ROUNDS = 8
 BLOCK_SECONDS = 0.25
@@ -89,7 +89,7 @@ def compare(path: Path, data: str, threads: int) -> None:
         return
     quantizer = Quantizer(model, "cpu", table, Int8Options())
     divided = quantizer.graph(Choice())
-    coded = int8_coding(quantizer.weight_bits).encode_all(prepared.ir.graph, whole.weights)
+    coded = WeightCoding(saturates=quantizer.saturates).encode_all(prepared.ir.graph, whole.weights)
     everything = write_qdq(prepared.ir, whole, quantizer.parameters(whole, Choice()), coded)
     graphs = {"fp32": bound, "all": everything, "divided": divided.ir}
     times = measured([case(name, bind_shapes(g, shapes), threads) for name, g in graphs.items()])

@@ -49,7 +49,7 @@ class _Arguments(PrecisionArguments):
         Raises:
             UsageError: An option has no effect on precision or target.
         """
-        from qbench.quantization.int8 import WEIGHT_BITS_OF_ISA, Int8Options
+        from qbench.quantization.int8 import SATURATING_ISA, Int8Options
 
         options = self.quantization(self.method)
         if self.cpu_isa == "auto":
@@ -60,7 +60,7 @@ class _Arguments(PrecisionArguments):
                 "only; drop it"
             )
         assert isinstance(options, Int8Options)
-        return replace(options, weight_bits=WEIGHT_BITS_OF_ISA[self.cpu_isa])
+        return replace(options, saturates=SATURATING_ISA[self.cpu_isa])
 
 
 @click.command()
@@ -80,7 +80,7 @@ class _Arguments(PrecisionArguments):
     type=click.Choice(["auto", "avx2", "avx512", "vnni", "arm"]),
     default="auto",
     show_default=True,
-    help="INT8 for another CPU than this one: 7-bit weights without VNNI.",
+    help="INT8 for another CPU than this one: weights are coarser without VNNI.",
 )
 @click.option(
     "-o", "--output", type=FileType, help="<model>.<target>.<precision>.onnx if left out."

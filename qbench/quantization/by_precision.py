@@ -8,7 +8,7 @@ from qbench.model.prepare import prepare
 from qbench.model.shapes import Macs, bound_to_one, macs_of
 from qbench.placement.analysis import excluded_nodes
 from qbench.placement.targets import check_computes_in_float32
-from qbench.quantization.int8 import Int8Options, default_weight_bits
+from qbench.quantization.int8 import Int8Options, saturates
 from qbench.quantization.options import Options
 from qbench.quantization.precisions.dynamic import float_remarks, multiplying, to_dynamic_int8
 from qbench.quantization.precisions.fp8 import to_fp8
@@ -137,8 +137,7 @@ def _to_integer_weights(
 def _to_dynamic(model: Model, target: str, options: Int8Options) -> QuantizedModel:
     prepared = prepare(model)
     check_computes_in_float32(prepared)
-    bits = options.weight_bits or default_weight_bits(target)
-    graph = to_dynamic_int8(prepared.ir, bits)
+    graph = to_dynamic_int8(prepared.ir, saturates=saturates(target, options))
     macs = macs_of(prepared, bound_to_one(prepared, None)) or Macs({})
     kept = multiplying(graph.graph)
     whole, floats = sum(macs.by_node.values()), sum(macs.by_node.get(name, 0) for name in kept)

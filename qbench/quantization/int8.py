@@ -34,7 +34,7 @@ from qbench.quantization.numerics import (
 )
 from qbench.quantization.padding import pad_in_front
 from qbench.quantization.qdq import write_qdq
-from qbench.quantization.weights import int8_coding
+from qbench.quantization.weights import WeightCoding
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 
 DEFAULT_METHOD = "mse"
@@ -55,14 +55,15 @@ class Int8Options:
     Attributes:
         method: Range method of activations; a key of `calibration.ranges.METHODS`.
         exclude: Shell wildcards of node names that stay float.
-        weight_bits: 8, 7, or None to choose 7 for target `cpu` on a CPU without VNNI.
+        saturates: Whether the CPU adds pairs of products in 16 bits, as x86 without VNNI does; None
+            asks this machine's. It matters for target `cpu` alone.
         effort: One of `EFFORTS`.
         on_progress: Told how far a search is; it changes nothing.
     """
 
     method: str = DEFAULT_METHOD
     exclude: Sequence[str] = ()
-    weight_bits: int | None = None
+    saturates: bool | None = None
     effort: str = "balanced"
     # Hidden, since what a search found is kept under the options' text.
     on_progress: Callable[[int, int], None] | None = field(default=None, repr=False, compare=False)
@@ -95,17 +96,16 @@ class Int8Graph:
     uncounted: tuple[str, ...] = ()
 
 
-WEIGHT_BITS_OF_ISA = MappingProxyType({"avx2": 7, "avx512": 7, "vnni": 8, "arm": 8})
-"""Bits of int8 weights for CPUs with these instructions; AMX counts as `vnni`."""
+SATURATING_ISA = MappingProxyType({"avx2": True, "avx512": True, "vnni": False, "arm": False})
+"""Whether CPUs with these instructions add products in 16 bits; AMX counts as `vnni`."""
 
 
-def default_weight_bits(target: str) -> int:
-    """Return 7 where full-range int8 weights would saturate, else 8.
-
-    x86 without VNNI adds pairs of uint8 x int8 products in 16 bits (VPMADDUBSW): 2 x 255 x 127
-    overflows them, 2 x 255 x 63 does not.
-    """
-    return 7 if target == "cpu" and not adds_in_32_bits(read_cpuinfo()) else 8
+def saturates(target: str, options: Int8Options) -> bool:
+    """Return whether weights have to leave room for the sums of pairs; see `product_pairs`."""
+    if target != "cpu":
+        return False
+    asked = options.saturates
+    return not adds_in_32_bits(read_cpuinfo()) if asked is None else asked
 
 
 @dataclass
@@ -163,9 +163,9 @@ class Quantizer:
             self.table.check_tensors(observed, missing)
 
     @property
-    def weight_bits(self) -> int:
-        """Bits of the weights' codes."""
-        return self.options.weight_bits or default_weight_bits(self.target)
+    def saturates(self) -> bool:
+        """Whether weights have to leave room for the sums of pairs; see `product_pairs`."""
+        return saturates(self.target, self.options)
 
     def graph(self, choice: Choice) -> Int8Graph:
         """Return the graph that `choice` makes."""
@@ -179,7 +179,8 @@ class Quantizer:
             return found if found is None or tensor == origin else found / choice.factors[origin]
 
         parameters = self.parameters(plan, choice)
-        coded = int8_coding(self.weight_bits, choice.codes).encode_all(graph.graph, plan.weights)
+        coding = WeightCoding(codes=choice.codes, saturates=self.saturates)
+        coded = coding.encode_all(graph.graph, plan.weights)
         shifts = bias_shifts(graph.graph, plan, means, coded)
         if not plan.symmetric:
             coded = with_room_for_biases(graph.graph, plan, parameters, coded, shifts)

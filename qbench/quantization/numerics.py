@@ -86,16 +86,19 @@ def asymmetric(low: float, high: float) -> QuantizationParameters:
 
 
 def per_channel_symmetric(
-    weight: NDArray[Any], axis: int | None, bits: int = 8
+    weight: NDArray[Any], axis: int | None, least: NDArray[Any] | None = None
 ) -> QuantizationParameters:
     """Return int8 parameters with zero-point 0 from the largest magnitude of each channel.
 
     Args:
         weight: The float weights, any shape.
         axis: Channel axis, or None for one scale.
-        bits: 8 for codes in [-127, 127], 7 for [-63, 63].
+        least: Magnitudes, [channels], that have to fit into 127 steps, too.
     """
-    return _around_zero(_largest(weight, axis) / (2 ** (bits - 1) - 1), np.int8)
+    largest = _largest(weight, axis)
+    if least is not None:
+        largest = np.maximum(largest, least if axis is not None else least.max())
+    return _around_zero(largest / 127, np.int8)
 
 
 def per_channel_float8(weight: NDArray[Any], axis: int | None) -> QuantizationParameters:

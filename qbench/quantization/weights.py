@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import onnx_ir as ir
@@ -17,6 +16,7 @@ from qbench.quantization.numerics import (
     per_channel_symmetric,
     quantize,
 )
+from qbench.quantization.product_pairs import pair_sums
 from qbench.runtimes.cpu import usable_cores
 
 ScaleWeights = Callable[[NDArray[Any], int | None], QuantizationParameters]
@@ -60,18 +60,28 @@ class WeightCoding:
         scale: What gives a weight its parameters; int8 by channel, if not told otherwise.
         codes: Codes that are not the nearest ones, by the name of the node that reads the weight,
             which no other node does.
+        saturates: Whether products are added in 16 bits, for which int8 scales leave room.
     """
 
     scale: ScaleWeights = per_channel_symmetric
     codes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    saturates: bool = False
 
-    def encode(self, weight: Weight, array: NDArray[Any]) -> CodedWeight:
-        """Return the codes of `array`."""
-        parameters = self.scale(array, weight.axis)
+    def encode(self, node: ir.Node, weight: Weight, array: NDArray[Any]) -> CodedWeight:
+        """Return the codes of `array`, by which `node` multiplies."""
+        parameters = self.parameters(node, weight, array)
         codes = self.codes.get(weight.reader.node)
         if codes is None:
             codes = quantize(array, parameters, weight.axis)
         return CodedWeight(codes, parameters, weight.axis)
+
+    def parameters(
+        self, node: ir.Node, weight: Weight, array: NDArray[Any]
+    ) -> QuantizationParameters:
+        """Return what the codes of `array` are meant with."""
+        if self.saturates:
+            return per_channel_symmetric(array, weight.axis, pair_sums(node, array))
+        return self.scale(array, weight.axis)
 
     def encode_all(self, graph: ir.Graph, weights: Iterable[Weight]) -> CodedWeights:
         """Return the codes of a graph's weights, several of which are encoded at a time."""
@@ -79,14 +89,10 @@ class WeightCoding:
         distinct = {(weight.tensor, weight.axis): weight for weight in weights}
 
         def encoded(weight: Weight) -> CodedWeight:
-            array = constant(nodes[weight.reader.node].inputs[weight.reader.position])
+            node = nodes[weight.reader.node]
+            array = constant(node.inputs[weight.reader.position])
             assert array is not None  # the plan holds constant weights only
-            return self.encode(weight, array)
+            return self.encode(node, weight, array)
 
         with ThreadPoolExecutor(usable_cores()) as pool:
             return dict(zip(distinct, pool.map(encoded, distinct.values()), strict=True))
-
-
-def int8_coding(bits: int, codes: Mapping[str, NDArray[Any]] | None = None) -> WeightCoding:
-    """Return int8 by channel with codes of 8 or 7 `bits`; 7 where full range would saturate."""
-    return WeightCoding(partial(per_channel_symmetric, bits=bits), codes or {})

@@ -9,28 +9,25 @@ from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization import numerics
 from qbench.quantization.corrections import Means, Shifts, bias_shifts, shift
-from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
-from qbench.quantization.weights import int8_coding
+from qbench.quantization.weights import WeightCoding
 
 
 def means_in(table: CalibrationTable) -> Means:
     return lambda tensor: table.statistics[tensor].channel_means
 
 
-def shifts_of(prepared: Model, means: Means, bits: int) -> Shifts:
+def shifts_of(prepared: Model, means: Means) -> Shifts:
     graph, plan = prepared.ir.graph, place(prepared, "tensorrt")
-    return bias_shifts(graph, plan, means, int8_coding(bits).encode_all(graph, plan.weights))
+    return bias_shifts(graph, plan, means, WeightCoding().encode_all(graph, plan.weights))
 
 
-def shifted_mean(proto_model: Model, bits: int) -> tuple[float, float]:
+def shifted_mean(proto_model: Model) -> tuple[float, float]:
     """Largest mean error of an output channel with the correction, and without it."""
     table = graphs.table_of(proto_model, samples=16)
     prepared = prepare(proto_model)
-    result = quantize(
-        proto_model, target="tensorrt", table=table, options=Int8Options(weight_bits=bits)
-    )
-    shifts = shifts_of(prepared, means_in(table), bits)
+    result = quantize(proto_model, target="tensorrt", table=table)
+    shifts = shifts_of(prepared, means_in(table))
     (output,) = (spec.name for spec in proto_model.outputs)
     errors = []
     for seed in range(16):
@@ -76,7 +73,7 @@ def test_weights_are_looked_at_in_blocks(
 
 @pytest.mark.parametrize("group", [1, 2, 8])
 def test_the_mean_of_the_output_comes_back(group: int) -> None:
-    corrected, uncorrected = shifted_mean(biased_conv(group), bits=7)
+    corrected, uncorrected = shifted_mean(biased_conv(group))
     assert corrected < 0.35 * uncorrected
 
 
@@ -89,8 +86,8 @@ def test_gemm(attributes: dict[str, float]) -> None:
     model = graphs.model_of(b.model(b.node("Gemm", "head", moved, weight, bias, **attributes)))
     table = graphs.table_of(model)
     prepared = prepare(model)
-    shifts = shifts_of(prepared, means_in(table), 7)
-    result = quantize(model, target="tensorrt", table=table, options=Int8Options(weight_bits=7))
+    shifts = shifts_of(prepared, means_in(table))
+    result = quantize(model, target="tensorrt", table=table)
     rows = np.concatenate([graphs.feeds_of(model, seed)["x"] for seed in range(8)])
     errors = [
         graphs.run(result.ir, {"x": row[None]})["head"]
@@ -110,10 +107,10 @@ def test_exact_weights_need_no_shift() -> None:
     model = graphs.model_of(b.model(b.node("Conv", "head", b.x, weight)))
     prepared = prepare(model)
     means = means_in(graphs.table_of(model))
-    shifts = shifts_of(prepared, means, 8)
+    shifts = shifts_of(prepared, means)
     assert shifts["head"] == pytest.approx(np.zeros(4), abs=1e-6)
 
 
 def test_nodes_whose_input_means_are_unknown_are_left_alone() -> None:
     prepared = prepare(graphs.model_of(graphs.residual()))
-    assert shifts_of(prepared, lambda _: None, 8) == {}
+    assert shifts_of(prepared, lambda _: None) == {}

@@ -22,9 +22,6 @@ from qbench.quantization.searching.noise import sqnr_from_noise
 from qbench.quantization.searching.probe import Probe
 
 ROWS, INPUTS, OUTPUTS = 4, 8, 6
-BITS = 7
-"""Of weights: more would overflow in the integer kernels of some CPUs."""
-
 LEAST_DB = 28
 """Of the output against the float model's; wrong scales or biases leave less."""
 
@@ -136,7 +133,7 @@ def form_in_search(form: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def check(form: str, target: str, effort: str) -> None:
     """Quantize a form, and compare what it computes with the float model, on its kernels, too."""
     model, table, samples = calibrated(form)
-    options = Int8Options(effort=effort, weight_bits=BITS)
+    options = Int8Options(effort=effort, saturates=True)
     result = quantize(model, target=target, table=table, options=options)
     assert result.plan is not None
     assert "layer" in result.plan.quantized
@@ -170,7 +167,7 @@ def test_with_a_search(form_in_search: str, target: str) -> None:
 @every_form
 def test_trials_change_nothing_but_the_rounding(form: str, target: str) -> None:
     model, table, samples = calibrated(form)
-    quantizer = Quantizer(model, target, table, Int8Options(weight_bits=BITS))
+    quantizer = Quantizer(model, target, table, Int8Options(saturates=True))
     probe = Probe(quantizer, samples[:2], 100)
     for tensor, clip in quantizer.ranges().items():
         assert sqnr_from_noise(probe.of(tensor, clip)) > LEAST_DB

@@ -311,7 +311,7 @@ def test_no_rule_blocks_what_onnx_runtime_fuses(name: str, tmp_path: Path) -> No
 def test_what_qbench_writes_keeps_all_rules(pattern: str) -> None:
     model = graphs.model_of(graphs.PATTERNS[pattern]())
     table = graphs.table_of(model, 2)
-    options = Int8Options(method="minmax", effort="fast", weight_bits=7)
+    options = Int8Options(method="minmax", effort="fast", saturates=True)
     for target in RULES:
         written = quantize(model, target=target, table=table, options=options)
         assert lint(written.ir, target, saturates=True) == ()

@@ -58,7 +58,7 @@ def rounded_by_hand(model: Model, feeds: Feeds, output: str) -> np.ndarray:
     layer = next(node for node in graph.graph if node.name == "layer")
     exact = constant(layer.inputs[1])
     assert exact is not None
-    rounded = ir.Tensor(WeightCoding().encode(weight, exact).rounded(), name=weight.tensor)
+    rounded = ir.Tensor(WeightCoding().encode(layer, weight, exact).rounded(), name=weight.tensor)
     graph.graph.initializers[weight.tensor].const_value = rounded
     relu = graphs.run(with_outputs(graph, ["relu"]), feeds)["relu"]
     given = ir.val("given", ir.DataType.FLOAT, relu.shape)

@@ -31,7 +31,7 @@ in a row; else 30 dB."""
 def quantized(pattern: str, target: str) -> QuantizedModel:
     model = graphs.model_of(graphs.PATTERNS[pattern]())
     table = graphs.table_of(model)
-    return quantize(model, target=target, table=table, options=Int8Options(weight_bits=8))
+    return quantize(model, target=target, table=table, options=Int8Options(saturates=False))
 
 
 def dequantized_constants(model: ir.Model) -> dict[str | None, ir.Value]:
@@ -136,18 +136,6 @@ def test_cpu_gets_bytes_and_an_integer_bias_for_gemm() -> None:
     (fc,) = (node for node in graph if node.op_type == "Gemm")
     bias = fc.inputs[2].producer()
     assert bias.inputs[0].dtype == ir.DataType.INT32
-
-
-def test_seven_bits_stay_below_64() -> None:
-    model = graphs.model_of(graphs.residual())
-    table = graphs.table_of(model)
-    result = quantize(model, target="cpu", table=table, options=Int8Options(weight_bits=7))
-    largest = [
-        int(np.abs(value.const_value.numpy().astype(int)).max())
-        for value in dequantized_constants(result.ir).values()
-        if value.dtype == ir.DataType.INT8
-    ]
-    assert largest == [63] * 4
 
 
 @every_target

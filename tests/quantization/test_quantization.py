@@ -17,7 +17,7 @@ from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
 from qbench.quantization import int8
-from qbench.quantization.int8 import Int8Options, default_weight_bits
+from qbench.quantization.int8 import Int8Options, saturates
 from qbench.quantization.precisions.half import to_half
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.ort import OrtRunner
@@ -145,12 +145,14 @@ def test_an_unknown_method(model: Model) -> None:
         quantize(model, target="cpu", table=graphs.table_of(model), options=options)
 
 
-@pytest.mark.parametrize(("exact", "bits"), [(True, 8), (False, 7)])
-def test_weights_have_7_bits_where_8_would_saturate(
-    monkeypatch: pytest.MonkeyPatch, exact: bool, bits: int
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_this_machine_is_asked_whether_products_saturate(
+    monkeypatch: pytest.MonkeyPatch, is_exact: bool
 ) -> None:
-    monkeypatch.setattr(int8, "adds_in_32_bits", lambda _: exact)
-    assert (default_weight_bits("cpu"), default_weight_bits("tensorrt")) == (bits, 8)
+    monkeypatch.setattr(int8, "adds_in_32_bits", lambda _: is_exact)
+    assert saturates("cpu", Int8Options()) is not is_exact
+    assert saturates("cpu", Int8Options(saturates=is_exact)) is is_exact
+    assert not saturates("tensorrt", Int8Options(saturates=True))
 
 
 def test_several_inputs_and_external_data(folder: Path) -> None:

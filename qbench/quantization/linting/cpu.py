@@ -212,6 +212,6 @@ SATURATION = Rule(
     "saturation",
     WARNING,
     saturating_weights,
-    "use 7-bit weights (`qbench quantize` does; ONNX Runtime's quantizer: reduce_range)",
+    "quantize with `qbench quantize`, or with 7-bit weights (ONNX Runtime's reduce_range)",
 )
 """Checked besides where the CPU adds products in 16 bits."""

@@ -21,9 +21,7 @@ from qbench.quantization.encodings import (
 from qbench.quantization.linting import common
 from qbench.quantization.linting.cpu_fusion import MOVES, ends, past_movement, quantized_nodes
 from qbench.quantization.linting.finding import Place
-
-_MOST_PAIR = 128
-"""Of two int8 codes of one sign: 255 x 128 fits into int16, 255 x 129 does not."""
+from qbench.quantization.product_pairs import share_too_large
 
 _LARGEST_BIAS = np.iinfo(np.int32).max
 
@@ -134,27 +132,20 @@ def unequal_moves(graph: ir.Graph) -> Iterator[Place]:
 def saturating_weights(graph: ir.Graph) -> Iterator[Place]:
     """Yield nodes in which two products could exceed 16 bits, with the share of such pairs.
 
-    An estimate: weights are paired along the input channels, and inputs may reach 255.
+    They do where inputs reach 255.
     """
     for node in quantized_nodes(graph):
-        codes = _paired_codes(node)
-        if codes is None or codes.shape[-1] < 2:
-            continue
-        pairs = codes[..., : codes.shape[-1] // 2 * 2].reshape(-1, 2).astype(np.int16)
-        sums = np.maximum(pairs.clip(min=0).sum(1), -pairs.clip(max=0).sum(1))
-        share = float((sums > _MOST_PAIR).mean())
+        codes = _weight_codes(node)
+        share = share_too_large(node, codes) if codes is not None else 0
         if share:
             reason = f"{100 * share:.2g} % of its weight pairs may exceed 16 bits"
             yield Place(node, node.inputs[1], reason)
 
 
-def _paired_codes(node: ir.Node) -> NDArray[Any] | None:
-    """Return the int8 weight codes of a node with the input channels last, or None."""
+def _weight_codes(node: ir.Node) -> NDArray[Any] | None:
+    """Return the int8 weight codes of a node that multiplies by them, or None."""
     source = common.weight_dequantizer(node.inputs[1]) if len(node.inputs) > 1 else None
     codes = constant(source.inputs[0]) if source is not None else None
     if codes is None or codes.dtype != np.int8 or node.op_type not in {"Conv", "Gemm", "MatMul"}:
         return None
-    if codes.ndim < 2:
-        return None
-    turned = node.op_type == "Gemm" and not integer(node, "transB", 0)
-    return np.moveaxis(codes, -2 if turned or node.op_type == "MatMul" else 1, -1)
+    return codes

@@ -19,10 +19,10 @@ from qbench.model.graph import (
 )
 from qbench.placement.analysis import COMPUTE, weight_axis
 from qbench.placement.plan import Reader, Weight
-from qbench.quantization.weights import CodedWeight, int8_coding
+from qbench.quantization.weights import CodedWeight, WeightCoding
 
 
-def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
+def to_dynamic_int8(model: ir.Model, *, saturates: bool) -> ir.Model:
     """Return a copy of a prepared `model` whose MatMul and Gemm with constant weights use integers.
 
     DynamicQuantizeLinear finds each input's range while the model runs, so no calibration is
@@ -31,7 +31,7 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
 
     Args:
         model: The prepared model.
-        weight_bits: 8, or 7 where full-range weights would saturate (x86 without VNNI).
+        saturates: Whether products are added in 16 bits (x86 without VNNI).
 
     Raises:
         QuantizationError: The model has no MatMul or Gemm with constant weights.
@@ -43,7 +43,7 @@ def to_dynamic_int8(model: ir.Model, weight_bits: int) -> ir.Model:
             "the model has no MatMul or Gemm with constant weights; use --int8 for convolutions"
         )
     weights = [_weight(node) for node in nodes.values()]
-    coded = int8_coding(weight_bits).encode_all(copy.graph, weights)
+    coded = WeightCoding(saturates=saturates).encode_all(copy.graph, weights)
     writer = _Writer(copy.graph)
     for weight in weights:
         writer.turn(nodes[weight.reader.node], weight, coded[weight.tensor, weight.axis])

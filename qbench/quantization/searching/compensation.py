@@ -12,7 +12,8 @@ from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.placement.analysis import weight_array_rank
 from qbench.placement.plan import Plan, Weight
-from qbench.quantization.numerics import QuantizationParameters, per_channel_symmetric
+from qbench.quantization.numerics import QuantizationParameters
+from qbench.quantization.product_pairs import partners
 from qbench.quantization.searching.layer_inputs import (
     Covariance,
     covariances,
@@ -20,14 +21,16 @@ from qbench.quantization.searching.layer_inputs import (
     portions,
 )
 from qbench.quantization.searching.rounding import compensated_codes
+from qbench.quantization.weights import WeightCoding
 
 
 def compensated_weights(
     model: ir.Model,
     plan: Plan,
     parameters: Mapping[str, QuantizationParameters],
-    bits: int,
     samples: Sequence[Sample],
+    *,
+    saturates: bool,
 ) -> dict[str, NDArray[np.int8]]:
     """Return better codes than the nearest ones, each of its weight's shape, by node name.
 
@@ -38,8 +41,8 @@ def compensated_weights(
         model: The float graph that the plan was made for.
         plan: What to quantize.
         parameters: Of the activations, by `Activation.scale_from`.
-        bits: 8 or 7.
         samples: What the layers' inputs are taken from.
+        saturates: Whether products are added in 16 bits; see `product_pairs`.
     """
     nodes = {node.name or "": node for node in model.graph}
     readers = Counter(weight.tensor for weight in plan.weights)
@@ -53,7 +56,7 @@ def compensated_weights(
     def rounded(known: tuple[str, Covariance]) -> tuple[str, NDArray[np.int8]]:
         name, covariance = known
         mixed = covariance.shrunk(noise.get(name, 0.0))
-        return name, _codes(nodes[name], weights[name], mixed, 2 ** (bits - 1) - 1)
+        return name, _codes(nodes[name], weights[name], mixed, saturates=saturates)
 
     codes: dict[str, NDArray[np.int8]] = {}
     for portion in portions(nodes[name] for name in weights):
@@ -84,18 +87,20 @@ def _rounding_noise(
     }
 
 
-def _codes(node: ir.Node, weight: Weight, covariance: NDArray[Any], limit: int) -> NDArray[np.int8]:
+def _codes(
+    node: ir.Node, weight: Weight, covariance: NDArray[Any], *, saturates: bool
+) -> NDArray[np.int8]:
     array = constant(node.inputs[1])
     assert array is not None  # the plan holds constant weights only
     groups, inputs = covariance.shape[:2]
     is_column = weight.axis == 1
     rows = array.T if is_column else array
-    scale = per_channel_symmetric(array, weight.axis, limit.bit_length() + 1).scale
+    scale = WeightCoding(saturates=saturates).parameters(node, weight, array).scale
     outputs = rows.shape[0] // groups
     codes = compensated_codes(
         rows.reshape(groups, outputs, inputs),
         covariance,
         np.broadcast_to(scale, (rows.shape[0],)).reshape(groups, outputs),
-        limit,
+        partners(node, array) if saturates else None,
     ).reshape(rows.shape)
     return np.ascontiguousarray(codes.T) if is_column else codes

@@ -21,7 +21,7 @@ from qbench.quantization.int8 import Quantizer, activation_parameters
 from qbench.quantization.numerics import QuantizationParameters
 from qbench.quantization.searching.judge import Judge, run_samples
 from qbench.quantization.searching.partly_quantized import PartlyQuantized, Setting
-from qbench.quantization.weights import int8_coding
+from qbench.quantization.weights import WeightCoding
 
 Factors = NDArray[Any] | None
 """What a tensor is divided by, float32 [channels]; None for a tensor that is not equalized."""
@@ -79,7 +79,7 @@ class Probe:
         self._samples = samples
         self._on_progress = quantizer.options.on_progress
         self._plan, self._statistics = quantizer.plan, quantizer.observed_statistics()
-        self._coding = int8_coding(quantizer.weight_bits)
+        self._coding = WeightCoding(saturates=quantizer.saturates)
         self._graph = quantizer.prepared.ir
         self._switched: PartlyQuantized | None = None
         self._loaded: tuple[str, PartlyQuantized] | None = None
@@ -159,9 +159,9 @@ class Probe:
         if factors is None and array.size > _LARGEST_WEIGHT:
             return {}
         if factors is None:
-            values = self._coding.encode(weight, array).rounded()
+            values = self._coding.encode(node, weight, array).rounded()
         else:
-            values = self._coding.encode(weight, scaled_weight(node, factors)).rounded()
+            values = self._coding.encode(node, weight, scaled_weight(node, factors)).rounded()
             values = (values / along_inputs(node, factors, array)).astype(np.float32)
         found = {Reader(name, 1): values}
         means = self._means(node)

@@ -5,10 +5,15 @@ of a layer are correlated, so the error of one weight can be made good by its ne
 al., "GPTQ", 2022, after Hassibi and Stork, "Optimal Brain Surgeon", 1993).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qbench.quantization.product_pairs import MOST_OF_A_PAIR
+
+_LIMIT = 127
+"""Largest magnitude of a code."""
 
 _DAMPING = 0.003
 """Share of the mean variance that is added to every variance, so that there is an inverse."""
@@ -21,7 +26,10 @@ _SMALL = 64
 
 
 def compensated_codes(
-    weight: NDArray[Any], covariance: NDArray[Any], scale: NDArray[Any], limit: int
+    weight: NDArray[Any],
+    covariance: NDArray[Any],
+    scale: NDArray[Any],
+    partners: NDArray[np.intp] | None = None,
 ) -> NDArray[np.int8]:
     """Return the codes of a layer's weights, the inputs that vary most rounded first.
 
@@ -29,20 +37,21 @@ def compensated_codes(
         weight: [groups, outputs, inputs].
         covariance: Of the inputs, [groups, inputs, inputs].
         scale: [groups, outputs].
-        limit: Largest magnitude of a code.
+        partners: Which input each is paired with, [inputs], as `product_pairs` says; None where the
+            sums of pairs do not matter.
     """
     order = np.argsort(-np.einsum("gkk->gk", covariance), axis=1)
     # Inputs come first within a group, so that what is rounded at a time lies together.
     wide = weight.transpose(0, 2, 1).astype(np.float64)
     left = np.take_along_axis(wide, order[:, :, None], axis=1)
     passed_on = _inverse_factor(covariance, order)
-    codes = np.empty(left.shape, np.int8)
+    back = np.argsort(order, axis=1)
+    codes = np.zeros(left.shape, np.int8)
+    room = _Room(codes, None if partners is None else np.take_along_axis(back, partners[order], 1))
     for start in range(0, left.shape[1], _BLOCK):
         block = slice(start, min(start + _BLOCK, left.shape[1]))
-        part = left[:, block]
-        codes[:, block], errors = _round(part, passed_on[:, block, block], scale, limit)
+        errors = _round(left[:, block], passed_on[:, block, block], scale, room, start)
         left[:, block.stop :] -= passed_on[:, block, block.stop :].transpose(0, 2, 1) @ errors
-    back = np.argsort(order, axis=1)
     return np.take_along_axis(codes, back[:, :, None], axis=1).transpose(0, 2, 1)
 
 
@@ -84,21 +93,42 @@ def _inverse_of_lower(lower: NDArray[Any]) -> NDArray[Any]:
     return inverse
 
 
+class _Room(NamedTuple):
+    """What limits a code.
+
+    Attributes:
+        codes: Those found so far, and zeros, int8 [groups, inputs, outputs].
+        partners: Which input each is paired with, [groups, inputs], or None.
+    """
+
+    codes: NDArray[np.int8]
+    partners: NDArray[np.intp] | None
+
+    def at(self, index: int) -> tuple[Any, Any]:
+        """Return the least and the greatest code of an input, numbers or [groups, outputs]."""
+        if self.partners is None:
+            return -_LIMIT, _LIMIT
+        beside = self.codes[np.arange(len(self.codes)), self.partners[:, index]].astype(np.float64)
+        least = np.maximum(-_LIMIT, -MOST_OF_A_PAIR - np.minimum(beside, 0))
+        return least, np.minimum(_LIMIT, MOST_OF_A_PAIR - np.maximum(beside, 0))
+
+
 def _round(
-    part: NDArray[Any], passed_on: NDArray[Any], scale: NDArray[Any], limit: int
-) -> tuple[NDArray[np.int8], NDArray[Any]]:
-    """Round `part`, which is changed, input by input; return codes and errors to pass on.
+    part: NDArray[Any], passed_on: NDArray[Any], scale: NDArray[Any], room: _Room, start: int
+) -> NDArray[Any]:
+    """Round `part`, which is changed, input by input; return the errors to pass on.
 
     Args:
         part: [groups, inputs, outputs].
         passed_on: [groups, inputs, inputs].
         scale: [groups, outputs].
-        limit: Largest magnitude of a code.
+        room: Of all inputs; its codes are written.
+        start: The first input of `part` among these.
     """
-    codes, errors = np.empty(part.shape, np.int8), np.empty(part.shape)
+    errors = np.empty(part.shape)
     for k in range(part.shape[1]):
-        codes[:, k] = np.clip(np.rint(part[:, k] / scale), -limit, limit)
-        error = part[:, k] - codes[:, k] * scale
-        errors[:, k] = error / passed_on[:, k, k, None]
+        codes = np.clip(np.rint(part[:, k] / scale), *room.at(start + k))
+        room.codes[:, start + k] = codes
+        errors[:, k] = (part[:, k] - codes * scale) / passed_on[:, k, k, None]
         part[:, k + 1 :] -= passed_on[:, k, k + 1 :, None] * errors[:, k, None]
-    return codes, errors
+    return errors

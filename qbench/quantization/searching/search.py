@@ -145,7 +145,7 @@ def _unsearched(quantizer: Quantizer) -> Found:
 
 def key_of(quantizer: Quantizer) -> str:
     """Return what a search's outcome depends on, hashed: data, options and versions."""
-    options = replace(quantizer.options, weight_bits=quantizer.weight_bits)
+    options = replace(quantizer.options, saturates=quantizer.saturates)
     parts = (quantizer.table.sha256, quantizer.target, repr(options), repr(versions()))
     return sha256_bytes("\n".join(parts).encode())
 
@@ -251,7 +251,7 @@ class _Search:
         graph, plan = quantizer.placed(best.choice)
         samples = _spread(self._samples, _ROUNDED_ON)
         parameters = quantizer.parameters(plan, best.choice)
-        codes = compensated_weights(graph, plan, parameters, quantizer.weight_bits, samples)
+        codes = compensated_weights(graph, plan, parameters, samples, saturates=quantizer.saturates)
         if codes:
             candidate = self._try(replace(best.choice, codes=codes))
             best = candidate if candidate.is_better_than(best) else best

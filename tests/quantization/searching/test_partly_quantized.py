@@ -43,9 +43,10 @@ def test_with_all_tensors_it_computes_what_the_written_model_does(
     nodes = {node.name: node for node in model.ir.graph}
     weights = {}
     for weight in plan.weights:
-        array = constant(nodes[weight.reader.node].inputs[1])
+        node = nodes[weight.reader.node]
+        array = constant(node.inputs[1])
         assert array is not None
-        weights[weight.reader] = WeightCoding().encode(weight, array).rounded()
+        weights[weight.reader] = WeightCoding().encode(node, weight, array).rounded()
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(2)]
     found = PartlyQuantized(model.ir, plan, plan.observed).run(Setting(scales, weights), samples)
     expected = run_samples(write_qdq(model.ir, plan, scales), samples)

@@ -27,7 +27,7 @@ def output_error(
 def test_the_output_is_nearer_than_with_the_nearest_codes(shape: tuple[int, int, int]) -> None:
     one = weight, scale, rows = layer(*shape)
     covariance = rows.transpose(0, 2, 1) @ rows / rows.shape[1]
-    codes = compensated_codes(weight, covariance, scale, 127)
+    codes = compensated_codes(weight, covariance, scale)
     nearest = np.rint(weight / scale[:, :, None]).astype(np.int8)
     assert output_error(codes, one).mean() < 0.7 * output_error(nearest, one).mean()
 
@@ -35,18 +35,25 @@ def test_the_output_is_nearer_than_with_the_nearest_codes(shape: tuple[int, int,
 def test_independent_inputs_are_rounded_to_the_nearest() -> None:
     weight, scale, _ = layer(1, 8, 30)
     variances = np.linspace(1, 3, 30)
-    codes = compensated_codes(weight, np.diag(variances)[None], scale, 127)
+    codes = compensated_codes(weight, np.diag(variances)[None], scale)
     np.testing.assert_array_equal(codes, np.rint(weight / scale[:, :, None]))
 
 
-def test_codes_stay_within_their_limit() -> None:
-    weight, scale, rows = layer(1, 8, 9)
+@pytest.mark.parametrize("groups", [1, 3])
+def test_codes_stay_within_their_limit_and_that_of_pairs(groups: int) -> None:
+    weight, scale, rows = layer(groups, 8, 9)
     covariance = rows.transpose(0, 2, 1) @ rows / rows.shape[1]
-    codes = compensated_codes(weight, covariance, scale, 63)
-    assert np.abs(codes).max() == 63
+    pairs = np.array([[8, 1], [3, 0], [2, 7], [4, 6]])  # 5 is alone
+    partners = np.arange(9)
+    partners[pairs] = pairs[:, ::-1]
+    free = compensated_codes(weight, covariance, scale / 2).astype(int)
+    bound = compensated_codes(weight, covariance, scale / 2, partners).astype(int)
+    assert np.abs(free).max() == np.abs(bound).max() == 127
+    sums = [np.abs(codes[..., pairs].sum(axis=-1)) for codes in (free, bound)]
+    assert sums[0].max() > sums[1].max() == 128
 
 
 def test_an_input_that_never_varies_does_no_harm() -> None:
     weight, scale, _ = layer(1, 8, 9)
-    codes = compensated_codes(weight, np.zeros((1, 9, 9)), scale, 127)
+    codes = compensated_codes(weight, np.zeros((1, 9, 9)), scale)
     np.testing.assert_array_equal(codes, np.rint(weight / scale[:, :, None]))
