@@ -3,6 +3,7 @@
 Numba takes half a second and 55 MiB to import, so this is imported only where values are counted.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,27 @@ from qbench.calibration.kernels import ZERO_BIN
 
 _LOWEST_KEY, _HIGHEST_KEY = np.int32(-0x80000000), np.int32(0x7FFFFFFF)
 
+_Loop = Callable[..., Any]
+
+
+def _compiled(**options: Any) -> Callable[[_Loop], _Loop]:
+    """Return a decorator that compiles a loop and keeps the result, if there is a place to keep it.
+
+    There is none where neither the package nor a home can be written, as in a container.
+    """
+
+    def decorated(loop: _Loop) -> _Loop:
+        try:
+            kept: _Loop = njit(nogil=True, cache=True, **options)(loop)
+        except RuntimeError:
+            kept = njit(nogil=True, **options)(loop)
+        return kept
+
+    return decorated
+
 
 # Row by row, so that all loops but the first over a row find it in the cache.
-@njit(nogil=True, cache=True)
+@_compiled()
 def take_moments(
     values: NDArray[Any],
     bits: NDArray[Any],
@@ -58,7 +77,7 @@ def take_moments(
 
 # `reassoc` and `nsz` let the sums run in vector lanes. The order of additions then depends on the
 # array's shape and on the CPU alone: one image gives the same bits in any batch, order or thread.
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+@_compiled(fastmath={"reassoc", "nsz"})
 def _sums(values: NDArray[Any]) -> tuple[float, float]:
     total, squares = 0.0, 0.0
     for i in range(values.size):
@@ -70,7 +89,7 @@ def _sums(values: NDArray[Any]) -> tuple[float, float]:
 
 # The bits of a float32, negative ones flipped, order like integers; and the minimum of integers
 # runs in vector lanes, which that of floats does not because of NaN.
-@njit(nogil=True, cache=True)
+@_compiled()
 def _extreme_keys(bits: NDArray[Any]) -> tuple[np.int32, np.int32]:
     low, high = _HIGHEST_KEY, _LOWEST_KEY
     for i in range(bits.size):
@@ -80,14 +99,14 @@ def _extreme_keys(bits: NDArray[Any]) -> tuple[np.int32, np.int32]:
     return low, high
 
 
-@njit(nogil=True, cache=True)
+@_compiled()
 def count(values: NDArray[Any], counts: NDArray[Any], inverse_width: float) -> None:
     """Add float32 `values` [n] to the histogram `counts`; see `kernels.count_into`."""
     for i in range(values.size):
         counts[np.uint32(np.int32(np.floor(np.float64(values[i]) * inverse_width)) + ZERO_BIN)] += 1
 
 
-@njit(nogil=True, cache=True)
+@_compiled()
 def add_in_fixed_point(sums: NDArray[Any], terms: NDArray[Any]) -> None:
     """Add float64 `terms` [n] to `sums`, int64 [2, n]; see `fixed_point`."""
     for i in range(terms.size):
