@@ -1,4 +1,7 @@
-"""What a benchmark was asked to measure, and the key by which a stopped run is found again."""
+"""What a benchmark was asked to measure, and the key by which a stopped run is found again.
+
+Who only reads requests waits for no graph library, whose import takes a second.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +11,8 @@ import msgspec
 
 from qbench.artifacts import check_name, sha256_bytes, sha256_files
 from qbench.benchmarking.environment import Environment, machine_of
-from qbench.benchmarking.given_engines import is_engine
 from qbench.benchmarking.timing.settings import Settings
 from qbench.data.samples import walk
-from qbench.model.load import load
 
 _BY_CONTENT = {".csv", ".json", ".npz", ".txt"}
 """Arrays and labels, whose size alone would not tell that they changed."""
@@ -64,6 +65,9 @@ def model_file(path: Path) -> ModelFile:
         ModelError: The model is missing, or cannot be read.
         StorageError: Its path is not in UTF-8.
     """
+    from qbench.benchmarking.given_engines import is_engine
+    from qbench.model.load import load
+
     check_name(path.absolute())
     if not is_engine(path):
         return ModelFile(str(path.absolute()), load(path).sha256)
