@@ -8,7 +8,8 @@ EfficientNet-lite0, YOLOX-nano and YOLOv8n).
 
 Which products are neighbours was found by asking ONNX Runtime 1.31 on AVX2 for each two weights of
 a layer: those of two channels under one tap of a kernel, as images lie there with channels last,
-and those of two rows of a matrix. Depthwise kernels add in 32 bits.
+and those of two rows of a matrix. Depthwise kernels add in 32 bits. Kernels for AVX-512 take the
+same order.
 """
 
 from typing import Any
