@@ -121,7 +121,7 @@ class Refiner:
         negligible.
         """
         starts = scalings_of(self.quantizer, choice)
-        self.alone = self.noise_of_each(starts)
+        self.alone = self.noise_of_each(starts, round(_SCOUTING * self.probe.left))
         worth = _WORTH * sum(min(noise, _MENDED) for noise in self.alone.values())
         found, in_vain = [], 0
         for tensor in sorted(self.alone, key=lambda name: -self.alone[name]):
@@ -219,16 +219,16 @@ class Refiner:
     def _tried(self, tensor: str, clip: Range, factors: Factors) -> _Candidate:
         return _Candidate(clip, self.probe.of(tensor, clip, factors))
 
-    def noise_of_each(self, scalings: Mapping[str, Scaling]) -> dict[str, float]:
+    def noise_of_each(self, scalings: Mapping[str, Scaling], runs: int) -> dict[str, float]:
         """Return the noise that each tensor causes alone.
 
-        It may spend a part of the runs only. Where they do not suffice for every tensor, halves of
-        them all are tried, then halves of what harms, the most harmful first. Tensors that cause
-        a negligible noise together get equal shares of it.
+        Where so many runs do not suffice for every tensor, halves of them all are tried, then
+        halves of what harms, the most harmful first. Tensors that cause a negligible noise together
+        get equal shares of it.
         """
+        until = self.probe.left - runs
         whole = self.probe.glance(scalings)
         self._least = float(np.clip(_NEGLIGIBLE * whole, *_AUDIBLE))
-        until = round(self.probe.left * (1 - _SCOUTING))
         if self.probe.left - until >= GLANCE * len(scalings):
             return {tensor: self.probe.glance({tensor: one}) for tensor, one in scalings.items()}
         found: dict[str, float] = {}

@@ -135,12 +135,30 @@ def test_without_images_the_plan_is_kept_and_the_log_says_so(
     assert "samples of the calibration table cannot be looked at" in caplog.text
 
 
-def test_effort_fast_only_judges(samples: list[Sample], caplog: pytest.LogCaptureFixture) -> None:
-    """It does not look for better scales, but says where that should be done."""
+def ruined(samples: list[Sample]) -> Model:
+    """A model that INT8 ruins, whatever its scales."""
     model = graphs.model_of(graphs.fragile(decades=4))
     samples[:] = [Sample(one.name, graphs.feeds_of(model, i)) for i, one in enumerate(samples)]
-    found = searched(model, effort="fast")
-    assert found.graph.plan.floats == ()
+    return model
+
+
+@pytest.mark.usefixtures("without_equalization")
+def test_effort_fast_leaves_float_what_ruins_the_output(
+    samples: list[Sample], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = searched(ruined(samples), effort="fast")
+    assert "depthwise" in {node.name for node in found.graph.plan.floats}
+    assert [step.name for step in found.steps][-1] == "float nodes"
+    assert found.output_sqnr_db is not None
+    assert found.output_sqnr_db > 15
+    assert "search for better scales" not in caplog.text
+
+
+def test_effort_fast_says_where_to_look_for_better_scales(
+    samples: list[Sample], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(search, "freed_by_work", lambda best, *_: best)
+    found = searched(ruined(samples), effort="fast")
     assert found.output_sqnr_db is not None
     assert found.output_sqnr_db < 15
     assert "search for better scales (--effort balanced), judge its accuracy" in caplog.text
