@@ -262,7 +262,7 @@ def effort_option(command: Decorated) -> Decorated:
     return click.option(
         "--effort",
         type=click.Choice(EFFORTS),
-        help="How long to search for better scales and for nodes that INT8 ruins; fast does not."
+        help="How long to search for better scales; fast only leaves float what ruins the output."
         "  [default: balanced]",
     )(command)
 
