@@ -5,6 +5,7 @@ of a layer are correlated, so the error of one weight can be made good by its ne
 al., "GPTQ", 2022, after Hassibi and Stork, "Optimal Brain Surgeon", 1993).
 """
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,8 @@ from qbench.quantization.product_pairs import MOST_OF_A_PAIR
 _LIMIT = 127
 """Largest magnitude of a code."""
 
-_DAMPING = 0.003
-"""Share of the mean variance that is added to every variance, so that there is an inverse."""
+_MORE_DAMPING = (0.003, 0.03, 0.3, 3.0)
+"""Shares of the mean variance that are added to every variance, until there is an inverse."""
 
 _BLOCK = 32
 """Inputs whose errors are passed on together: few enough to stay in the cache with 4096 outputs."""
@@ -61,17 +62,28 @@ def _inverse_factor(covariance: NDArray[Any], order: NDArray[Any]) -> NDArray[An
     Row k over its diagonal says how an error at input k is passed on to the inputs after it. With
     inputs in reverse, the covariance is L L^T, and the inverse of L, reversed again, is U.
     """
-    lower = np.linalg.cholesky(_damped(covariance, order)[:, ::-1, ::-1])
-    return _inverse_of_lower(lower)[:, ::-1, ::-1]
+    return _inverse_of_lower(_factor(covariance, order))[:, ::-1, ::-1]
 
 
-def _damped(covariance: NDArray[Any], order: NDArray[Any]) -> NDArray[Any]:
+def _factor(covariance: NDArray[Any], order: NDArray[Any]) -> NDArray[Any]:
+    """Return L, with as little damping as suffices.
+
+    Sums in float32 over inputs that all go together, as those of a few images may, give variances
+    below 0 in other directions; of huge values they are infinite, and nothing is passed on.
+    """
+    for damping in _MORE_DAMPING if np.isfinite(covariance).all() else ():
+        with suppress(np.linalg.LinAlgError):
+            return np.linalg.cholesky(_damped(covariance, order, damping)[:, ::-1, ::-1])
+    return np.broadcast_to(np.eye(covariance.shape[1]), covariance.shape)
+
+
+def _damped(covariance: NDArray[Any], order: NDArray[Any], damping: float) -> NDArray[Any]:
     """Return a copy with rows and columns in `order`, and a little more on the diagonal."""
     groups = np.arange(len(covariance))[:, None, None]
     damped: NDArray[Any] = covariance[groups, order[:, :, None], order[:, None, :]]
     damped = damped.astype(np.float64)
     diagonal = np.einsum("gkk->gk", damped)
-    diagonal += _DAMPING * diagonal.mean(axis=1, keepdims=True) + np.finfo(np.float32).tiny
+    diagonal += damping * diagonal.mean(axis=1, keepdims=True) + np.finfo(np.float32).tiny
     return damped
 
 

@@ -53,6 +53,18 @@ def test_codes_stay_within_their_limit_and_that_of_pairs(groups: int) -> None:
     assert sums[0].max() > sums[1].max() == 128
 
 
+@pytest.mark.parametrize("least", [-0.01, -1.0, -10.0, np.inf])
+def test_a_covariance_that_is_none_by_rounding_does_no_harm(least: float) -> None:
+    """Of inputs that go together, with a variance of `least` in all other directions."""
+    weight, scale, _ = layer(2, 8, 9)
+    covariance = np.ones((2, 9, 9), np.float32)
+    covariance[1] += np.float32(least) * np.eye(9, dtype=np.float32)
+    codes = compensated_codes(weight, covariance, scale)
+    nearest = np.rint(weight / scale[:, :, None])
+    assert np.abs(codes - nearest).max() <= 2
+    assert np.abs(codes.astype(int)).max() <= 127
+
+
 def test_an_input_that_never_varies_does_no_harm() -> None:
     weight, scale, _ = layer(1, 8, 9)
     codes = compensated_codes(weight, np.zeros((1, 9, 9)), scale)
