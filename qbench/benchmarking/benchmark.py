@@ -12,6 +12,7 @@ from qbench.benchmarking.judging.judges import TASKS
 from qbench.benchmarking.judging.labelled_data import LabelledData as LabelledData
 from qbench.benchmarking.matrix import Asked, Job, jobs_of_engine, jobs_of_model
 from qbench.benchmarking.options import Options as Options
+from qbench.benchmarking.presentation.naming import told_apart
 from qbench.benchmarking.result import RunResult
 from qbench.benchmarking.variants import PRECISIONS, PROVIDERS
 from qbench.calibration.table import CalibrationTable, load_table
@@ -98,15 +99,17 @@ def _words(given: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def _jobs(paths: Sequence[Path], folder: Path, asked: Asked) -> Iterator[Job]:
+    names = told_apart([path.absolute() for path in paths])
     for number, path in enumerate(paths):
+        name = names[path.absolute()]
         asked.options.on_step(f"preparing {path}")
         if is_engine(path):
-            yield from jobs_of_engine(path, asked)
+            yield from jobs_of_engine(path, name, asked)
             continue
         reference, place = asked.reference, folder / str(number)
         place.mkdir()
         known = reference if reference is not None and reference.path == path else None
-        yield from jobs_of_model(known or load(path), place, asked)
+        yield from jobs_of_model(known or load(path), name, place, asked)
 
 
 def _reference(paths: Sequence[Path]) -> Model | None:

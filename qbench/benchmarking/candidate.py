@@ -138,7 +138,7 @@ class Maker:
         if fault is None or cell.precision == "fp32":
             return None
         problem = ModelError(f"it was not made, since fp32 cannot be judged: {fault}")
-        return Variant(cell.model, cell.precision, cell.provider, None, problem=problem)
+        return Variant(cell.precision, cell.provider, None, problem=problem)
 
     def _session(self, task: Task) -> Session:
         return RemoteSession(task, self._heard) if self._options.isolate else LocalSession(task)

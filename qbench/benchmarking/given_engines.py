@@ -25,11 +25,10 @@ def engine_variant(path: Path) -> tuple[Variant, EngineManifest | None]:
     try:
         manifest = read_manifest(path)
     except EngineError as error:
-        return Variant(path.name, "unknown", "engine", None, problem=error), None
+        return Variant("unknown", "engine", None, problem=error), None
     flavour = manifest.flavour
     provider = PROVIDERS.get(flavour, flavour)
     variant = Variant(
-        path.name,
         manifest.precision,
         provider,
         path,

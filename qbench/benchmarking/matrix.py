@@ -89,8 +89,8 @@ class Asked:
         return feeding
 
 
-def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
-    """Return the jobs of an ONNX model, whose files are made in `folder`.
+def jobs_of_model(model: Model, name: str, folder: Path, asked: Asked) -> Iterator[Job]:
+    """Return the jobs of an ONNX model, called `name`, whose files are made in `folder`.
 
     Raises:
         CalibrationError: A table is needed, and none was made from the model.
@@ -106,7 +106,7 @@ def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
         slots += maker.simulated()
     for slot in slots:
         cell = Cell(
-            model=maker.name,
+            model=name,
             sha256=model.sha256,
             precision=slot.precision,
             provider=slot.provider,
@@ -116,8 +116,8 @@ def jobs_of_model(model: Model, folder: Path, asked: Asked) -> Iterator[Job]:
             yield Job(_placed(cell, load), partial(maker.make, slot), feeding, load)
 
 
-def jobs_of_engine(path: Path, asked: Asked) -> Iterator[Job]:
-    """Return the jobs of an engine.
+def jobs_of_engine(path: Path, name: str, asked: Asked) -> Iterator[Job]:
+    """Return the jobs of an engine, called `name`.
 
     Raises:
         CalibrationError: The calibration table of its model is damaged.
@@ -127,7 +127,7 @@ def jobs_of_engine(path: Path, asked: Asked) -> Iterator[Job]:
     table = None if manifest is None else engine_table(manifest, asked.table)
     feeding = asked.feeding(path, None, table)
     cell = Cell(
-        model=variant.name,
+        model=name,
         sha256=sha256_files([path]) if path.is_file() else "",
         precision=variant.precision,
         provider=variant.provider,

@@ -98,6 +98,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One model in one precision on one provider. A row that could not run has only an `error`.
 
     Attributes:
+        model: Name of its file, with as much of the path as tells it from others of that name.
         sha256: Of the original model's file, or of the engine's.
         batch: Images per call.
         threads: Intra-op threads; 0 leaves them to the runtime.

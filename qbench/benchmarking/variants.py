@@ -77,7 +77,6 @@ class Variant:
     """A model in one precision for one provider.
 
     Attributes:
-        name: The model's file, or the engine's.
         precision: As in `Slot`.
         provider: As in `Slot`.
         path: The file to run; None where it cannot be made.
@@ -90,7 +89,6 @@ class Variant:
         float_nodes: Nodes that quantization left float, and why.
     """
 
-    name: str
     precision: str
     provider: str
     path: Path | None
@@ -132,7 +130,6 @@ class VariantMaker:
         self._table = table
         self._folder = folder
         self._files: dict[tuple[str, str], _File] = {}
-        self.name = model.path.name
 
     def timed(self, precisions: Sequence[str], providers: Sequence[str]) -> list[Slot]:
         """Return a slot for every precision on every provider."""
@@ -153,9 +150,8 @@ class VariantMaker:
         try:
             file = self._file(slot.precision, self._target(slot))
         except (QuantizationError, ModelError, CalibrationError) as error:
-            return Variant(self.name, *slot[:2], None, slot.simulated, notes, problem=error)
+            return Variant(*slot[:2], None, slot.simulated, notes, problem=error)
         return Variant(
-            self.name,
             slot.precision,
             slot.provider,
             file.path,

@@ -11,6 +11,7 @@ import msgspec
 
 from qbench.artifacts import check_name, sha256_bytes, sha256_files
 from qbench.benchmarking.environment import Environment, machine_of
+from qbench.benchmarking.presentation.naming import told_apart
 from qbench.benchmarking.timing.settings import Settings
 from qbench.data.samples import walk
 
@@ -52,9 +53,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def key(self, settings: Settings, environment: Environment) -> str:
         """Return a hash of all that two parts of one run must have in common."""
-        names = [(model.name, model.sha256) for model in self.models]
+        names = told_apart(Path(model.path) for model in self.models)
+        models = [(names[Path(model.path)], model.sha256) for model in self.models]
         machine = (machine_of(environment), environment.python, environment.versions)
-        parts = (names, self.options, self.images, settings, machine)
+        parts = (models, self.options, self.images, settings, machine)
         return sha256_bytes(msgspec.json.encode(parts, order="sorted"))
 
 

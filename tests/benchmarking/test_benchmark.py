@@ -128,6 +128,17 @@ def test_a_file_that_is_given_twice_is_measured_once(
     assert caplog.messages == ["m.onnx is given 2 times, and measured once"]
 
 
+def test_files_of_one_name_are_told_apart(model: Path) -> None:
+    twin = model.parent / "sub" / model.name
+    twin.parent.mkdir()
+    onnx.save(solid_colours(4), twin)
+    rows = benchmark([model, twin], precisions=["fp32"], options=QUICK).rows
+    assert [row.model for row in rows] == [f"{model.parent.name}/m.onnx", "sub/m.onnx"]
+    gone = [model, twin.with_suffix(".engine"), model.with_suffix(".engine")]
+    names = [row.model for row in benchmark(gone, precisions=["fp32"], options=QUICK).rows]
+    assert names == ["m.onnx", "sub/m.engine", f"{model.parent.name}/m.engine"]
+
+
 def test_lists_may_be_generators(model: Path) -> None:
     words: Any = {"precisions": iter(["fp32"]), "providers": iter(["cpu"])}
     (row,) = benchmark(iter([str(model)]), **words, options=QUICK).rows

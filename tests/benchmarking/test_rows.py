@@ -19,7 +19,7 @@ from qbench.benchmarking.variants import Variant
 
 def job(mode: Mode, rate: float | None = None) -> Job:
     cell = Cell(model="m.onnx", sha256="", precision="fp32", provider="cpu", mode=mode, rate=rate)
-    variant = Variant("m.onnx", "fp32", "cpu", Path("m.onnx"))
+    variant = Variant("fp32", "cpu", Path("m.onnx"))
     return Job(cell, lambda: variant, Feeding(()), Load(mode=mode, rate=rate))
 
 

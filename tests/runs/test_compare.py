@@ -198,6 +198,18 @@ def test_one_model_is_compared_with_another_whatever_their_names() -> None:
     assert compare(run(row(model="a.onnx")), several).rows == ()
 
 
+def test_folders_of_models_count_only_where_names_alone_do_not_tell() -> None:
+    names = ("old/a.onnx", "old/b.onnx"), ("new/b.onnx", "new/a.onnx"), ("a/m.onnx", "b/m.onnx")
+    old, new, twins = (run(*(row(model=name) for name in of_run)) for of_run in names)
+    change = compare(old, new)
+    assert [found.notes for found in change.rows] == [
+        ("old/b.onnx then, new/b.onnx now",),
+        ("old/a.onnx then, new/a.onnx now",),
+    ]
+    assert [found.model for found in compare(twins, twins).rows] == ["a/m.onnx", "b/m.onnx"]
+    assert compare(run(row()), twins).rows == ()
+
+
 def test_a_row_that_no_longer_runs_is_broken() -> None:
     works, fails = run(row()), run(row(error="no driver"))
     (change,) = compare(works, fails).rows

@@ -11,7 +11,7 @@ import run_parts
 from qbench.artifacts import sha256_files
 from qbench.model.load import load
 from qbench.runs.machine import machine_differences, software_differences
-from qbench.runs.request import fingerprint, model_file
+from qbench.runs.request import ModelFile, fingerprint, model_file
 
 
 def test_a_model_has_the_hash_that_rows_name(tmp_path: Path) -> None:
@@ -47,6 +47,15 @@ def test_a_run_goes_on_only_on_the_same_machine(changed: dict[str, object]) -> N
     asked, settings = run_parts.request(), run_parts.SETTINGS
     here, there = run_parts.ENVIRONMENT, run_parts.environment(**changed)
     assert asked.key(settings, here) != asked.key(settings, there)
+
+
+def test_folders_are_part_of_the_key_where_they_are_part_of_names() -> None:
+    def key(*paths: str) -> str:
+        models = tuple(ModelFile(path, "aa") for path in paths)
+        return run_parts.request(models=models).key(run_parts.SETTINGS, run_parts.ENVIRONMENT)
+
+    assert key("/a/m.onnx") == key("/b/m.onnx")
+    assert key("/a/m.onnx", "/b/m.onnx") != key("/c/m.onnx", "/d/m.onnx")
 
 
 def test_what_changes_by_the_hour_is_no_part_of_the_key() -> None:

@@ -1,6 +1,8 @@
 """What rows and metrics are called where people read them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from qbench.benchmarking.result import Ratio, Row, RunResult
 
@@ -21,6 +23,22 @@ METRICS = {
 def metric_name(metric: str) -> str:
     """Return the name of a metric."""
     return METRICS.get(metric, metric)
+
+
+def told_apart(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return a name for each path: its last part, and of those that share it as many as differ."""
+    alike: dict[str, set[Path]] = defaultdict(set)
+    for path in paths:
+        alike[path.name].add(path)
+    return {path: name for group in alike.values() for path, name in _endings(group).items()}
+
+
+def _endings(paths: Collection[Path]) -> dict[Path, str]:
+    """Return the last parts of distinct paths, as few for all as tell them apart."""
+    length = 1
+    while len({path.parts[-length:] for path in paths}) < len(paths):
+        length += 1
+    return {path: Path(*path.parts[-length:]).as_posix() for path in paths}
 
 
 def row_names(result: RunResult) -> list[str]:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.calibration.table import CalibrationTable
+from qbench.formatting import counted
 from qbench.model.graph import integer, static_shape
 from qbench.model.load import Model
 from qbench.model.passes.opset import raise_opset
@@ -94,6 +95,6 @@ def _narrow_convolutions(graph: ir.Graph) -> dict[str, str]:
         channels = min(shape[0] // integer(node, "group", 1), shape[1])
         if channels < _LEAST_CHANNELS:
             found[node.name or ""] = (
-                f"FP8 would pad its {channels} channels a group to {_LEAST_CHANNELS}"
+                f"FP8 would pad its {counted(channels, 'channel')} a group to {_LEAST_CHANNELS}"
             )
     return found

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import numpy as np
+
 from qbench.artifacts import sha256_bytes, versions
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
-from qbench.data.samples import Sample
+from qbench.data.samples import Sample, first_names
 from qbench.model.load import Model
 from qbench.model.save import weight_bytes
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
@@ -32,6 +34,7 @@ from qbench.quantization.searching.refine import Refiner, Settlement
 from qbench.quantization.searching.samples import samples_of
 from qbench.quantization.searching.settling import settled
 from qbench.quantization.searching.trial import Trial
+from qbench.runtimes.base import Tensors
 
 logger = logging.getLogger(__name__)
 
@@ -161,10 +164,19 @@ class _Search:
         self._quantizer = quantizer
         self._samples = samples
         self._budget = budget
-        self._judge = Judge(samples, run_samples(quantizer.prepared.ir, samples, simulate=False))
+        reference = run_samples(quantizer.prepared.ir, samples, simulate=False)
+        self._judge = Judge(samples, reference)
+        self._broken = _broken(samples, reference)
         self._steps: list[Step] = []
 
     def run(self) -> Found:
+        for output, names in self._broken.items():
+            logger.warning(
+                "output %r of the float model itself holds NaN for %s, by which INT8 cannot be "
+                "judged; check the recipe's scale, mean and std, or the model",
+                output,
+                first_names(names),
+            )
         first = self._quantizer.graph(Choice())
         if not self._judge.can_judge:
             return _unsearched(self._quantizer)
@@ -173,12 +185,11 @@ class _Search:
         if best.noise > _FINE:
             best = self._equalized(best)
         if best.noise > _FINE:
-            can_search = self._budget.runs > 0
-            if can_search:
+            if self._budget.runs:
                 best = self._compensated(self._refined(best))
             else:
                 best = self._rescued(self._ranged(best))
-        if best.noise > HARM:
+        if best.noise > HARM and not self._broken:
             logger.warning(
                 "INT8 leaves only %.0f dB of signal to noise at this model's output; "
                 "%sjudge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
@@ -288,6 +299,16 @@ class _Search:
     def _note(self, name: str, changed: int, trial: Trial) -> None:
         self._steps.append(Step(name, changed, sqnr_from_noise(trial.noise)))
         logger.info("%s (%d): %.1f dB", name, changed, sqnr_from_noise(trial.noise))
+
+
+def _broken(samples: Sequence[Sample], reference: Sequence[Tensors]) -> dict[str, list[str]]:
+    """Return the float outputs with NaN, and the names of the samples that they hold it for."""
+    found: dict[str, list[str]] = {}
+    for sample, outputs in zip(samples, reference, strict=True):
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                found.setdefault(name, []).append(sample.name)
+    return found
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -54,7 +54,7 @@ class RowChange(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a row.
 
     Attributes:
-        model: The file's name, now.
+        model: As in the row, now.
         label: What it measures, in a few words, the model first.
         broken: Whether it ran then and does not now.
         unjudged: Whether its accuracy was known then and is not now, though it runs.

@@ -1,8 +1,10 @@
 """Which row of one run measures the same as which row of another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from qbench.benchmarking.presentation.naming import told_apart
 from qbench.benchmarking.result import Row
 from qbench.benchmarking.stats import aa_error
 from qbench.runs.machine import machine_differences
@@ -56,26 +58,30 @@ class Sides:
     def pairs(self) -> list[Pair]:
         """Return the rows that measure the same, in the order of the newer run.
 
-        A run of one model is compared with a run of one model whatever their names.
+        A run of one model is compared with a run of one model whatever their names. Folders count
+        only where a run has several models of one name.
         """
-        by_name = _share_names(self.before.result.rows, self.after.result.rows)
-        places = [_place(row, by_name) for row in self.before.result.rows]
+        old, new = self.before.result.rows, self.after.result.rows
+        names = [told_apart(Path(row.model) for row in rows) for rows in (old, new)]
+        if not _by_name(*(set(of_side.values()) for of_side in names)):
+            names = [dict.fromkeys(of_side, "") for of_side in names]
+        places = [_place(row, names[0]) for row in old]
         left = list(range(len(places)))
         found = []
-        for after, row in enumerate(self.after.result.rows):
-            before = next((i for i in left if places[i] == _place(row, by_name)), None)
+        for after, row in enumerate(new):
+            place = _place(row, names[1])
+            before = next((i for i in left if places[i] == place), None)
             if before is not None:
                 left.remove(before)
                 found.append(Pair(before, after))
         return found
 
 
-def _share_names(before: Sequence[Row], after: Sequence[Row]) -> bool:
+def _by_name(before: set[str], after: set[str]) -> bool:
     """Return whether rows are told apart by their models' names."""
-    names = [{row.model for row in rows} for rows in (before, after)]
-    return bool(names[0] & names[1]) or any(len(several) > 1 for several in names)
+    return bool(before & after) or max(len(before), len(after)) > 1
 
 
-def _place(row: Row, by_name: bool) -> tuple[object, ...]:
+def _place(row: Row, names: Mapping[Path, str]) -> tuple[object, ...]:
     load = (row.batch, row.threads, row.streams, row.mode, row.rate)
-    return (row.model if by_name else None, row.precision, row.provider, *load)
+    return (names[Path(row.model)], row.precision, row.provider, *load)

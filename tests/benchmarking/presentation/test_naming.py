@@ -1,7 +1,15 @@
+from pathlib import Path
+
+import pytest
 from msgspec.structs import replace
 from runs_to_show import result_to_show, rows
 
-from qbench.benchmarking.presentation.naming import is_baseline, metric_name, row_names
+from qbench.benchmarking.presentation.naming import (
+    is_baseline,
+    metric_name,
+    row_names,
+    told_apart,
+)
 from qbench.benchmarking.result import Ratio, Row
 
 ROW = Row(model="a.onnx", precision="int8", provider="cpu")
@@ -31,6 +39,21 @@ def test_a_model_is_named_where_there_are_several() -> None:
 
 def test_no_two_rows_have_one_name() -> None:
     assert names(ROW, ROW, ROW) == ["int8 cpu", "int8 cpu (2)", "int8 cpu (3)"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["/w/a/m.onnx"], ["m.onnx"]),
+        (["/w/a/m.onnx", "/w/b/m.onnx", "/w/b/n.onnx"], ["a/m.onnx", "b/m.onnx", "n.onnx"]),
+        (["/a/x/m.onnx", "/b/x/m.onnx", "/c/m.onnx"], ["a/x/m.onnx", "b/x/m.onnx", "/c/m.onnx"]),
+        (["/m.onnx", "/w/m.onnx"], ["/m.onnx", "w/m.onnx"]),
+        (["m.onnx", "m.onnx"], ["m.onnx", "m.onnx"]),
+    ],
+)
+def test_files_of_one_name_are_told_apart_by_folders(paths: list[str], expected: list[str]) -> None:
+    found = told_apart(map(Path, paths))
+    assert [found[Path(path)] for path in paths] == expected
 
 
 def test_the_baseline_is_the_row_that_equals_itself_exactly() -> None:

@@ -153,7 +153,7 @@ class TestBuildTrt:
         text = " ".join(qbench("build-trt", path, "--backend", "rtx", "--fp8").out.split())
         assert " for sm89, sm120: " in text
         assert "convolutions in FP8: 66.7 %" in text
-        assert "Float narrow (Conv): FP8 would pad its 1 channels a group to 16" in text
+        assert "Float narrow (Conv): FP8 would pad its 1 channel a group to 16" in text
 
     @pytest.mark.usefixtures("calibrated")
     def test_other_precisions_speak_of_no_int8(self, qbench: Qbench) -> None:

@@ -76,7 +76,7 @@ def test_codes_are_fp8_around_zero_and_the_largest_becomes_448() -> None:
 def test_a_convolution_of_few_channels_a_group_stays_float() -> None:
     (node,) = made(wide_and_narrow()).float_nodes
     assert (node.name, node.op_type) == ("depthwise", "Conv")
-    assert node.reason == "FP8 would pad its 1 channels a group to 16"
+    assert node.reason == "FP8 would pad its 1 channel a group to 16"
 
 
 def test_exclusions() -> None:

@@ -58,7 +58,7 @@ def test_a_covariance_that_is_none_by_rounding_does_no_harm(least: float) -> Non
     """Of inputs that go together, with a variance of `least` in all other directions."""
     weight, scale, _ = layer(2, 8, 9)
     covariance = np.ones((2, 9, 9), np.float32)
-    covariance[1] += np.float32(least) * np.eye(9, dtype=np.float32)
+    covariance[1][np.diag_indices(9)] += np.float32(least)
     codes = compensated_codes(weight, covariance, scale)
     nearest = np.rint(weight / scale[:, :, None])
     assert np.abs(codes - nearest).max() <= 2

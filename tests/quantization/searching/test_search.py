@@ -263,3 +263,24 @@ def test_a_model_that_rounding_alone_ruins_keeps_its_only_convolution_in_int8(
     monkeypatch.setattr(search, "samples_of", lambda *_: found)
     assert "conv" in searched(model).graph.plan.quantized
     assert "INT8 leaves only 0 dB" in caplog.text
+
+
+@pytest.mark.parametrize("effort", ["fast", "balanced"])
+@pytest.mark.parametrize("is_all", [False, True])
+def test_where_the_float_model_gives_nan_no_better_scales_are_advised(
+    is_all: bool, effort: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = graphs.Builder()
+    conv = builder.conv("conv", builder.x)
+    below = builder.constant("below", np.float32(-1000 if is_all else 0))
+    root = builder.node("Sqrt", "root", builder.node("Add", "add", conv, below))
+    model = graphs.model_of(builder.model(root))
+    found = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(2)]
+    monkeypatch.setattr(search, "samples_of", lambda *_: found)
+    table = graphs.table_of(model)
+    caplog.clear()  # calibration tells of it, too
+    to_int8(model, "tensorrt", table, Int8Options(effort=effort))
+    assert caplog.messages == [
+        "output 'root' of the float model itself holds NaN for 0, 1, by which INT8 cannot be "
+        "judged; check the recipe's scale, mean and std, or the model"
+    ]
