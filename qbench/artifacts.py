@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _WINDOW = 1 << 26
 
 _PACKAGES = ("qbench-onnx", "numpy", "onnx", "onnx-ir", "opencv-python")
 _CHOOSE = "choose another place with -o"
+_AS_UTF8 = "set PYTHONUTF8=1 or LANG=C.UTF-8, or choose another name"
 _ORT_PACKAGES = ("onnxruntime-gpu", "onnxruntime")
 
 
@@ -148,7 +150,9 @@ def check_name(name: Path | str) -> None:
         StorageError: It is not in UTF-8.
     """
     if any("\ud800" <= letter <= "\udfff" for letter in str(name)):
-        raise StorageError(f"the name {str(name)!r} is not in UTF-8; choose another name")
+        here = sys.getfilesystemencoding().lower()
+        fix = "choose another name" if here == "utf-8" else f"names are read as {here}: {_AS_UTF8}"
+        raise StorageError(f"the name {str(name)!r} is not in UTF-8; {fix}")
 
 
 def _check_no_folder(target: Path) -> None:

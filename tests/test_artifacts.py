@@ -166,3 +166,9 @@ def test_names_that_are_no_text() -> None:
     check_name(Path("d\xfcne \U0001f600.onnx"))
     with pytest.raises(StorageError, match=r"the name 'd\\udcfcne\.onnx' is not in UTF-8; choose"):
         check_name(Path("d\udcfcne.onnx"))
+
+
+def test_names_that_the_locale_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(StorageError, match=r"names are read as ascii: set PYTHONUTF8=1 or LANG"):
+        check_name(Path("d\udcc3\udcbcne.onnx"))

@@ -1,5 +1,6 @@
 """The `qbench` command: run one command; errors become one line and an exit code."""
 
+import errno
 import logging
 import os
 import re
@@ -106,6 +107,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"qbench: error: {_missing(error)}", err=True)
         return UnfitError.exit_code
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:  # files have errors of their own
+            click.echo(
+                "qbench: error: cannot write the output: the disk is full; free space", err=True
+            )
+            return QbenchError.exit_code
         if error.filename is None:
             raise
         # Paths that cannot even be looked at: the name is too long, a folder on the way is locked.

@@ -23,6 +23,7 @@ _QUANTIZED_PREFIXES = (
 """How the names of operators begin that only a quantized model holds."""
 
 _LONG_DOMAIN = "ai.onnx"
+_POINTER = b"version https://git-lfs."
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def load(path: Path | str) -> Model:
     """
     path = Path(path)
     _check_file(path)
+    _check_no_pointer(path)
     try:
         model = ir.load(path)
     except (DecodeError, ValueError, TypeError, AttributeError, RuntimeError, OSError) as error:
@@ -102,6 +104,16 @@ def size_on_disk(path: Path, model: ir.Model | None = None) -> int:
     """
     files = (path, *_external_files(model or ir.load(path), path))
     return sum(file.stat().st_size for file in files)
+
+
+def _check_no_pointer(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_POINTER)) == _POINTER
+    except OSError:  # told by whoever reads all of it
+        return
+    if is_pointer:
+        raise ModelError(f"{path} is a pointer of Git LFS, not the model; fetch it: git lfs pull")
 
 
 def _check_file(path: Path) -> None:

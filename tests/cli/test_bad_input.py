@@ -113,6 +113,13 @@ def test_truncated_model_at_every_length(qbench: Qbench) -> None:
         assert "export or copy it again" in message
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_model_that_git_lfs_did_not_fetch(command: str, project: Path, qbench: Qbench) -> None:
+    (project / "lfs.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    message = refused(qbench(command, "lfs.onnx", *COMMANDS[command]))
+    assert "lfs.onnx is a pointer of Git LFS, not the model; fetch it: git lfs pull" in message
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

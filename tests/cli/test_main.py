@@ -114,6 +114,20 @@ def test_an_error_that_is_a_bug_is_not_hidden(
         qbench("doctor")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_output_into_a_file_on_a_full_disk() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "qbench", "doctor", "--json"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.stderr == "qbench: error: cannot write the output: the disk is full; free space\n"
+    assert done.returncode == 1
+
+
 def test_interrupt(qbench: Qbench, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
