@@ -1,5 +1,6 @@
 """Sessions of ONNX Runtime: their options, and how they are opened."""
 
+import re
 from pathlib import Path
 
 import onnxruntime as ort
@@ -16,6 +17,9 @@ from qbench.runtimes.ort_providers import (
 _DISABLED = "optimization.disable_specified_optimizers"
 
 _SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
+
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"/\S*onnxruntime/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\)(?: const)? ?")
 
 
 def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOptions:
@@ -79,5 +83,9 @@ ORT_ERRORS = (
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error, for a message of one line."""
-    return str(error).strip().splitlines()[0]
+    """Return the first line of an error without what only ONNX Runtime's authors can read.
+
+    These are its code, and the place in its sources with the signature of a function.
+    """
+    line = str(error).strip().splitlines()[0]
+    return _PLACE.sub(" ", _CODE.sub("", line)).strip() or line
