@@ -110,13 +110,16 @@ def test_an_empty_file(tmp_path: Path) -> None:
         load(tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"hello\n", b"{}", b"\x89PNG\r\n\x1a\n", b"version https://git-lfs.github.com/spec/v1\n"],
-)
+@pytest.mark.parametrize("content", [b"hello\n", b"{}", b"\x89PNG\r\n\x1a\n"])
 def test_something_else_than_onnx(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=r"^[^\n]*m\.onnx (is not a complete ONNX|holds no graph)"):
+        load(tmp_path / "m.onnx")
+
+
+def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ModelError, match=r"is a pointer of Git LFS, not the model; fetch it: git"):
         load(tmp_path / "m.onnx")
 
 
