@@ -35,7 +35,7 @@ def pair_sums(node: ir.Node, array: NDArray[Any]) -> NDArray[Any] | None:
         node: What multiplies by the weights, its second input.
         array: The weights.
     """
-    if _is_depthwise(node, array):
+    if _adds_in_32_bits(node, array):
         return None
     even, odd = _pairs(node, array)
     blocks = (np.abs(even[some] + odd[some]).max(axis=1, initial=0) for some in row_blocks(even))
@@ -46,7 +46,7 @@ def pair_sums(node: ir.Node, array: NDArray[Any]) -> NDArray[Any] | None:
 
 def share_too_large(node: ir.Node, codes: NDArray[np.int8]) -> float:
     """Return the share of pairs of codes whose sum is beyond `MOST_OF_A_PAIR`; see `pair_sums`."""
-    if _is_depthwise(node, codes):
+    if _adds_in_32_bits(node, codes):
         return 0.0
     even, odd = _pairs(node, codes)
     sums = even.astype(np.int16) + odd
@@ -60,7 +60,7 @@ def partners(node: ir.Node, array: NDArray[Any]) -> NDArray[np.intp] | None:
         node: What multiplies by the weights, its second input.
         array: The weights; those of one output are counted as they lie there.
     """
-    if _is_depthwise(node, array):
+    if _adds_in_32_bits(node, array):
         return None
     inputs = _in_order(node, array).shape[1]
     neighbours = np.arange(inputs) ^ 1
@@ -90,7 +90,7 @@ def _in_order(node: ir.Node, array: NDArray[Any]) -> NDArray[Any]:
     return turned.reshape(-1, turned.shape[-1])
 
 
-def _is_depthwise(node: ir.Node, array: NDArray[Any]) -> bool:
-    """Return whether each channel of a Conv is read by one output, whose kernel has 32 bits."""
+def _adds_in_32_bits(node: ir.Node, array: NDArray[Any]) -> bool:
+    """Return whether each channel of a Conv is read by one output and no more."""
     channels = integer(node, "group", 1)
     return node.op_type == "Conv" and array.shape[:2] == (channels, 1)

@@ -518,6 +518,14 @@ def test_pairs_of_unlike_sign_do_not_saturate() -> None:
     assert check(model, "cpu", saturates=True) == []
 
 
+def test_codes_of_a_broken_convolution_are_no_pairs() -> None:
+    model = conv(axis=None)
+    index = next(i for i, t in enumerate(model.graph.initializer) if t.name == "conv.w")
+    codes = onnx.numpy_helper.from_array(np.full(9, 127, np.int8), "conv.w")
+    model.graph.initializer[index].CopyFrom(codes)
+    assert "saturation" not in {f.rule for f in check(model, "cpu", saturates=True)}
+
+
 def test_nodes_without_names_are_named() -> None:
     model = without_end()
     for node in model.graph.node:

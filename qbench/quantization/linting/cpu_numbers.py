@@ -148,4 +148,4 @@ def _weight_codes(node: ir.Node) -> NDArray[Any] | None:
     codes = constant(source.inputs[0]) if source is not None else None
     if codes is None or codes.dtype != np.int8 or node.op_type not in {"Conv", "Gemm", "MatMul"}:
         return None
-    return codes
+    return codes if codes.ndim > 1 else None  # a broken Conv, or a vector
