@@ -39,6 +39,7 @@ from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
+from qbench.placement.targets import check_computes_in_float32
 from qbench.quantization.options import Options
 from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
@@ -191,11 +192,14 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
     Raises:
         UsageError: A shape or layout fits no input or output, or a target lacks what it needs.
         EngineError: TensorRT is known not to build it.
-        ModelError: It is quantized already, and asked for in another precision or way.
+        ModelError: It is quantized already, or in half precision, and asked for in another
+            precision or way.
         StorageError: The engine cannot be written, or a name is not in UTF-8.
     """
     if model.is_quantized:
         _check_as_given(model, precision, options)
+    elif precision != "fp32":
+        _check_in_float32(model)
     check_name(model.path or "")
     stem = _stem(model, precision, options)
     check_name(stem)
@@ -237,6 +241,14 @@ def _check_as_given(model: Model, precision: str, options: EngineOptions) -> Non
         f"{model.path} is quantized already, and is built as it is; leave {other} out, or give the "
         "float model"
     )
+
+
+def _check_in_float32(model: Model) -> None:
+    """Make sure that a precision is asked for of a model that has none of its own yet."""
+    try:
+        check_computes_in_float32(model, alone=False)
+    except ModelError as error:
+        raise ModelError(f"{error}, or build it as it is with --fp32") from error
 
 
 @contextmanager

@@ -200,6 +200,19 @@ def test_a_model_that_is_quantized_already_is_built_as_it_is(
     assert requests[0].options.least_gpu == 80
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_model_in_half_precision_is_built_as_it_is_by_fp32(
+    precision: str, model: Model, requests: Requests, options: EngineOptions
+) -> None:
+    half = Path("half.onnx")
+    quantize(model, target="tensorrt", precision="fp16", output=half)
+    with pytest.raises(ModelError, match=r"in float16; .* or build it as it is with --fp32"):
+        build_engine(half, precision=precision, options=options)
+    assert not requests
+    build_engine(half, precision="fp32", options=options)
+    assert len(requests) == 1
+
+
 @pytest.mark.usefixtures("requests")
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "fp8"])
 def test_a_quantized_model_has_its_precision(
