@@ -6,6 +6,8 @@ The graph library, whose import takes seconds, is loaded by those functions alon
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +62,22 @@ def _taken_apart(model: ir.Model, folder: Path | None) -> tuple[bytes, dict[str,
             array, dtype = tensor.numpy(), tensor.dtype
             weights[name], shape = array, ir.Shape(array.shape)
             tensors[name] = ir.ExternalTensor("", 0, array.nbytes, dtype, shape=shape, name=name)
-    if tensors:
-        model = model.clone()
-        for name, tensor in tensors.items():
-            model.graph.initializers[name].const_value = tensor
-    return ir.to_proto(model).SerializeToString(), weights
+    with _standing_in(model.graph, tensors):
+        return ir.to_proto(model).SerializeToString(), weights
+
+
+@contextmanager
+def _standing_in(graph: ir.Graph, tensors: Mapping[str, ir.TensorProtocol]) -> Iterator[None]:
+    """Let initializers of `graph` be others for a while; a copy of its nodes would cost more."""
+    values = {name: graph.initializers[name] for name in tensors}
+    own = {name: value.const_value for name, value in values.items()}
+    try:
+        for name, value in values.items():
+            value.const_value = tensors[name]
+        yield
+    finally:
+        for name, value in values.items():
+            value.const_value = own[name]
 
 
 def _is_large(value: ir.Value) -> bool:

@@ -29,6 +29,9 @@ _ROUNDS = 3
 _DIVISIONS = 3
 """Divisions between float and integers that are judged."""
 
+_IN_VAIN = 0.005
+"""Share of the time that noise may cost, as 24 dB do, where no node could be worth freeing."""
+
 _TOO_NOISY = "its INT8 noise costs more than the time that it saves"
 
 
@@ -39,6 +42,11 @@ def _cost(time: float, noise: float) -> float:
     of the time, at 20 dB a sixteenth, at 14 dB four times.
     """
     return time * (1 + (noise / _TOLERABLE) ** 3)
+
+
+def could_pay(noise: float, divider: Divider | None) -> bool:
+    """Return whether leaving nodes float could be worth its time where the output has `noise`."""
+    return noise > GOAL if divider is None else _cost(1.0, noise) > 1 + _IN_VAIN
 
 
 def _best_division(divider: Divider, scale: float) -> Division:

@@ -37,6 +37,9 @@ A prime, since steps of a round number meet few columns of an image: of 160 x 16
 50th lies in one of 16 columns, and the first of these, beside the padding, would count tenfold.
 """
 
+_ROWS_OF_A_CHANNEL = 101
+"""The same for depthwise convolutions, each of whose covariances is of one kernel's values."""
+
 
 class Covariance(NamedTuple):
     """How the inputs of a layer go together.
@@ -240,7 +243,8 @@ def _patches(node: ir.Node, array: NDArray[Any]) -> NDArray[Any]:
     steps = (slice(None), slice(None), *(slice(None, None, s) for s in strides))
     taps = tuple(slice(None, None, d) for d in dilations)
     placed = windows[(*steps, *taps)]  # [N, C, *positions, *kernel], a view
-    where = _spread(placed.shape[0] * int(np.prod(placed.shape[2 : 2 + axes])))
+    most = _ROWS if weight.shape[1] > 1 else _ROWS_OF_A_CHANNEL
+    where = _spread(placed.shape[0] * int(np.prod(placed.shape[2 : 2 + axes])), most)
     sample, *position = np.unravel_index(where, (placed.shape[0], *placed.shape[2 : 2 + axes]))
     index: tuple[Any, ...] = (sample, slice(None), *position)
     picked: NDArray[Any] = placed[index]  # [rows, C, *kernel]
@@ -274,6 +278,6 @@ def _padding(
     return halves if mode == "SAME_UPPER" else [(more, fewer) for fewer, more in halves]
 
 
-def _spread(count: int) -> NDArray[Any]:
-    """Return at most `_ROWS` evenly spaced indices below `count`."""
-    return np.arange(min(count, _ROWS)) * count // min(count, _ROWS)
+def _spread(count: int, most: int = _ROWS) -> NDArray[Any]:
+    """Return at most `most` evenly spaced indices below `count`."""
+    return np.arange(min(count, most)) * count // min(count, most)

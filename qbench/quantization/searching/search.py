@@ -22,11 +22,10 @@ from qbench.data.samples import Sample, first_names
 from qbench.model.load import Model
 from qbench.model.save import weight_bytes
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
-from qbench.quantization.fallback import GOAL
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.searching.compensation import compensated_weights
 from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
-from qbench.quantization.searching.freeing import best_divided, freed_by_work
+from qbench.quantization.searching.freeing import best_divided, could_pay, freed_by_work
 from qbench.quantization.searching.judge import Judge, run_samples
 from qbench.quantization.searching.noise import HARM, sqnr_from_noise
 from qbench.quantization.searching.probe import Probe, scalings_of
@@ -237,8 +236,8 @@ class _Search:
         """Return `best` with better ranges, equalized tensors and float nodes."""
         refiner = self._refiner(self._budget.runs)
         best = self._settled(best, refiner.settled(best.choice))
-        if best.noise <= GOAL and self._quantizer.divider({}) is None:
-            return best  # no noise of a tensor could free a node
+        if not could_pay(best.noise, self._quantizer.divider({})):
+            return best
         alone = refiner.heard_again(best.choice, _spread(self._samples, _HEARD_ON))
         return self._freed(best, alone)
 

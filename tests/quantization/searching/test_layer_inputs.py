@@ -57,7 +57,10 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("proto", LAYERS.values(), ids=LAYERS)
-def test_covariance_explains_the_outputs_variance(proto: onnx.ModelProto) -> None:
+def test_covariance_explains_the_outputs_variance(
+    proto: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_inputs, "_ROWS_OF_A_CHANNEL", 16 * 16)  # all of them
     model = graphs.model_of(proto)
     samples = [Sample(str(seed), graphs.feeds_of(model, seed)) for seed in range(3)]
     (node,) = model.ir.graph
@@ -76,10 +79,13 @@ def test_covariance_explains_the_outputs_variance(proto: onnx.ModelProto) -> Non
     np.testing.assert_allclose(explained, channels.var(axis=1), rtol=1e-3)
 
 
+@pytest.mark.parametrize("most", [layer_inputs._ROWS, layer_inputs._ROWS_OF_A_CHANNEL])
 @pytest.mark.parametrize("width", [40, 56, 80, 112, 160, 208, 320])
-def test_no_column_of_an_image_is_looked_at_far_more_often_than_others(width: int) -> None:
+def test_no_column_of_an_image_is_looked_at_far_more_often_than_others(
+    width: int, most: int
+) -> None:
     """The first and the last lie beside the padding, and are unlike the others."""
-    positions = layer_inputs._spread(width * width)
+    positions = layer_inputs._spread(width * width, most)
     seen = np.bincount(positions % width, minlength=width)
     assert seen.max() <= 3 * len(positions) / width + 1
     assert len(positions) == len(set(positions.tolist()))

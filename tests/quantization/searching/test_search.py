@@ -83,7 +83,7 @@ def test_what_int8_ruins_stays_float_and_says_why() -> None:
 def test_where_no_node_needs_freeing_no_tensor_is_heard_again(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "GOAL", 1.0)
+    monkeypatch.setattr(freeing, "GOAL", 1.0)
     monkeypatch.setattr(refine.Refiner, "heard_again", refuse)
     found = searched(model)
     assert found.choice.factors
