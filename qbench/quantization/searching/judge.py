@@ -105,11 +105,23 @@ def run_samples(
 
     Sequences are left out; none may remain.
     """
-    if not any(isinstance(value.type, ir.TensorType) for value in graph.graph.outputs):
-        return [{} for _ in samples]
-    runner = open_graph(graph, threads=1, simulate=simulate)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return list(pool.map(lambda sample: runner.run(sample.feeds), samples))
+    return SampleRunner(graph, simulate=simulate).run(samples)
+
+
+class SampleRunner:
+    """Runs a graph on samples, side by side; see `run_samples`."""
+
+    def __init__(self, graph: ir.Model, *, simulate: bool = True) -> None:
+        has_tensors = any(isinstance(value.type, ir.TensorType) for value in graph.graph.outputs)
+        self._runner = open_graph(graph, threads=1, simulate=simulate) if has_tensors else None
+
+    def run(self, samples: Sequence[Sample]) -> list[Tensors]:
+        """Return the outputs for every sample."""
+        runner = self._runner
+        if runner is None:
+            return [{} for _ in samples]
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            return list(pool.map(lambda sample: runner.run(sample.feeds), samples))
 
 
 def _noise(reference: NDArray[Any], results: Sequence[NDArray[Any]]) -> float:

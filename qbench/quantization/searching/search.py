@@ -24,6 +24,7 @@ from qbench.model.save import weight_bytes
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
 from qbench.quantization.int8 import Int8Graph, Int8Options, Quantizer
 from qbench.quantization.searching.compensation import compensated_weights
+from qbench.quantization.searching.contest import Contest
 from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
 from qbench.quantization.searching.freeing import best_divided, could_pay, freed_by_work
 from qbench.quantization.searching.judge import Judge, run_samples
@@ -165,6 +166,7 @@ class _Search:
         self._budget = budget
         reference = run_samples(quantizer.prepared.ir, samples, simulate=False)
         self._judge = Judge(samples, reference)
+        self._contest = Contest(quantizer, samples, self._judge)
         self._broken = _broken(samples, reference)
         self._steps: list[Step] = []
 
@@ -179,7 +181,7 @@ class _Search:
         first = self._quantizer.graph(Choice())
         if not self._judge.can_judge:
             return _unsearched(self._quantizer)
-        best = self._judged(first, Choice())
+        best = self._contest.trial_of(first, Choice())
         self._note("ranges by histogram", 0, best)
         if best.noise > _FINE:
             best = self._equalized(best)
@@ -208,7 +210,7 @@ class _Search:
             choice = equalized_for_depthwise(self._quantizer, with_muls=with_muls)
             if len(choice.factors) <= len(best.choice.factors):
                 continue
-            candidate = self._try(choice)
+            candidate = self._contest.trial(choice)
             if candidate.noise < best.noise * (1.0 if best.noise > HARM else _CLEAR):
                 best = candidate
         if best.choice.factors:
@@ -227,7 +229,7 @@ class _Search:
         start = best.choice
         for method in _OTHER_METHODS:
             ranges = {**self._quantizer.ranges_by(method), **start.ranges}
-            candidate = self._try(replace(start, ranges=ranges))
+            candidate = self._contest.trial(replace(start, ranges=ranges))
             best = min(best, candidate, key=lambda trial: trial.noise)
         self._note("ranges by other methods", len(best.choice.ranges) - len(start.ranges), best)
         return best
@@ -258,7 +260,7 @@ class _Search:
         """Return `best` with those settlements that do the whole model good."""
         for name, kind in (("ranges by output", False), ("equalization", True)):
             chosen = [one for one in settlements if (one.factors is not None) == kind]
-            best, taken = settled(best, chosen, self._try)
+            best, taken = settled(best, chosen, self._contest.rival)
             if chosen:
                 self._note(name, taken, best)
         return best
@@ -268,9 +270,9 @@ class _Search:
         divider = self._quantizer.divider(alone)
         start = divider.cheapest() if divider else None
         if divider is not None and start is not None and start.integers:
-            best = best_divided(best, divider, start, self._try)
+            best = best_divided(best, divider, start, self._contest.trial)
         else:
-            best = freed_by_work(best, self._quantizer, alone, self._try)
+            best = freed_by_work(best, self._quantizer, alone, self._contest.trial)
         if best.choice.float_nodes:
             self._note("float nodes", len(best.choice.float_nodes), best)
         return best
@@ -283,17 +285,10 @@ class _Search:
         parameters = quantizer.parameters(plan, best.choice)
         codes = compensated_weights(graph, plan, parameters, samples, saturates=quantizer.saturates)
         if codes:
-            candidate = self._try(replace(best.choice, codes=codes))
+            candidate = self._contest.trial(replace(best.choice, codes=codes))
             best = candidate if candidate.is_better_than(best) else best
             self._note("rounding", len(best.choice.codes), best)
         return best
-
-    def _try(self, choice: Choice) -> Trial:
-        return self._judged(self._quantizer.graph(choice), choice)
-
-    def _judged(self, graph: Int8Graph, choice: Choice) -> Trial:
-        noises = self._judge.noises(run_samples(graph.ir, self._samples))
-        return Trial(graph, choice, *noises)
 
     def _note(self, name: str, changed: int, trial: Trial) -> None:
         self._steps.append(Step(name, changed, sqnr_from_noise(trial.noise)))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 from qbench.quantization.searching.refine import Settlement
-from qbench.quantization.searching.trial import Attempt, Trial
+from qbench.quantization.searching.trial import Rivalry, Trial
 
 _SPLIT = 4
 """Settlements of a group that harms, of which each half is tried."""
@@ -13,7 +13,7 @@ _HEARD = 1.01
 """Noise, relative to that before, of a group whose members do harm and may do good as well."""
 
 
-def settled(best: Trial, settlements: Sequence[Settlement], attempt: Attempt) -> tuple[Trial, int]:
+def settled(best: Trial, settlements: Sequence[Settlement], rival: Rivalry) -> tuple[Trial, int]:
     """Return `best` with those settlements that make it better, and how many these are.
 
     What helps a tensor alone, on few samples, need not help the model. So settlements are taken in
@@ -22,12 +22,12 @@ def settled(best: Trial, settlements: Sequence[Settlement], attempt: Attempt) ->
     Args:
         best: What was found so far.
         settlements: Of tensors, those that gain most first.
-        attempt: Judges a choice.
+        rival: Judges a choice against the best.
     """
     pending, taken = _growing(settlements), 0
     while pending:
         group = pending.pop(0)
-        candidate = attempt(reduce(lambda c, one: one.added_to(c), group, best.choice))
+        candidate = rival(reduce(lambda c, one: one.added_to(c), group, best.choice), best)
         if candidate.is_better_than(best):
             best, taken = candidate, taken + len(group)
         elif len(group) >= _SPLIT and candidate.noise > best.noise * _HEARD:

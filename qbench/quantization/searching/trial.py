@@ -44,3 +44,6 @@ class Trial:
 
 Attempt = Callable[[Choice], Trial]
 """Writes a choice into a graph and judges it."""
+
+Rivalry = Callable[[Choice, Trial], Trial]
+"""The same, as far as it takes to see whether it is better than what was found so far."""

@@ -29,3 +29,11 @@ def test_a_round_in_vain_does_not_keep_a_ruined_model_from_the_next(
         trial(Choice(), 0.5), quantizer, {}, lambda choice: trial(choice, next(noises))
     )
     assert (best.noise, len(best.choice.float_nodes)) == (0.09, 3)
+
+
+def test_no_node_is_looked_for_where_all_noise_costs_less_than_any_could() -> None:
+    divider: Any = SimpleNamespace()
+    assert not freeing.could_pay(0.003, divider)
+    assert freeing.could_pay(0.01, divider)
+    assert not freeing.could_pay(freeing.GOAL, None)
+    assert freeing.could_pay(1.1 * freeing.GOAL, None)

@@ -20,10 +20,10 @@ def trial(choice: Choice, *noise_of_each: float) -> Trial:
 def test_of_a_group_that_harms_each_half_is_tried() -> None:
     """Of 15 settlements, the twelfth ruins the model; only those that share its half are lost."""
 
-    def attempt(choice: Choice) -> Trial:
+    def rival(choice: Choice, _: Trial) -> Trial:
         return trial(choice, 1.0 if "t11" in choice.ranges else 0.5 - 0.01 * len(choice.ranges))
 
-    best, taken = settled(trial(Choice(), 0.6), SETTLEMENTS, attempt)
+    best, taken = settled(trial(Choice(), 0.6), SETTLEMENTS, rival)
     assert set(best.choice.ranges) == {f"t{i}" for i in range(15)} - {"t11", "t12"}
     assert taken == 13
 
@@ -31,12 +31,12 @@ def test_of_a_group_that_harms_each_half_is_tried() -> None:
 def test_of_a_group_that_changes_nothing_no_half_is_tried() -> None:
     tried = []
 
-    def attempt(choice: Choice) -> Trial:
+    def rival(choice: Choice, _: Trial) -> Trial:
         tried.append(len(choice.ranges))
         return trial(choice, 0.502)
 
     first = trial(Choice(), 0.5)
-    assert settled(first, SETTLEMENTS, attempt) == (first, 0)
+    assert settled(first, SETTLEMENTS, rival) == (first, 0)
     assert tried == [1, 2, 4, 8]
 
 
