@@ -124,22 +124,20 @@ def _without_float_readers(graph: ir.Graph, able: set[ir.Node]) -> list[ir.Node]
 def _needs_output(node: ir.Node) -> bool:
     """Return whether a node runs in float without a Q behind it, as a Gemm does before a Relu."""
     is_linear = node.op_type in {"Gemm", "MatMul"} and bias_place(node) is not None
-    return node.op_type in NEED_OUTPUT or (is_linear and final_output(node) is not _sum(node))
-
-
-def _sum(node: ir.Node) -> ir.Value:
-    """Return what a node writes, past the Add of a bias of which ONNX Runtime makes one Gemm."""
-    place = bias_place(node) if node.op_type == "MatMul" else None
-    return (place.node if place is not None else node).outputs[0]
+    return node.op_type in NEED_OUTPUT or (is_linear and final_output(node) is not node.outputs[0])
 
 
 def final_output(node: ir.Node) -> ir.Value:
-    """Return the tensor that a node's integer kernel writes, past an absorbed activation."""
-    output = _sum(node)
-    user = only_user(output)
+    """Return the tensor that a node's integer kernel writes, past an absorbed activation.
+
+    Past the Add of a bias, too, where an activation follows: ONNX Runtime makes one Gemm of both.
+    """
+    place = bias_place(node) if node.op_type == "MatMul" else None
+    total = node if place is None else place.node
+    user = only_user(total.outputs[0])
     if user is not None and user.op_type in _ABSORBED:
         return user.outputs[0]
-    return output
+    return node.outputs[0]
 
 
 def _ends_in_tail(value: ir.Value, tail: set[ir.Node]) -> bool:
