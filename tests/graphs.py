@@ -407,7 +407,7 @@ def two_inputs() -> onnx.ModelProto:
     return b.model(b.conv("head", b.conv("after", added)))
 
 
-def with_if() -> onnx.ModelProto:
+def with_if(then: str = "Neg", otherwise: str = "Abs") -> onnx.ModelProto:
     """Both branches of an If read a convolution's output from outside."""
     b = Builder()
     stem = b.node("Relu", "stem_relu", b.conv("stem", b.x))
@@ -420,7 +420,7 @@ def with_if() -> onnx.ModelProto:
             [],
             [helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, IMAGE)],
         )
-        for name, op_type in (("then", "Neg"), ("else", "Abs"))
+        for name, op_type in (("then", then), ("else", otherwise))
     }
     return b.model(b.conv("head", b.node("If", "choice", positive, **branches)))
 

@@ -1,16 +1,22 @@
 """Ask the target what it makes of a model that was just quantized for it."""
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from qbench.benchmarking.speedup import Speedup, speedup_of
 from qbench.calibration.table import CalibrationTable
+from qbench.data.samples import Sample
 from qbench.data.synthetic import SyntheticSource
 from qbench.engines.auditing.engine import EngineAudit
 from qbench.engines.auditing.model import audit_tensorrt
 from qbench.engines.preflight.check import check_buildable
+from qbench.engines.profiles import format_shape, is_static
 from qbench.errors import DataError, EngineError, ModelError, UnfitError, UsageError
 from qbench.formatting import counted
 from qbench.model.load import load
+from qbench.model.spec import with_image_size
 from qbench.quantization.audit import KernelAudit, audit_cpu
 from qbench.quantization.quantized import QuantizedModel
 from qbench.quantization.searching.judge import Judge, run_samples
@@ -59,11 +65,33 @@ def _on_cpu(result: QuantizedModel) -> TargetCheck:
     except ModelError as error:
         return TargetCheck(notes=(f"it was not audited: {error}",))
     try:
-        source = SyntheticSource(result.source.inputs, count=1, seed=0, size=_image_size(result))
-        feeds = source.load(0).feeds
-        return replace(check, speedup=speedup_of(result.source.path, result.path, feeds))
+        speedup = speedup_of(result.source.path, result.path, _feeds(result))
+        return replace(check, speedup=speedup)
     except (DataError, ModelError) as error:
         return replace(check, notes=(*check.notes, f"the speed was not looked at: {error}"))
+
+
+def _feeds(result: QuantizedModel) -> dict[str, NDArray[Any]]:
+    """Return random feeds, or a calibration sample's where the model leaves their shapes open.
+
+    Raises:
+        DataError: It does, and there is no sample.
+    """
+    try:
+        source = SyntheticSource(result.source.inputs, count=1, seed=0, size=_image_size(result))
+        return source.load(0).feeds
+    except DataError:
+        samples = _samples(result, 1)
+        if not samples:
+            raise
+        return samples[0].feeds
+
+
+def _samples(result: QuantizedModel, count: int) -> list[Sample]:
+    """Return calibration samples; none where they are gone, or where ranges were given."""
+    if not isinstance(result.table, CalibrationTable):
+        return []
+    return samples_of(result.source, result.table, count, is_checked=True)
 
 
 def _on_kernels(result: QuantizedModel) -> tuple[str, ...]:
@@ -74,9 +102,7 @@ def _on_kernels(result: QuantizedModel) -> tuple[str, ...]:
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
-    if result.output_sqnr_db is None or not isinstance(result.table, CalibrationTable):
-        return ()
-    samples = samples_of(result.source, result.table, _SAMPLES, is_checked=True)
+    samples = _samples(result, _SAMPLES) if result.output_sqnr_db is not None else []
     if not samples:
         return ()
     judge = Judge(samples, run_samples(result.source.ir, samples))
@@ -97,7 +123,7 @@ def _on_tensorrt(result: QuantizedModel) -> TargetCheck:
     model, size = load(result.path), _image_size(result)
     try:
         try:
-            return TargetCheck(audit_tensorrt(model, result.plan, image_size=size))
+            return TargetCheck(audit_tensorrt(model, result.plan, _shapes(result), size))
         except EngineError:
             check_buildable(model, find_flavour("rtx"))  # tells the reason where a rule knows it
             raise
@@ -105,6 +131,20 @@ def _on_tensorrt(result: QuantizedModel) -> TargetCheck:
         return TargetCheck()  # not installed, and nobody asked for it
     except (EngineError, UsageError) as error:
         return TargetCheck(notes=(f"it was not audited: {error}",))
+
+
+def _shapes(result: QuantizedModel) -> tuple[str, ...]:
+    """Return a calibration sample's shapes, if any is open beyond its batch and its image size."""
+    specs, size = result.source.inputs, _image_size(result)
+    rests = [with_image_size(spec.shape, size)[1:] for spec in specs]
+    if all(isinstance(dim, int) for rest in rests for dim in rest):
+        return ()
+    return tuple(
+        f"{spec.name}={format_shape(sample.feeds[spec.name].shape)}"
+        for sample in _samples(result, 1)
+        for spec in specs
+        if not is_static(spec)
+    )
 
 
 def _image_size(result: QuantizedModel) -> tuple[int, int] | None:

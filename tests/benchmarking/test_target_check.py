@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import graphs
+import msgspec
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -85,6 +86,42 @@ def test_without_an_image_size_a_dynamic_model_is_not_timed(tmp_path: Path) -> N
     found = check_on_target(result)
     assert found.speedup is None
     assert "the speed was not looked at: input 'x' [1,8,H,W] is dynamic" in found.notes[0]
+
+
+def open_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> QuantizedModel:
+    """Quantize a model of sequences of any length, whose calibration samples have 12 steps."""
+    models = []
+    for name, steps in (("fixed", 12), ("open", "T")):
+        b = graphs.Builder(("N", graphs.CHANNELS, steps))
+        weight = b.weight("w", graphs.CHANNELS, graphs.CHANNELS, 3)
+        stem = b.node("Relu", "relu", b.node("Conv", "stem", b.x, weight))
+        onnx.save(b.model(b.node("Conv", "y", stem, weight)), tmp_path / f"{name}.onnx")
+        models.append(load(tmp_path / f"{name}.onnx"))
+    fixed, loaded = models
+    table = graphs.table_of(fixed)
+    header = msgspec.structs.replace(table.header, model_sha256=loaded.sha256)
+    sample = SyntheticSource(fixed.inputs, 1, 0).load(0)
+    monkeypatch.setattr(module, "samples_of", lambda *_, **__: [sample])
+    table = replace(table, header=header)
+    return quantize(loaded, target=target, table=table, output=tmp_path / "quantized.onnx")
+
+
+def test_a_sample_gives_the_shapes_for_a_look_at_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    monkeypatch.setattr(module, "speedup_of", lambda *args: seen.append(args[2]["x"].shape))
+    found = check_on_target(open_sequence(tmp_path, monkeypatch, "cpu"))
+    assert (seen, found.notes) == ([(1, graphs.CHANNELS, 12)], ())
+
+
+def test_a_sample_gives_the_shapes_for_the_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    found = check_on_target(open_sequence(tmp_path, monkeypatch, "tensorrt"))
+    assert isinstance(found.audit, EngineAudit)
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize(

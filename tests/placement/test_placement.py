@@ -111,6 +111,22 @@ def test_a_model_without_compute(target: str) -> None:
         place(without_compute(), target)
 
 
+def computes_in_branches_only() -> Model:
+    proto = graphs.with_if("MatMul", "MatMul")
+    for node in list(proto.graph.node):
+        if node.op_type == "Conv":
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+        for branch in node.attribute if node.op_type == "If" else ():
+            branch.g.node[0].input.append(branch.g.node[0].input[0])
+    return prepare(graphs.model_of(proto))
+
+
+def test_a_model_that_computes_in_branches_only() -> None:
+    with pytest.raises(ModelError, match="outside If, Loop and Scan, inside which all stays float"):
+        place(computes_in_branches_only(), "cpu")
+
+
 @every_target
 def test_a_quantized_model(target: str) -> None:
     b = graphs.Builder()

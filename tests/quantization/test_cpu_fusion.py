@@ -80,6 +80,24 @@ def test_every_planned_node_is_an_integer_kernel(pattern: str, tmp_path: Path) -
     assert sorted(names) == sorted(plan.quantized)
 
 
+@pytest.mark.parametrize("op_type", ["Gemm", "MatMul"])
+def test_a_gemm_whose_relu_only_float_nodes_read_runs_on_integers(
+    op_type: str, tmp_path: Path
+) -> None:
+    b = graphs.Builder((1, 64))
+    weight, bias = b.weight("w", 64, 256), b.weight("bias", 256)
+    if op_type == "Gemm":
+        total = b.node("Gemm", "fc", b.x, weight, bias)
+    else:
+        total = b.node("Add", "total", b.node("MatMul", "fc", b.x, weight), bias)
+    curve = b.node("Erf", "curve", b.node("Relu", "relu", total))
+    model = graphs.model_of(b.model(b.node("Gemm", "last", curve, b.weight("w2", 256, 8))))
+    path = tmp_path / "m.onnx"
+    quantize(model, target="cpu", table=graphs.table_of(model), output=path)
+    kernels = [node.op_type for node in optimized_graph(path) if is_integer(node)]
+    assert kernels == ["QGemm", "QGemm"]
+
+
 @every_pattern
 def test_data_moves_as_integers(pattern: str, tmp_path: Path) -> None:
     """No value is dequantized only to be quantized again."""

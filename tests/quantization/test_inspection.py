@@ -65,6 +65,11 @@ def test_branches_are_noted() -> None:
     assert notes == ("kept in float: 2 nodes inside If, Loop or Scan",)
 
 
+def test_branches_may_hand_on_one_tensor_from_outside() -> None:
+    notes = inspect(graphs.model_of(graphs.with_if("Identity", "Identity"))).notes
+    assert notes == ("kept in float: 2 nodes inside If, Loop or Scan",)
+
+
 def test_recurrent_layers_are_counted_and_named() -> None:
     found = inspect(graphs.model_of(graphs.recurrent()))
     stem, lstm, score = 10 * 8 * 3 * 8, 10 * 4 * 8 * (8 + 8), 8 * 3

@@ -4,6 +4,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from qbench.errors import UsageError
+from qbench.model.passes.remove_identities import remove_identities
 from qbench.quantization.linting import cpu, tensorrt
 from qbench.quantization.linting.cpu_fusion import merge_equal_pairs
 from qbench.quantization.linting.finding import Finding, Rule
@@ -64,10 +65,11 @@ def tidied(model: ir.Model) -> ir.Model:
     tidy = ir.passes.Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.RemoveInitializersFromInputsPass(),
-        common.IdentityEliminationPass(),
         common.NameFixPass(),
     )
-    return tidy(copied).model
+    clean = tidy(copied).model
+    remove_identities(clean)
+    return clean
 
 
 def _rules(target: str, saturates: bool | None) -> tuple[Rule, ...]:
