@@ -69,6 +69,9 @@ class Contest:
 
 
 def _lose(noises: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Return whether noises of some samples are plainly more than others of the same samples."""
-    is_more = noises.mean() > _PLAINLY_WORSE * others.mean()
+    """Return whether noises of some samples are plainly more than others of the same samples.
+
+    Samples in which nothing is detected have none, and tell nothing.
+    """
+    is_more = noises.mean() > _PLAINLY_WORSE * others.mean() > 0
     return bool(is_more and (noises > others).mean() >= _MOST)

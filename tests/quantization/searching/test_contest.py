@@ -65,3 +65,9 @@ def test_a_rival_that_may_win_is_judged_on_every_sample(arena: Contest, runs: li
     assert rival.is_better_than(poor)
     assert rival.noise == whole.noise
     np.testing.assert_array_equal(rival.noise_of_each, whole.noise_of_each)
+
+
+def test_samples_without_noise_do_not_tell_who_loses() -> None:
+    nothing, little = np.zeros(4), np.full(4, 1e-6)
+    assert not contest._lose(little, nothing)
+    assert contest._lose(2 * little, little)
