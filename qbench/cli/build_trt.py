@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from qbench.cli.options.engine import SECTIONS, EngineArguments, engine_options
 from qbench.cli.options.precisions import precision_options, watched
@@ -34,6 +35,11 @@ _CODES = {"as-given": "Int8", "int8": "Int8", "int8-implicit": "Int8", "fp8": "F
 class _Arguments(EngineArguments):
     as_json: bool
 
+    def asked_precision(self) -> str | None:
+        """Return the precision that is asked for; None where it is left to the model."""
+        source = click.get_current_context().get_parameter_source(self.precision)
+        return self.precision if source is ParameterSource.COMMANDLINE else None
+
 
 @click.command("build-trt", cls=SectionedCommand, sections=SECTIONS)
 @model_argument
@@ -55,8 +61,8 @@ def build_trt(arguments: _Arguments) -> None:
     on the way. Precision is written into the ONNX file, so the same command works on TensorRT 10,
     11 and TensorRT for RTX.
 
-    A MODEL with Q/DQ nodes, made by any tool, is built as it is: leave precision and calibration
-    out.
+    A MODEL with Q/DQ nodes or in half precision, made by any tool, is built as it is: leave
+    precision and calibration out.
     """
     from qbench.engines.auditing.requirement import check_engine_int8
 
@@ -77,19 +83,21 @@ def _build(arguments: _Arguments) -> Engine:
         check_calibrates,
         check_model,
         check_options_of,
+        precision_for,
     )
     from qbench.model.load import load
 
-    options = arguments.options()
-    flavour = check_options_of(arguments.precision, options)
+    options, asked = arguments.options(), arguments.asked_precision()
+    flavour = check_options_of(asked, options)
     model = load(arguments.path())
-    check_model(model, arguments.precision, options, flavour)
-    check_calibrates(model, arguments.ranges, arguments.choice())
+    precision = precision_for(model, asked)
+    check_model(model, precision, options, flavour)
+    check_calibrates(model, precision, arguments.ranges, arguments.choice())
     table = None if options.images else arguments.calibration(model)
     with shown_build(arguments.verbose) as bar:
         return build_engine(
             model,
-            precision=arguments.precision,
+            precision=precision,
             table=table,
             options=replace(options, quantization=watched(options.quantization, bar.search)),
             on_progress=bar.build,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from msgspec import structs
@@ -39,7 +40,7 @@ from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
-from qbench.placement.targets import check_computes_in_float32
+from qbench.placement.targets import check_computes_in_float32, half_precision
 from qbench.quantization.options import Options
 from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
@@ -120,26 +121,28 @@ class Engine:
 def build_engine(
     model: Model | Path | str,
     *,
-    precision: str = "int8",
+    precision: str | None = None,
     table: CalibrationTable | GivenRanges | Path | str | None = None,
     options: EngineOptions | None = None,
     on_progress: OnProgress | None = None,
 ) -> Engine:
     """Write the model in `precision` and compile it with the TensorRT that is installed.
 
-    A model that holds Q/DQ nodes already, made by any tool, is compiled as it is.
+    A model that holds Q/DQ nodes already, made by any tool, or that computes in half precision, is
+    compiled as it is.
 
     Args:
         model: An ONNX file.
-        precision: One of `PRECISIONS`; of a quantized model the default only.
+        precision: One of `PRECISIONS`; None for the one that the model has, which is the only one
+            for such a model, else `int8`.
         table: Calibration table for `int8`, `fp8` and `fp16`, or given ranges; see `quantize`.
         options: How and where to build.
         on_progress: Called as the phases of the build advance.
 
     Raises:
         UnfitError: No TensorRT is installed.
-        ModelError: The model cannot be read or quantized, or is quantized and something else is
-            asked for than to build it.
+        ModelError: The model cannot be read or quantized, or has a precision already and something
+            else is asked for than to build it.
         QuantizationError: It has no weights that the precision could hold.
         CalibrationError: There is no table, or it was made from another model.
         UsageError: Shapes or precision do not fit, or a GPU does not know the precision.
@@ -149,9 +152,10 @@ def build_engine(
     options = options or EngineOptions()
     flavour = check_options_of(precision, options)
     model = model if isinstance(model, Model) else load(model)
+    precision = precision_for(model, precision)
     check_model(model, precision, options, flavour)
-    check_calibrates(model, table)
-    is_calibrated = options.images is None and not model.is_quantized
+    check_calibrates(model, precision, table)
+    is_calibrated = options.images is None and not _is_as_given(model, precision)
     used_table = table_if_used(model, precision, table) if is_calibrated else None
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, parse_profiles(options.shapes), size)
@@ -159,7 +163,12 @@ def build_engine(
     return replace(engine, notes=notes + engine.notes)
 
 
-def check_options_of(precision: str, options: EngineOptions) -> Flavour:
+def precision_for(model: Model, precision: str | None) -> str:
+    """Return the precision that is asked for; of None, the one that the model has, else INT8."""
+    return precision or (not model.is_quantized and half_precision(model)) or "int8"
+
+
+def check_options_of(precision: str | None, options: EngineOptions) -> Flavour:
     """Make sure, before any work, that an engine can be built so; return what builds it.
 
     Raises:
@@ -167,12 +176,11 @@ def check_options_of(precision: str, options: EngineOptions) -> Flavour:
         UsageError: Options contradict each other, or the TensorRT at hand lacks one.
         StorageError: The timing cache cannot be written.
     """
-    if precision not in PRECISIONS:
+    if precision not in {None, *PRECISIONS}:
         raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(PRECISIONS)}")
     flavour = find_flavour(options.backend)
-    check_targets(precision, options.build.target_gpus)
     check_limits(options.limits)
-    if options.calibrator is not None and precision != "int8":
+    if options.calibrator is not None and precision not in {None, "int8"}:
         raise UsageError(f"--legacy-implicit has an effect with --int8 only, not --{precision}")
     if options.images is not None and options.calibrator is None:
         raise UsageError("images are for TensorRT's own calibrator; add --legacy-implicit")
@@ -196,7 +204,8 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
             precision or way.
         StorageError: The engine cannot be written, or a name is not in UTF-8.
     """
-    if model.is_quantized:
+    check_targets(precision, options.build.target_gpus)
+    if _is_as_given(model, precision):
         _check_as_given(model, precision, options)
     elif precision != "fp32":
         _check_in_float32(model)
@@ -214,33 +223,44 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
     check_buildable(model, flavour)
 
 
-def check_calibrates(model: Model, *calibrations: object) -> None:
-    """Make sure that nothing is given to calibrate a model with that has its scales already.
+def check_calibrates(model: Model, precision: str, *calibrations: object) -> None:
+    """Make sure that nothing is given to calibrate a model with that is built as it is.
 
     Raises:
         ModelError: Something is.
     """
-    if model.is_quantized and any(given is not None for given in calibrations):
-        raise ModelError(
-            f"{model.path} is quantized already, with scales of its own; leave the calibration "
-            "out, or give the float model"
-        )
+    if _is_as_given(model, precision) and any(given is not None for given in calibrations):
+        _refuse(model, "the calibration")
+
+
+def _is_as_given(model: Model, precision: str) -> bool:
+    """Return whether a model has the precision already, or another that is not to be changed."""
+    return model.is_quantized or half_precision(model) == precision
 
 
 def _check_as_given(model: Model, precision: str, options: EngineOptions) -> None:
     excluded = getattr(options.quantization, "exclude", ())
-    if precision != "int8":
-        other = f"--{precision}"
-    elif options.calibrator is not None:
-        other = "--legacy-implicit"
-    elif excluded:
-        other = f"--exclude {excluded[0]}"
-    else:
-        return
+    if model.is_quantized and precision != "int8":
+        _refuse(model, f"--{precision}")
+    if options.calibrator is not None:
+        _refuse(model, "--legacy-implicit")
+    if excluded:
+        _refuse(model, f"--exclude {excluded[0]}")
+    if not getattr(options.quantization, "keep_io", True):
+        _refuse(model, "--no-keep-io")
+
+
+def _refuse(model: Model, what: str) -> NoReturn:
     raise ModelError(
-        f"{model.path} is quantized already, and is built as it is; leave {other} out, or give the "
+        f"{model.path} {_what_it_has(model)}, and is built as it is; leave {what} out, or give the "
         "float model"
     )
+
+
+def _what_it_has(model: Model) -> str:
+    if model.is_quantized:
+        return "is quantized already"
+    return f"computes in {half_precision(model)} already"
 
 
 def _check_in_float32(model: Model) -> None:
@@ -248,7 +268,8 @@ def _check_in_float32(model: Model) -> None:
     try:
         check_computes_in_float32(model, alone=False)
     except ModelError as error:
-        raise ModelError(f"{error}, or build it as it is with --fp32") from error
+        has = half_precision(model) or "fp32"
+        raise ModelError(f"{error}, or build it as it is with --{has}") from error
 
 
 @contextmanager
@@ -279,8 +300,8 @@ def _built(order: "_Order", on_progress: OnProgress | None) -> Engine:
         write_manifest(manifest, place.parent)
     _failed_log(stem).unlink(missing_ok=True)
     notes = typed.notes if typed else subgraph_notes(order.model.ir)
-    if order.model.is_quantized:
-        notes = ("the model is quantized already, and was built as it is", *notes)
+    if order.is_as_given:
+        notes = (f"the model {_what_it_has(order.model)}, and was built as it is", *notes)
     return Engine(stem.with_name(request.output.name), manifest, findings, notes)
 
 
@@ -299,6 +320,11 @@ class _Order:
     options: EngineOptions
     flavour: Flavour
     profiles: tuple[ShapeProfile, ...]
+
+    @property
+    def is_as_given(self) -> bool:
+        """Whether the model has its precision already."""
+        return _is_as_given(self.model, self.precision)
 
     @property
     def label(self) -> str:
@@ -327,7 +353,7 @@ class _Order:
 
     def write_typed(self, output: Path) -> QuantizedModel | None:
         """Write the ONNX file that carries the precision; return how, where it is quantized."""
-        if self.model.is_quantized:
+        if self.is_as_given:
             save(self.model.ir, output)
             return None
         if self.precision == "fp32" or self.options.calibrator is not None:

@@ -19,7 +19,7 @@ TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
 }
 """Placement rules by target."""
 
-_HALF = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+_HALF = {ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}
 
 
 def place(
@@ -82,8 +82,14 @@ def check_computes_in_float32(model: Model, *, alone: bool = True) -> None:
         ModelError: It computes in a half precision already, or in no FP32 at all.
     """
     dtypes = _compute_types(model)
-    if dtypes and (ir.DataType.FLOAT not in dtypes or (alone and dtypes & _HALF)):
+    if dtypes and (ir.DataType.FLOAT not in dtypes or (alone and dtypes & _HALF.keys())):
         raise _other_precision(model, dtypes)
+
+
+def half_precision(model: Model) -> str | None:
+    """Return the half precision that a model computes in, `fp16` or `bf16`; None where in none."""
+    dtypes = _compute_types(model)
+    return next((name for dtype, name in _HALF.items() if dtype in dtypes), None)
 
 
 def _nothing_to_quantize(model: Model, how: str) -> ModelError:
@@ -99,7 +105,7 @@ def _nothing_to_quantize(model: Model, how: str) -> ModelError:
 
 def _compute_types(model: Model) -> set[ir.DataType]:
     compute = [node for node in model.ir.graph if node.op_type in COMPUTE]
-    return {v.dtype for node in compute for v in node.inputs[:1] if v is not None and v.dtype}
+    return {v.dtype for node in compute for v in node.inputs[:2] if v is not None and v.dtype}
 
 
 def _other_precision(model: Model, dtypes: set[ir.DataType]) -> ModelError:

@@ -85,6 +85,18 @@ def test_refusals_come_before_any_work(
     assert files(project) == before
 
 
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_file_in_half_precision_needs_no_option(precision: str, qbench: Qbench) -> None:
+    half = f"m.{precision}.onnx"
+    assert qbench("quantize", "m.onnx", "-o", half, "--target", "tensorrt", f"--{precision}").out
+    outcome = qbench(*RTX, half)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"note: the model computes in {precision} already, and was built" in outcome.out
+    assert "INT8" not in outcome.out
+    assert "or build it as it is with --" in refused(qbench(*RTX, half, "--int8"))
+
+
 @pytest.mark.skipif(current_gpu() is not None, reason="a GPU is here")
 @pytest.mark.parametrize("option", ["--refit", "--strip-weights"])
 def test_what_needs_a_gpu(option: str, project: Path, qbench: Qbench) -> None:

@@ -200,17 +200,47 @@ def test_a_model_that_is_quantized_already_is_built_as_it_is(
     assert requests[0].options.least_gpu == 80
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp16"])
-def test_a_model_in_half_precision_is_built_as_it_is_by_fp32(
-    precision: str, model: Model, requests: Requests, options: EngineOptions
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 0), ("bf16", 80)])
+@pytest.mark.parametrize("exclude", [(), ("stem",)])
+def test_a_model_in_half_precision_is_built_as_it_is(
+    precision: str,
+    least: int,
+    exclude: tuple[str, ...],
+    model: Model,
+    requests: Requests,
+    options: EngineOptions,
 ) -> None:
     half = Path("half.onnx")
-    quantize(model, target="tensorrt", precision="fp16", output=half)
-    with pytest.raises(ModelError, match=r"in float16; .* or build it as it is with --fp32"):
-        build_engine(half, precision=precision, options=options)
-    assert not requests
+    how = HalfOptions(exclude=exclude)
+    quantize(model, target="tensorrt", precision=precision, output=half, options=how)
+    engine = build_engine(half, options=options)
+    assert engine.path == Path(f"out/half.{precision}.engine")
+    assert (engine.manifest.precision, engine.manifest.table_sha256) == (precision, None)
+    assert engine.notes == (f"the model computes in {precision} already, and was built as it is",)
+    given, built = (onnx.load(p).graph for p in (half, engine.path.with_suffix(".onnx")))
+    assert [node.output for node in built.node] == [node.output for node in given.node]
+    assert requests[0].options.least_gpu == least
+    build_engine(half, precision=precision, options=options)
     build_engine(half, precision="fp32", options=options)
-    assert len(requests) == 1
+    assert len(requests) == 3
+
+
+@pytest.mark.usefixtures("requests")
+def test_half_precision_leaves_nothing_to_choose(model: Model, options: EngineOptions) -> None:
+    half = Path("half.onnx")
+    quantize(model, target="tensorrt", precision="fp16", output=half)
+    for precision in ("int8", "bf16"):
+        with pytest.raises(ModelError, match=r"in float16; .* or build it as it is with --fp16"):
+            build_engine(half, precision=precision, options=options)
+    with pytest.raises(ModelError, match=r"in fp16 already, .* leave the calibration out"):
+        build_engine(half, table=graphs.table_of(model), options=options)
+    for how, flag in (
+        (Int8Options(exclude=("stem",)), "--exclude stem"),
+        (HalfOptions(keep_io=False), "--no-keep-io"),
+    ):
+        with pytest.raises(ModelError, match=f"leave {flag} out, or give the float model"):
+            build_engine(half, options=replace(options, quantization=how))
+    assert not Path("out").exists()
 
 
 @pytest.mark.usefixtures("requests")
@@ -230,7 +260,7 @@ def test_a_quantized_model_leaves_nothing_to_choose(
     excluding = replace(options, quantization=Int8Options(exclude=("/head/*",)))
     with pytest.raises(ModelError, match=r"leave --exclude /head/\* out"):
         build_engine(quantized, options=excluding)
-    with pytest.raises(ModelError, match="with scales of its own; leave the calibration out"):
+    with pytest.raises(ModelError, match="and is built as it is; leave the calibration out"):
         build_engine(quantized, table=graphs.table_of(model), options=options)
 
 
