@@ -32,8 +32,14 @@ _INTERRUPTED = 130
 _OF_OPENCV = re.compile(r"lib(GL|gthread|glib)\b")
 
 
+_BROKEN_OUTPUT = re.compile(r"output (.+) of the float model (?:itself )?holds NaN")
+
+
 class _Once(logging.Filter):
-    """Lets each warning by once: what is read for every model, or twice, warns every time."""
+    """Lets each warning by once: what is read for every model, or twice, warns every time.
+
+    Of an output with NaN a calibration tells, and then the search that runs the model again.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +47,10 @@ class _Once(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if record.levelno < logging.WARNING or text not in self._seen:
-            self._seen.add(text)
+        broken = _BROKEN_OUTPUT.match(text)
+        matter = broken[1] if broken else text
+        if record.levelno < logging.WARNING or matter not in self._seen:
+            self._seen.add(matter)
             return True
         return False
 

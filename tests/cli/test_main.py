@@ -26,7 +26,7 @@ from qbench.errors import (
     UsageError,
 )
 
-from .conftest import Qbench
+from .conftest import Qbench, write_images
 
 HEAVY = ("onnx", "onnx_ir", "onnxruntime", "cv2", "numba", "numpy", "rich", "tqdm", "tensorrt_rtx")
 
@@ -216,6 +216,25 @@ def test_a_warning_is_shown_once() -> None:
     """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stderr.splitlines() == ["1 of 20 skipped", "another"]
+
+
+def test_an_output_with_nan_is_told_once(tmp_path: Path) -> None:
+    b = graphs.Builder((1, 3, 16, 16))
+    below = b.node("Sub", "below", b.x, b.constant("much", np.float32(999)))
+    b.node("Sqrt", "root", b.node("ReduceMean", "mean", below))
+    onnx.save(b.model("root", b.conv("head", b.conv("stem", b.x, cin=3))), tmp_path / "m.onnx")
+    write_images(tmp_path / "imgs", FEWEST_SAMPLES)
+    command = [sys.executable, "-m", "qbench", "quantize", "m.onnx", "--target", "cpu"]
+    given = ["--data", "imgs", "--recipe", "raw"]
+    for data, told in ((given, "holds NaN or Inf for"), ([], "itself holds NaN for")):
+        result = subprocess.run(
+            [*command, *data, "--no-audit"], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert result.returncode == 0
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"output 'root' of the float model {told}")
+        for kept in (tmp_path / "calibration").glob("*.choice.*"):
+            kept.unlink()  # so that it is searched again
 
 
 def test_doctor(qbench: Qbench) -> None:
