@@ -20,6 +20,7 @@ from qbench.placement.plan import FloatNode
 from qbench.placement.targets import TARGETS, place
 from qbench.quantization.encodings import Encoding, encodings, is_integer_kernel
 from qbench.quantization.linting.lint import tidied
+from qbench.runtimes.providers import version_notes
 
 
 class SpecDocument(msgspec.Struct, frozen=True):
@@ -57,7 +58,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         uncounted: Nodes that multiply, too, but whose multiply-accumulates are not known.
         ops: Node count by operator, the most frequent first.
         encodings: Scale and zero-point of each tensor that Q/DQ nodes quantize.
-        notes: What will be left alone, such as subgraphs, and what is not shown.
+        notes: What ONNX Runtime is too old for, what will be left alone, such as subgraphs, and
+            what is not shown.
     """
 
     model: str
@@ -106,7 +108,10 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         ops=dict(ops.most_common()),
         targets=tuple(_inspect_target(prepared, target, counts) for target in TARGETS),
         encodings=encodings(tidied(model.ir).graph),
-        notes=subgraph_notes(model.ir) + recurrent_notes(model.ir) + _integer_notes(model),
+        notes=version_notes(model.ir)
+        + subgraph_notes(model.ir)
+        + recurrent_notes(model.ir)
+        + _integer_notes(model),
     )
 
 

@@ -1,6 +1,7 @@
 """Which providers really load here; being compiled in or installed proves nothing."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import onnx_ir as ir
@@ -14,12 +15,28 @@ from qbench.runtimes.ort_providers import PROVIDERS
 _PROBE_OPSET = 17
 _PROBE_IR_VERSION = 8
 
+_LIMIT = re.compile(r"max supported IR version: \d+|official support for .+ is till opset \d+")
+"""What ONNX Runtime says of versions that are newer than itself."""
+
 
 def probe_providers() -> dict[str, str | None]:
     """Return for each provider None where it loads a one-node model, else the reason."""
-    model = ir.to_proto(_probe()).SerializeToString()
+    model = _probe(_PROBE_IR_VERSION, {"": _PROBE_OPSET})
     found = {name: _problem(partial(OrtRunner, model, provider=name)) for name in PROVIDERS}
     return found | {openvino.PROVIDER: _problem(partial(OpenVinoRunner, model))}
+
+
+def version_notes(model: ir.Model) -> tuple[str, ...]:
+    """Return a line where ONNX Runtime is too old for a model's IR version or an opset."""
+    opsets = {"": _PROBE_OPSET, **model.graph.opset_imports}
+    problem = _problem(partial(OrtRunner, _probe(model.ir_version, opsets)))
+    limit = _LIMIT.search(problem or "")
+    if limit is None:
+        return ()
+    return (
+        f"the installed ONNX Runtime is too old for the model ({limit[0]}); update it, or export "
+        "the model for older versions",
+    )
 
 
 def _problem(load: Callable[[], object]) -> str | None:
@@ -31,13 +48,13 @@ def _problem(load: Callable[[], object]) -> str | None:
     return None
 
 
-def _probe() -> ir.Model:
+def _probe(ir_version: int, opsets: Mapping[str, int]) -> bytes:
     value = ir.val("x", ir.DataType.FLOAT, [1])
     node = ir.node("Relu", [value], name="probe")
     node.outputs[0].name = "y"
     node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
     node.outputs[0].shape = ir.Shape([1])
     graph = ir.Graph(
-        [value], [node.outputs[0]], nodes=[node], opset_imports={"": _PROBE_OPSET}, name="probe"
+        [value], [node.outputs[0]], nodes=[node], opset_imports=dict(opsets), name="probe"
     )
-    return ir.Model(graph, ir_version=_PROBE_IR_VERSION)
+    return ir.to_proto(ir.Model(graph, ir_version=ir_version)).SerializeToString()

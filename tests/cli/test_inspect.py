@@ -41,6 +41,34 @@ def test_errors_for_tensorrt(qbench: Qbench, save: SaveModel) -> None:
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("ir_version", "domain", "opset", "told"),
+    [
+        (8, "", 17, None),
+        (99, "", 17, "max supported IR version: "),
+        (10, "", 99, "official support for domain ai.onnx is till opset "),
+        (10, "ai.onnx.ml", 99, "official support for domain ai.onnx.ml is till opset "),
+        (10, "org.example", 99, None),
+    ],
+)
+def test_what_onnx_runtime_is_too_old_for_is_told(
+    ir_version: int, domain: str, opset: int, told: str | None, qbench: Qbench, save: SaveModel
+) -> None:
+    proto = with_unique()
+    proto.ir_version = ir_version
+    proto.opset_import[0].version = 17 if domain else opset
+    if domain:
+        proto.opset_import.append(onnx.helper.make_opsetid(domain, opset))
+    path = save(proto)
+    document = qbench("inspect", path, "--json").json
+    assert [note for note in document["notes"] if told and told in note] == document["notes"]
+    assert len(document["notes"]) == (told is not None)
+    text = qbench("inspect", path).out
+    assert ("ONNX Runtime is too old for the model (" in text) == (told is not None)
+    assert "\ncpu  " in text
+
+
+@pytest.mark.usefixtures("project")
 def test_zero_points_are_shown_to_the_last_digit(qbench: Qbench, save: SaveModel) -> None:
     name = "/a/block/whose/output/has/a/long/name"
     b = qdq.QdqBuilder(opset=21)
