@@ -23,7 +23,7 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.option("--model", help="Only runs of this file name.")
+@click.option("--model", help="Only runs of this file name, as in m.onnx or a/m.onnx.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the N latest.")
 @json_option
 def list_runs(model: str | None, limit: int | None, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.ledger import Cell
+from qbench.benchmarking.presentation.naming import told_apart
 from qbench.benchmarking.result import Row, RunResult
 from qbench.errors import StorageError, UsageError
 from qbench.runs.database import connected, is_usable
@@ -30,7 +31,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         began: In UTC, ISO 8601.
         finished: False where it was stopped half-way, or still runs.
         trusted: None as long as it is not finished.
-        models: Names of the files, each once.
+        models: Names of the files, each once; with folders where another run or model shares one.
         rows: How many are kept.
     """
 
@@ -53,25 +54,29 @@ class Reader:
     def summaries(self, model: str | None = None) -> list[Summary]:
         """Return all runs, the latest first; only those of a model where its file name is given.
 
+        Folders in front of the name count, too.
+
         Raises:
             StorageError: The store cannot be read.
         """
         found = self._query(
-            "SELECT id, began, finished, trusted, models, "
-            "(SELECT count(*) FROM rows WHERE run = id) FROM runs WHERE ?1 IS NULL OR "
-            "EXISTS (SELECT 1 FROM json_each(models) WHERE value = ?1) ORDER BY number DESC",
-            model,
+            "SELECT id, began, finished, trusted, (SELECT count(*) FROM rows WHERE run = id), "
+            "(SELECT json_group_array(json_extract(value, '$.path')) FROM json_each(request, "
+            "'$.models')) FROM runs ORDER BY number DESC"
         )
+        paths = [list(map(Path, msgspec.json.decode(run[-1]))) for run in found]
+        names = told_apart(path for of_run in paths for path in of_run)
         return [
             Summary(
                 id=name,
                 began=began,
                 finished=finished is not None,
                 trusted=None if trusted is None else bool(trusted),
-                models=msgspec.json.decode(models, type=tuple[str, ...]),
+                models=tuple(dict.fromkeys(names[path] for path in of_run)),
                 rows=rows,
             )
-            for name, began, finished, trusted, models, rows in found
+            for (name, began, finished, trusted, rows, _), of_run in zip(found, paths, strict=True)
+            if model is None or any(_is_called(path, model) for path in of_run)
         ]
 
     def resolve(self, name: str, *, finished: bool = False) -> str:
@@ -152,6 +157,12 @@ class Reader:
         self._is_checked = True
         with connected(self.path) as database:
             return database.execute(query, values).fetchall()
+
+
+def _is_called(path: Path, name: str) -> bool:
+    """Return whether a path ends in a file name, or in folders and a file name."""
+    parts = Path(name).parts
+    return path.parts[-len(parts) :] == parts
 
 
 def _decoded(run: str, text: str, kind: type[_Kept]) -> _Kept:

@@ -109,6 +109,23 @@ def test_the_list_is_short_and_begins_with_the_latest(store: Store) -> None:
     assert store.summaries("other") == []
 
 
+def test_models_that_share_a_name_are_told_apart_by_their_folders(store: Store) -> None:
+    a, b, other = begin(store, "a/m.onnx"), begin(store, "b/m.onnx"), begin(store, "other.onnx")
+    paths = ("/models/c/m.onnx", "/models/a/m.onnx", "/models/a/m.onnx")
+    both = run_parts.request(models=tuple(ModelFile(path, "aa") for path in paths))
+    several, claim = store.begin(both, run_parts.SETTINGS, run_parts.ENVIRONMENT)
+    claim.release()
+    assert {run.id: run.models for run in store.summaries()} == {
+        a: ("a/m.onnx",),
+        b: ("b/m.onnx",),
+        other: ("other.onnx",),
+        several: ("c/m.onnx", "a/m.onnx"),
+    }
+    assert [run.id for run in store.summaries("m.onnx")] == [several, b, a]
+    assert [run.models for run in store.summaries("b/m.onnx")] == [("b/m.onnx",)]
+    assert store.summaries("") == []
+
+
 def test_where_nothing_is_kept_nothing_is_made(store: Store) -> None:
     assert store.summaries() == []
     with pytest.raises(UsageError, match=r"no run 'latest': none is kept in .* run `qbench bench`"):
