@@ -28,7 +28,9 @@ class Claim:
             self._database.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             self._database.close()
-            raise StorageError(f"cannot lock {path}: {error}; end its holder") from error
+            is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            remedy = "free space" if is_full else "end its holder"
+            raise StorageError(f"cannot lock {path}: {error}; {remedy}") from error
 
     def release(self) -> None:
         """Let go; the file stays, since others may wait for it."""

@@ -7,7 +7,7 @@ of processes can write, and the file can be read where nothing can be written.
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,11 +94,25 @@ def prepare(path: Path) -> None:
     """Make the tables where there are none; set a damaged file aside and begin a new one.
 
     Raises:
-        StorageError: The file is of another program or of a newer qbench, or cannot be written.
+        StorageError: The file is of another program or of a newer qbench, or cannot be written; an
+            empty one is not left behind.
     """
-    if not is_usable(path):
+    if is_usable(path):
+        return
+    try:
         with connected(path) as database:
             database.executescript(_TABLES)
+    except StorageError as error:
+        # Where another process is busy with the file, it is empty as long as that one writes.
+        if _code(error.__cause__) != sqlite3.SQLITE_BUSY:
+            _remove_empty(path)
+        raise
+
+
+def _remove_empty(path: Path) -> None:
+    with suppress(OSError):
+        if not path.stat().st_size:
+            path.unlink()
 
 
 def is_usable(path: Path) -> bool:
@@ -141,11 +155,17 @@ def _is_ours(path: Path) -> bool:
 
 
 def _told(error: sqlite3.Error, remedy: str) -> str:
-    """Return what is wrong and what to do: `remedy`, unless another process holds the file."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details
-    if code == sqlite3.SQLITE_BUSY:
-        remedy = "another process writes to it; try again, or end that one"
-    return f"{error}; {remedy}"
+    """Return what is wrong and what to do: `remedy`, unless the file is not to blame."""
+    remedies = {
+        sqlite3.SQLITE_BUSY: "another process writes to it; try again, or end that one",
+        sqlite3.SQLITE_FULL: "free space",
+    }
+    return f"{error}; {remedies.get(_code(error), remedy)}"
+
+
+def _code(error: BaseException | None) -> int:
+    """Return SQLite's code of an error without its details; 0 of another's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _first(database: sqlite3.Connection, query: str) -> object:

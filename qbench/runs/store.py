@@ -7,9 +7,11 @@ that a run that dies can go on where it stopped.
 from __future__ import annotations
 
 import secrets
+import shutil
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,15 +50,19 @@ class Store(Reader):
         key = request.key(settings, environment)
         names = list(dict.fromkeys(model.name for model in request.models))
         result = RunResult(environment=environment, settings=settings, rows=())
-        with transaction(self.path) as database:
-            same = "SELECT 1 FROM runs WHERE id = ?"
-            run = new_id(lambda name: database.execute(same, (name,)).fetchone() is not None)
-            claim = Claim(self._claim_path(run))
-            database.execute(
-                "INSERT INTO runs (id, key, began, models, request, result) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (run, key, _now(), *map(_text, (names, request, result))),
-            )
+        with ExitStack() as undo:
+            with transaction(self.path) as database:
+                same = "SELECT 1 FROM runs WHERE id = ?"
+                run = new_id(lambda name: database.execute(same, (name,)).fetchone() is not None)
+                undo.callback(shutil.rmtree, self._samples / run, ignore_errors=True)
+                database.execute(
+                    "INSERT INTO runs (id, key, began, models, request, result) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (run, key, _now(), *map(_text, (names, request, result))),
+                )
+                claim = Claim(self._claim_path(run))
+                undo.callback(claim.release)
+            undo.pop_all()  # it is kept
         return run, claim
 
     def resume(self, key: str) -> tuple[str, Claim] | None:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -312,6 +313,65 @@ def test_an_empty_file_is_a_new_store(store: Store) -> None:
     store.path.touch()
     assert store.summaries() == []
     assert begin(store) == store.resolve("latest")
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, pages: int) -> None:
+    """Let SQLite write no more than some pages into the store."""
+    connect = sqlite3.connect
+
+    def limited(path: Path, *values: Any, **options: Any) -> sqlite3.Connection:
+        database = connect(path, *values, **options)
+        if path.name == "runs.sqlite":
+            database.execute(f"PRAGMA max_page_count = {pages}")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", limited)
+
+
+@pytest.mark.parametrize("pages", [1, 9])
+def test_a_full_disk_leaves_nothing_half_written(
+    pages: int, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = run_parts.request(options={"long": "x" * 9000})
+    with monkeypatch.context() as full:
+        fill_disk(full, pages)
+        with pytest.raises(StorageError, match=r"cannot use .*sqlite: .* is full; free space"):
+            store.begin(asked, run_parts.SETTINGS, run_parts.ENVIRONMENT)
+    left = [path.name for path in store.path.parent.rglob("*")]
+    assert left == (["runs.sqlite"] if pages == 9 else [])  # all tables, or nothing
+    again = Store(store.path.parent)
+    assert again.summaries() == []
+    run = begin(again)
+    assert [found.id for found in again.summaries()] == [run]
+    assert caplog.text == ""
+
+
+def test_a_claim_that_cannot_be_made_leaves_no_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        path.parent.mkdir(parents=True)
+        path.touch()
+        raise StorageError("cannot lock it")
+
+    with monkeypatch.context() as full:
+        full.setattr("qbench.runs.store.Claim", fail)
+        with pytest.raises(StorageError, match="cannot lock it"):
+            begin(store)
+    assert store.summaries() == []
+    assert not list(store.path.parent.glob("samples/*"))
+
+
+def test_an_empty_file_that_another_process_fills_is_left_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qbench.runs.database._PATIENCE", 0.01)
+    store.path.parent.mkdir()
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another process writes to it"):
+            begin(store)
+        assert store.path.exists()
 
 
 def test_a_store_that_is_locked_for_good(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
