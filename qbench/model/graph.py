@@ -136,6 +136,10 @@ def subgraph_nodes(model: ir.Model) -> Iterator[ir.Node]:
         yield from subgraph
 
 
+OUTSIDE_SUBGRAPHS = "outside If, Loop and Scan, inside which all stays float"
+"""Where there is nothing to quantize in a model that computes inside of them only."""
+
+
 def subgraph_notes(model: ir.Model) -> tuple[str, ...]:
     """Return a line that says how many nodes stay float inside subgraphs, if there are any."""
     inner = sum(1 for _ in subgraph_nodes(model))

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from qbench.errors import ModelError, UsageError
-from qbench.model.graph import subgraph_nodes, values_by_name
+from qbench.model.graph import OUTSIDE_SUBGRAPHS, subgraph_nodes, values_by_name
 from qbench.model.load import Model
 from qbench.placement import cpu, tensorrt
 from qbench.placement.analysis import COMPUTE, channel_axis, excluded_nodes
@@ -99,7 +99,7 @@ def _nothing_to_quantize(model: Model, how: str) -> ModelError:
         return _other_precision(model, dtypes)
     nothing = f"{model.path} has no Conv, Gemm or MatMul that {how}"
     if any(node.op_type in COMPUTE for node in subgraph_nodes(model.ir)):
-        nothing += " outside If, Loop and Scan, inside which all stays float; export it without"
+        nothing += f" {OUTSIDE_SUBGRAPHS}; export it without"
     return ModelError(nothing)
 
 

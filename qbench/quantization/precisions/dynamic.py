@@ -10,12 +10,14 @@ from onnx_ir.passes.common import NameFixPass
 
 from qbench.errors import QuantizationError
 from qbench.model.graph import (
+    OUTSIDE_SUBGRAPHS,
     RECURRENT,
     add_initializer,
     drop_unused_initializers,
     integer,
     is_constant,
     place_after,
+    subgraph_nodes,
 )
 from qbench.placement.analysis import COMPUTE, weight_axis
 from qbench.placement.plan import Reader, Weight
@@ -39,9 +41,7 @@ def to_dynamic_int8(model: ir.Model, *, saturates: bool) -> ir.Model:
     copy = model.clone()
     nodes = {node.name or "": node for node in copy.graph if _is_linear(node)}
     if not nodes:
-        raise QuantizationError(
-            "the model has no MatMul or Gemm with constant weights; use --int8 for convolutions"
-        )
+        raise _nothing_to_quantize(copy)
     weights = [_weight(node) for node in nodes.values()]
     coded = WeightCoding(saturates=saturates).encode_all(copy.graph, weights)
     writer = _Writer(copy.graph)
@@ -67,6 +67,16 @@ def float_remarks(prepared: ir.Graph, kept: Mapping[str, str]) -> tuple[str, ...
         f"of {len(multiplying(prepared))} nodes that multiply these stay FP32: {floats}; with "
         "scales found at run time only MatMul and Gemm with constant weights are INT8",
     )
+
+
+def _nothing_to_quantize(model: ir.Model) -> QuantizationError:
+    """Return the error that says so; --int8 quantizes convolutions, but none in a subgraph."""
+    nothing = "the model has no MatMul or Gemm with constant weights"
+    if any(node.op_type in COMPUTE for node in subgraph_nodes(model)):
+        nothing = f"{nothing} {OUTSIDE_SUBGRAPHS}"
+        if not any(node.op_type in COMPUTE for node in model.graph):
+            return QuantizationError(f"{nothing}; export it without")
+    return QuantizationError(f"{nothing}; use --int8 for convolutions")
 
 
 def _is_linear(node: ir.Node) -> bool:

@@ -137,6 +137,23 @@ def test_a_model_of_convolutions_only() -> None:
         to_dynamic_int8(prepare(graphs.model_of(graphs.residual())).ir, saturates=True)
 
 
+@pytest.mark.parametrize(
+    ("convolves", "advice"), [(False, "; export it without$"), (True, "; use --int8 for conv")]
+)
+def test_a_model_that_computes_in_branches(convolves: bool, advice: str) -> None:
+    proto = graphs.with_if("Conv", "Conv")
+    for node in list(proto.graph.node):
+        for branch in node.attribute if node.op_type == "If" else ():
+            branch.g.node[0].input.append("stem.w")
+        if node.op_type == "Conv" and not convolves:
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+    prepared = prepare(graphs.model_of(proto)).ir
+    outside = "constant weights outside If, Loop and Scan, inside which all stays float"
+    with pytest.raises(QuantizationError, match=outside + advice):
+        to_dynamic_int8(prepared, saturates=True)
+
+
 def test_another_target() -> None:
     with pytest.raises(UsageError, match="dynamic quantization runs on target cpu only, not tenso"):
         quantize(graphs.model_of(graphs.attention()), target="tensorrt", precision="dynamic")
