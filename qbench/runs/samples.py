@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,6 +80,9 @@ def _write(path: Path, save: Callable[[IO[bytes]], object]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(f"cannot write {path}: {reason}; make room for it") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()  # what is left of a file that could not be written
 
 
 def _warn(path: Path, error: Exception) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -238,6 +238,21 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / ".qbench").write_text("in the way")
     with pytest.raises(StorageError, match=r"cannot make .*\.qbench: File exists; run where files"):
         begin(Store(tmp_path / ".qbench"))
+
+
+def test_samples_on_a_full_disk_leave_no_part(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: IO[bytes], _: object) -> None:
+        file.write(b"half")
+        raise OSError("4096 requested and 4 written")
+
+    run = begin(store)
+    monkeypatch.setattr("qbench.runs.samples.np.save", fail)
+    with pytest.raises(StorageError, match=r"cannot write .*\.npy: 4096 requested .*; make room"):
+        store.add(run, run_parts.cell(), run_parts.row(), np.ones(3))
+    (left,) = (store.path.parent / "samples" / run).iterdir()
+    assert left.name == "claim"
 
 
 def test_samples_that_cannot_be_written(store: Store) -> None:
