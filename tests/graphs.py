@@ -129,6 +129,21 @@ def residual() -> onnx.ModelProto:
     return b.model(b.conv("head", b.conv("after", joined)))
 
 
+def linear_bottlenecks(width: int = 128, size: int = 48) -> onnx.ModelProto:
+    """Residual blocks as of a MobileNetV2: thin linear tensors between convolutions of `width`."""
+    b = Builder((1, CHANNELS, size, size))
+
+    def block(name: str, x: str) -> str:
+        spread = b.conv(f"expand{name}", x, size=1, cout=width)
+        return b.conv(f"project{name}", b.node("Relu", f"relu{name}", spread), size=1, cin=width)
+
+    first = block("1", b.x)
+    joined = b.node("Add", "joined", first, block("2", first))
+    twice = b.node("Add", "joined_twice", joined, block("3", joined))
+    last = b.node("Relu", "last", b.conv("expand4", twice, size=1, cout=width))
+    return b.model(b.conv("head", last, size=1, cin=width))
+
+
 def depthwise() -> onnx.ModelProto:
     b = Builder()
     spread = b.node("Relu", "depthwise_relu", b.conv("depthwise", b.x, group=CHANNELS))
@@ -443,6 +458,7 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
         conv_hardswish,
         conv_leaky_relu,
         residual,
+        linear_bottlenecks,
         depthwise,
         squeeze_excite,
         concat_branches,

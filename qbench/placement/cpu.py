@@ -16,6 +16,7 @@ times as fast as FP32 with them, and 0.87 times without. A Gemm whose Relu or Cl
 it runs in float as well, so it gets one, as a convolution does.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -33,6 +34,7 @@ from qbench.placement.analysis import (
     weight_array_rank,
     weight_axis,
 )
+from qbench.placement.float_residuals import float_residuals
 from qbench.placement.plan import Activation, Bias, FloatNode, Plan, Reader, Weight
 
 ELEMENTWISE = {
@@ -67,9 +69,10 @@ def place(graph: ir.Graph, excluded: set[str]) -> Plan:
     """Return the plan for the prepared `graph`; nodes named in `excluded` stay float."""
     tail = tail_nodes(graph, compute_nodes(graph))
     floats = float_reasons(graph, excluded, lambda node: _refusal(node, tail))
-    able = {node for node in graph if _runs_on_integers(node, tail, excluded, floats)}
+    products, adds = float_residuals(graph)
+    able = {node for node in graph if _runs_on_integers(node, tail, excluded, floats)} - adds
     integer = _without_float_readers(graph, able)
-    marks = _marks(graph, integer, tail)
+    marks = _marks(graph, integer, tail, products)
     weights = [weight for node in integer if node.op_type in COMPUTE for weight in _weight(node)]
     return Plan(
         target="cpu",
@@ -82,6 +85,7 @@ def place(graph: ir.Graph, excluded: set[str]) -> Plan:
         quantized=tuple(node.name or "" for node in integer),
         floats=tuple(FloatNode(n.name or "", n.op_type, why) for n, why in floats.items()),
         biases=tuple(bias for node in integer for bias in _bias(node, marks)),
+        products=tuple(node.name or "" for node in integer if node in products),
     )
 
 
@@ -144,8 +148,13 @@ def _ends_in_tail(value: ir.Value, tail: set[ir.Node]) -> bool:
     return all(usage.node in tail for usage in value.uses())
 
 
-def _marks(graph: ir.Graph, integer: list[ir.Node], tail: set[ir.Node]) -> dict[ir.Value, _Mark]:
-    """Return what to quantize: inputs and outputs of integer nodes, and what moves those."""
+def _marks(
+    graph: ir.Graph, integer: list[ir.Node], tail: set[ir.Node], products: Set[ir.Node]
+) -> dict[ir.Value, _Mark]:
+    """Return what to quantize: inputs and outputs of integer nodes, and what moves those.
+
+    What the `products` write stays float.
+    """
     marks: dict[ir.Value, _Mark] = {}
     chosen = set(integer)
     for node in graph:
@@ -153,7 +162,7 @@ def _marks(graph: ir.Graph, integer: list[ir.Node], tail: set[ir.Node]) -> dict[
             for index, value in enumerate(node.inputs):
                 if is_float(value) and value is not None:
                     _mark_reader(marks, value, Reader(node.name or "", index))
-            if _needs_output(node):
+            if _needs_output(node) and node not in products:
                 output = final_output(node)
                 marks[output] = _all_readers(output, output.name or "")
         elif node.op_type in MOVES and node not in tail and node.inputs[0] in marks:

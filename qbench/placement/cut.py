@@ -12,8 +12,9 @@ saves time by itself, the cheapest division is known without.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -95,7 +96,8 @@ class Divider:
         for name, time in times.items():
             self._join(_FLOAT, name, time.in_int8)
             self._join(name, _INTEGER, time.in_float)
-        writers = {final_output(n).name or "": n.name or "" for n in graph if n.name in times}
+        writing = times.keys() - set(plan.products)  # which write floats in any case
+        writers = {final_output(n).name or "": n.name or "" for n in graph if n.name in writing}
         for source in plan.observed:
             tensor, writer = _Tensor(source), writers.get(source)
             self._join(_FLOAT, tensor, noise=noise.get(source, 0.0))
@@ -103,8 +105,12 @@ class Divider:
             if writer is not None:
                 self._tie(tensor, writer)
         for activation in plan.activations:
-            source = activation.scale_from
-            self._join_readers(values[activation.tensor], _Tensor(source), writers.get(source))
+            source, value = activation.scale_from, values[activation.tensor]
+            self._join_readers(value, _Tensor(source), writers.get(source))
+            self._join_stream_readers(value, _product_behind(value, plan.products))
+        for node in graph if plan.products else ():
+            if node.op_type == "Add" and node.name not in times:
+                self._join_stream_writers(node, plan.products)
 
     @property
     def float_time(self) -> float:
@@ -163,6 +169,20 @@ class Divider:
                 side = name if name in self._times else _FLOAT
                 self._join(side, writer, dequantize_time(value, usage.node))
 
+    def _join_stream_readers(self, value: ir.Value, product: str | None) -> None:
+        """Let float convolutions wait for the channels of a residual stream, which come last."""
+        for usage in value.uses():
+            name = usage.node.name or ""
+            if product is not None and name in self._times:
+                self._join(name, product, dequantize_time(value, usage.node))
+
+    def _join_stream_writers(self, add: ir.Node, products: Collection[str]) -> None:
+        """Let the Add of a stream wait for channels of a float term where others come last."""
+        behind = (_product_behind(term, products) for term in add.inputs)
+        for one, other in permutations(filter(None, behind), 2):
+            if one != other:
+                self._join(one, other, dequantize_time(add.outputs[0], add))
+
     def _surely_all_integer(self, capacities: _Capacities) -> bool:
         """Return whether it is plain that nothing is float in any least cut.
 
@@ -218,6 +238,15 @@ class Divider:
     def _tie(self, one: _Tensor, other: str) -> None:
         """Forbid that `one` is float and `other` integer."""
         self._costs[one, other] = None
+
+
+def _product_behind(value: ir.Value | None, products: Collection[str]) -> str | None:
+    """Return one of the `products` that a tensor is the output of, or that its Adds sum up."""
+    writer = value.producer() if value is not None else None
+    if writer is None or writer.name in products:
+        return None if writer is None else writer.name
+    terms = writer.inputs if writer.op_type == "Add" else ()
+    return next(filter(None, (_product_behind(term, products) for term in terms)), None)
 
 
 def divider_of(

@@ -91,6 +91,8 @@ class Plan:
         quantized: Names of the nodes that shall run on integers.
         floats: Compute nodes that stay float.
         biases: Biases that the target wants as integers; all others stay float.
+        products: Names of pointwise convolutions that are written as a MatMul over channels that
+            come last, so that their integer kernel writes floats.
     """
 
     target: str
@@ -100,6 +102,7 @@ class Plan:
     quantized: tuple[str, ...]
     floats: tuple[FloatNode, ...]
     biases: tuple[Bias, ...] = ()
+    products: tuple[str, ...] = ()
 
     @property
     def observed(self) -> tuple[str, ...]:

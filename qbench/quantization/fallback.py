@@ -85,7 +85,8 @@ def nodes_to_free(graph: ir.Graph, plan: Plan, tensor: str) -> set[str]:
     names = {reader.node for activation in same for reader in activation.readers}
     if not plan.symmetric or not names & planned:
         tensors = {activation.tensor for activation in same}
-        names |= {n.name or "" for n in graph if final_output(n).name in tensors}
+        writers = {n.name or "" for n in graph if final_output(n).name in tensors}
+        names |= writers - set(plan.products)
     return names & planned
 
 

@@ -19,6 +19,7 @@ from qbench.model.graph import (
     values_by_name,
 )
 from qbench.placement.plan import FLOAT_REASON, Activation, Bias, Plan, Weight
+from qbench.quantization.channels_last import write_as_matmul
 from qbench.quantization.float_weights import keep_weights_float
 from qbench.quantization.numerics import QuantizationParameters
 from qbench.quantization.offsets import (
@@ -80,6 +81,8 @@ class _Writer:
             self._replace_bias(bias, parameters[bias.data].scale)
         if not self._plan.symmetric:
             keep_weights_float(self._graph, self._plan.floats)
+        for name in self._plan.products:
+            write_as_matmul(self._graph, self._nodes[name])
         self._note_reasons()
         drop_unused_initializers(self._graph)
         NameFixPass()(self._model)  # a tensor of the model may be called like one of a new pair

@@ -169,6 +169,7 @@ GRAPHS = [
     graphs.silu_before_head(),
     graphs.two_heads(),
     graphs.output_in_the_middle(),
+    graphs.linear_bottlenecks(),
 ]
 
 
@@ -199,6 +200,21 @@ def test_where_every_node_saves_time_nothing_is_cut(monkeypatch: pytest.MonkeyPa
     assert not divider(chain("dense", "dense", "dense")).cheapest().floats
     with pytest.raises(AttributeError, match="minimum_cut"):
         divider(chain("depthwise")).cheapest()
+
+
+@pytest.mark.parametrize(("saved", "is_float"), [(1.0, False), (1e3, True)])
+@pytest.mark.parametrize("node", ["project2", "expand3"])
+def test_a_float_node_amid_a_residual_stream_waits_for_its_channels(
+    node: str, saved: float, is_float: bool
+) -> None:
+    model = prepare(graphs.model_of(graphs.linear_bottlenecks()))
+    graph = bind_shapes(model.ir, example_shapes(model)).graph
+    plan = place(model, "cpu")
+    times = dict.fromkeys(plan.quantized, NodeTime(in_float=1e3, in_int8=10.0))
+    times[node] = NodeTime(in_float=1e3, in_int8=1e3 + saved)
+    noise = {activation.scale_from: 0.0 for activation in plan.activations}
+    found = Divider(graph, values_by_name(graph), plan, times, noise).cheapest()
+    assert found.floats == ({node} if is_float else set())
 
 
 def test_times_are_known_on_the_cpu_alone() -> None:

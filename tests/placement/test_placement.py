@@ -31,6 +31,7 @@ def rendered(plan: Plan) -> str:
         lines += ["", "biases"]
         lines += [f"  {b.tensor} as {b.data} x {b.weight.tensor}" for b in plan.biases]
     lines += ["", f"integer: {' '.join(plan.quantized)}"]
+    lines += [f"products: {' '.join(plan.products)}"] if plan.products else []
     lines += [f"float:   {f.name} ({f.op_type}): {f.reason}" for f in plan.floats]
     return "\n".join(lines) + "\n"
 

@@ -23,6 +23,7 @@ KERNELS: dict[str, dict[str, int]] = {
     "conv_hardswish": {"QLinearConv": 1},
     "conv_leaky_relu": {"QLinearConv": 2, "QLinearLeakyRelu": 1},
     "residual": {"QLinearConv": 4, "QLinearAdd": 1},
+    "linear_bottlenecks": {"QLinearConv": 4, "MatMulIntegerToFloat": 3},
     "depthwise": {"QLinearConv": 2},
     "squeeze_excite": {
         "QLinearConv": 4,

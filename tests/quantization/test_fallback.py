@@ -22,6 +22,12 @@ def test_on_cpu_the_writer_is_freed_with_the_reader() -> None:
     assert nodes_to_free(model.ir.graph, plan, "relu") == {"first", "second"}
 
 
+def test_on_cpu_what_writes_a_residual_stream_is_not_freed() -> None:
+    model = prepare(model_of(graphs.linear_bottlenecks()))
+    plan = place(model, "cpu")
+    assert nodes_to_free(model.ir.graph, plan, "project1") == {"expand2"}
+
+
 @pytest.mark.parametrize(
     ("noise", "shares"),
     [(0.001, (0.95, 0.98)), (0.05, (0.9, 0.95)), (0.2, (0.75, 0.75)), (1.0, (0.0, 0.0))],
