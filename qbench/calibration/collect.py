@@ -185,6 +185,7 @@ class _Pass:
                 "mean and std, or the model itself",
                 output,
                 first_names(sorted(samples)),
+                extra={"matter": f"NaN in {output}"},  # as a search tells, too
             )
         return Collection(merged, images, self._skips.names, sum(self._inference))
 

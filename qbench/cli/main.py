@@ -32,13 +32,10 @@ _INTERRUPTED = 130
 _OF_OPENCV = re.compile(r"lib(GL|gthread|glib)\b")
 
 
-_BROKEN_OUTPUT = re.compile(r"output (.+) of the float model (?:itself )?holds NaN")
-
-
 class _Once(logging.Filter):
     """Lets each warning by once: what is read for every model, or twice, warns every time.
 
-    Of an output with NaN a calibration tells, and then the search that runs the model again.
+    What two stages find out in their own words, they log with the same `matter`.
     """
 
     def __init__(self) -> None:
@@ -46,9 +43,7 @@ class _Once(logging.Filter):
         self._seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        broken = _BROKEN_OUTPUT.match(text)
-        matter = broken[1] if broken else text
+        matter = getattr(record, "matter", record.getMessage())
         if record.levelno < logging.WARNING or matter not in self._seen:
             self._seen.add(matter)
             return True

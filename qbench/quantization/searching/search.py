@@ -177,6 +177,7 @@ class _Search:
                 "judged; check the recipe's scale, mean and std, or the model",
                 output,
                 first_names(names),
+                extra={"matter": f"NaN in {output}"},  # as a calibration tells, too
             )
         first = self._quantizer.graph(Choice())
         if not self._judge.can_judge:
