@@ -6,7 +6,9 @@ in TensorRT 10 and bit 0 in TensorRT 11 and RTX.
 """
 
 import importlib
+import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata, util
 from types import ModuleType
 from typing import Any
@@ -116,5 +118,15 @@ def _is_installed(module: str) -> bool:
 
 
 def _version(module: str) -> str:
-    packages = metadata.packages_distributions().get(module, [])
+    packages = _packages(module, tuple(sys.path))
     return metadata.version(packages[0]) if packages else "unknown"
+
+
+@cache
+def _packages(module: str, path: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001 - a key
+    """Return the packages that an installed module is part of.
+
+    Kept, since the files of every package on the `path` are read for it: a tenth of a second for
+    each engine that is opened.
+    """
+    return tuple(metadata.packages_distributions().get(module, ()))
