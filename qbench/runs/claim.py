@@ -28,7 +28,7 @@ class Claim:
             self._database.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             self._database.close()
-            is_full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+            is_full = sqlite_code(error) == sqlite3.SQLITE_FULL
             remedy = "free space" if is_full else "end its holder"
             raise StorageError(f"cannot lock {path}: {error}; {remedy}") from error
 
@@ -41,3 +41,8 @@ class Claim:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def sqlite_code(error: BaseException | None) -> int:
+    """Return SQLite's code of an error without its details; 0 of another's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from qbench.errors import StorageError
-from qbench.runs.claim import Claim
+from qbench.runs.claim import Claim, sqlite_code
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def prepare(path: Path) -> None:
             database.executescript(_TABLES)
     except StorageError as error:
         # Where another process is busy with the file, it is empty as long as that one writes.
-        if _code(error.__cause__) != sqlite3.SQLITE_BUSY:
+        if sqlite_code(error.__cause__) != sqlite3.SQLITE_BUSY:
             _remove_empty(path)
         raise
 
@@ -160,12 +160,7 @@ def _told(error: sqlite3.Error, remedy: str) -> str:
         sqlite3.SQLITE_BUSY: "another process writes to it; try again, or end that one",
         sqlite3.SQLITE_FULL: "free space",
     }
-    return f"{error}; {remedies.get(_code(error), remedy)}"
-
-
-def _code(error: BaseException | None) -> int:
-    """Return SQLite's code of an error without its details; 0 of another's."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return f"{error}; {remedies.get(sqlite_code(error), remedy)}"
 
 
 def _first(database: sqlite3.Connection, query: str) -> object:
