@@ -105,12 +105,9 @@ class Divider:
             if writer is not None:
                 self._tie(tensor, writer)
         for activation in plan.activations:
-            source, value = activation.scale_from, values[activation.tensor]
-            self._join_readers(value, _Tensor(source), writers.get(source))
-            self._join_stream_readers(value, _product_behind(value, plan.products))
-        for node in graph if plan.products else ():
-            if node.op_type == "Add" and node.name not in times:
-                self._join_stream_writers(node, plan.products)
+            source = activation.scale_from
+            self._join_readers(values[activation.tensor], _Tensor(source), writers.get(source))
+        self._join_streams(graph, plan.products)
 
     @property
     def float_time(self) -> float:
@@ -169,19 +166,23 @@ class Divider:
                 side = name if name in self._times else _FLOAT
                 self._join(side, writer, dequantize_time(value, usage.node))
 
-    def _join_stream_readers(self, value: ir.Value, product: str | None) -> None:
-        """Let float convolutions wait for the channels of a residual stream, which come last."""
-        for usage in value.uses():
-            name = usage.node.name or ""
-            if product is not None and name in self._times:
-                self._join(name, product, dequantize_time(value, usage.node))
+    def _join_streams(self, graph: ir.Graph, products: Collection[str]) -> None:
+        """Let float nodes amid a residual stream wait for channels that come last elsewhere.
 
-    def _join_stream_writers(self, add: ir.Node, products: Collection[str]) -> None:
-        """Let the Add of a stream wait for channels of a float term where others come last."""
-        behind = (_product_behind(term, products) for term in add.inputs)
-        for one, other in permutations(filter(None, behind), 2):
-            if one != other:
-                self._join(one, other, dequantize_time(add.outputs[0], add))
+        So do convolutions that read it, and Adds one term of which a float convolution writes.
+        """
+        behind: dict[ir.Value, str] = {}  # one of the products that write a stream
+        for node in graph:
+            name, written = node.name or "", node.outputs[0]
+            read = {value: behind[value] for value in node.inputs if value in behind}
+            if name in products:
+                behind[written] = name
+            elif node.op_type == "Add" and name not in self._times and read:
+                behind[written] = next(iter(read.values()))
+                for one, other in permutations(dict.fromkeys(read.values()), 2):
+                    self._join(one, other, dequantize_time(written, node))
+            for value, product in read.items() if name in self._times else ():
+                self._join(name, product, dequantize_time(value, node))
 
     def _surely_all_integer(self, capacities: _Capacities) -> bool:
         """Return whether it is plain that nothing is float in any least cut.
@@ -238,15 +239,6 @@ class Divider:
     def _tie(self, one: _Tensor, other: str) -> None:
         """Forbid that `one` is float and `other` integer."""
         self._costs[one, other] = None
-
-
-def _product_behind(value: ir.Value | None, products: Collection[str]) -> str | None:
-    """Return one of the `products` that a tensor is the output of, or that its Adds sum up."""
-    writer = value.producer() if value is not None else None
-    if writer is None or writer.name in products:
-        return None if writer is None else writer.name
-    terms = writer.inputs if writer.op_type == "Add" else ()
-    return next(filter(None, (_product_behind(term, products) for term in terms)), None)
 
 
 def divider_of(

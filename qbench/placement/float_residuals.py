@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from qbench.model.graph import constant, integer, ints, is_constant
+from qbench.model.graph import integer, ints, is_constant, static_shape
+from qbench.placement.analysis import weight_array_rank
 
 _FEWEST_CHANNELS = 128
 """Input channels from which on writing floats costs little beside the product. Two
@@ -66,10 +67,10 @@ def _is_wide_pointwise(node: ir.Node) -> bool:
     """Return whether a node is a convolution that a MatMul over many channels could compute."""
     if node.op_type != "Conv" or node.domain or not _is_read_by_convolutions(node.outputs[0]):
         return False
-    weight = constant(node.inputs[1])
-    if weight is None or weight.shape[2:] != (1, 1) or weight.shape[1] < _FEWEST_CHANNELS:
+    shape = static_shape(node.inputs[1])
+    if weight_array_rank(node) is None or shape is None or shape[2:] != (1, 1):
         return False
-    if weight.size * _positions(node.outputs[0]) < _LEAST_WORK:
+    if shape[1] < _FEWEST_CHANNELS or prod(shape) * _positions(node.outputs[0]) < _LEAST_WORK:
         return False
     has_known_bias = all(value is None or is_constant(value) for value in node.inputs[2:])
     is_dense = integer(node, "group", 1) == 1 and ints(node, "strides", [1, 1]) == [1, 1]
