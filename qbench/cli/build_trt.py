@@ -78,13 +78,8 @@ def build_trt(arguments: _Arguments) -> None:
 def _build(arguments: _Arguments) -> Engine:
     """Build, once it is sure before any work that this TensorRT can do what is asked."""
     from qbench.cli.output.build_bar import shown_build
-    from qbench.engines.build import (
-        build_engine,
-        check_calibrates,
-        check_model,
-        check_options_of,
-        precision_for,
-    )
+    from qbench.engines.as_given import check_calibrates, precision_for
+    from qbench.engines.build import build_engine, check_model, check_options_of
     from qbench.model.load import load
 
     options, asked = arguments.options(), arguments.asked_precision()

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from msgspec import structs
@@ -13,6 +12,13 @@ from qbench.artifacts import check_name, check_writable, staged
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
 from qbench.data.choice import DataChoice
+from qbench.engines.as_given import (
+    check_calibrates,
+    check_precision,
+    is_as_given,
+    precision_for,
+    what_it_has,
+)
 from qbench.engines.auditing.engine import EngineAudit
 from qbench.engines.auditing.model import audit_file, least_gpu_of
 from qbench.engines.compiling.builder import OnProgress, build
@@ -33,14 +39,13 @@ from qbench.engines.profiles import (
     profiles_for,
 )
 from qbench.engines.record import record
-from qbench.errors import ModelError, StorageError, UsageError
+from qbench.errors import StorageError, UsageError
 from qbench.formatting import digits, percent, size_text
 from qbench.html import terms_table
 from qbench.model.graph import subgraph_notes
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.save import save
-from qbench.placement.targets import check_computes_in_float32, half_precision
 from qbench.quantization.options import Options
 from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
@@ -155,17 +160,12 @@ def build_engine(
     precision = precision_for(model, precision)
     check_model(model, precision, options, flavour)
     check_calibrates(model, precision, table)
-    is_calibrated = options.images is None and not _is_as_given(model, precision)
+    is_calibrated = options.images is None and not is_as_given(model, precision)
     used_table = table_if_used(model, precision, table) if is_calibrated else None
     size = options.image_size or (used_table.image_size if used_table else None)
     profiles, notes = profiles_for(model.inputs, parse_profiles(options.shapes), size)
     engine = _built(_Order(model, precision, used_table, options, flavour, profiles), on_progress)
     return replace(engine, notes=notes + engine.notes)
-
-
-def precision_for(model: Model, precision: str | None) -> str:
-    """Return the precision that is asked for; of None, the one that the model has, else INT8."""
-    return precision or (not model.is_quantized and half_precision(model)) or "int8"
 
 
 def check_options_of(precision: str | None, options: EngineOptions) -> Flavour:
@@ -205,10 +205,7 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
         StorageError: The engine cannot be written, or a name is not in UTF-8.
     """
     check_targets(precision, options.build.target_gpus)
-    if _is_as_given(model, precision):
-        _check_as_given(model, precision, options)
-    elif precision != "fp32":
-        _check_in_float32(model)
+    check_precision(model, precision, options.calibrator, options.quantization)
     check_name(model.path or "")
     stem = _stem(model, precision, options)
     check_name(stem)
@@ -221,55 +218,6 @@ def check_model(model: Model, precision: str, options: EngineOptions, flavour: F
         floats = [spec.name for spec in specs if spec.dtype == np.float32]
         check_float_formats(options.build.io_formats, floats)
     check_buildable(model, flavour)
-
-
-def check_calibrates(model: Model, precision: str, *calibrations: object) -> None:
-    """Make sure that nothing is given to calibrate a model with that is built as it is.
-
-    Raises:
-        ModelError: Something is.
-    """
-    if _is_as_given(model, precision) and any(given is not None for given in calibrations):
-        _refuse(model, "the calibration")
-
-
-def _is_as_given(model: Model, precision: str) -> bool:
-    """Return whether a model has the precision already, or another that is not to be changed."""
-    return model.is_quantized or half_precision(model) == precision
-
-
-def _check_as_given(model: Model, precision: str, options: EngineOptions) -> None:
-    excluded = getattr(options.quantization, "exclude", ())
-    if model.is_quantized and precision != "int8":
-        _refuse(model, f"--{precision}")
-    if options.calibrator is not None:
-        _refuse(model, "--legacy-implicit")
-    if excluded:
-        _refuse(model, f"--exclude {excluded[0]}")
-    if not getattr(options.quantization, "keep_io", True):
-        _refuse(model, "--no-keep-io")
-
-
-def _refuse(model: Model, what: str) -> NoReturn:
-    raise ModelError(
-        f"{model.path} {_what_it_has(model)}, and is built as it is; leave {what} out, or give the "
-        "float model"
-    )
-
-
-def _what_it_has(model: Model) -> str:
-    if model.is_quantized:
-        return "is quantized already"
-    return f"computes in {half_precision(model)} already"
-
-
-def _check_in_float32(model: Model) -> None:
-    """Make sure that a precision is asked for of a model that has none of its own yet."""
-    try:
-        check_computes_in_float32(model, alone=False)
-    except ModelError as error:
-        has = half_precision(model) or "fp32"
-        raise ModelError(f"{error}, or build it as it is with --{has}") from error
 
 
 @contextmanager
@@ -301,7 +249,7 @@ def _built(order: "_Order", on_progress: OnProgress | None) -> Engine:
     _failed_log(stem).unlink(missing_ok=True)
     notes = typed.notes if typed else subgraph_notes(order.model.ir)
     if order.is_as_given:
-        notes = (f"the model {_what_it_has(order.model)}, and was built as it is", *notes)
+        notes = (f"the model {what_it_has(order.model)}, and was built as it is", *notes)
     return Engine(stem.with_name(request.output.name), manifest, findings, notes)
 
 
@@ -324,7 +272,7 @@ class _Order:
     @property
     def is_as_given(self) -> bool:
         """Whether the model has its precision already."""
-        return _is_as_given(self.model, self.precision)
+        return is_as_given(self.model, self.precision)
 
     @property
     def label(self) -> str:
