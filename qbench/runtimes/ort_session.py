@@ -23,12 +23,15 @@ _PLACE = re.compile(r"/\S*onnxruntime/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\)(?: cons
 
 
 def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOptions:
-    """Return session options for steady figures: no spinning threads, errors only."""
+    """Return session options for steady figures: threads at rest between runs, errors only."""
     options = ort.SessionOptions()
     options.log_severity_level = _SEVERITY_ERROR
     options.intra_op_num_threads = threads
-    # Spinning threads of one session would steal time from the next candidate.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that spin on after a run steal time from the next candidate: of two sessions of
+    # EfficientNet-lite0 in turns a run took 20 ms instead of 9. Within runs they spin, as they do
+    # by default; without, the demo's classifier took 0.83 ms instead of 0.59, as no user sees it
+    # (two virtual cores; `scripts/spinning_threads.py`).
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if simulate:
         # Only what turns Q/DQ into integer kernels is off: without any optimization a run takes
         # twice the time.

@@ -6,7 +6,7 @@ import pytest
 
 from qbench.errors import ModelError
 from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_session import first_line
+from qbench.runtimes.ort_session import first_line, session_options
 
 
 def test_a_version_that_is_too_new_is_told_without_places_in_sources(tmp_path: Path) -> None:
@@ -31,3 +31,11 @@ def test_a_version_that_is_too_new_is_told_without_places_in_sources(tmp_path: P
 )
 def test_what_is_kept_of_an_error(said: str, told: str) -> None:
     assert first_line(RuntimeError(said)) == told
+
+
+def test_threads_rest_between_runs_and_spin_within_them() -> None:
+    """What spins on disturbs whatever is timed next; without any, small models are slower."""
+    options = session_options(threads=2)
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    with pytest.raises(RuntimeError, match="allow_spinning"):  # the default, which is to spin
+        options.get_session_config_entry("session.intra_op.allow_spinning")
