@@ -1,6 +1,6 @@
 """Judge choices on the model as it would be written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,7 @@ class Contest:
 
     def trial_of(self, graph: Int8Graph, choice: Choice) -> Trial:
         """Return what `graph` leaves, which `choice` makes."""
-        return self._judged(graph, choice, SampleRunner(graph.ir).run(self.samples))
+        return self._judged(graph, choice, SampleRunner(graph.ir).each(self.samples))
 
     def rival(self, choice: Choice, best: Trial) -> Trial:
         """Return what `choice` leaves; of one that is plainly worse than `best`, an estimate.
@@ -59,12 +59,12 @@ class Contest:
         if _lose(noises, known):
             times = float(noises.mean() / known.mean())
             return Trial(graph, choice, min(times * best.noise, 1.0), times * best.noise_of_each)
-        results = dict(zip(map(id, first), seen, strict=True))
-        others = [sample for sample in self.samples if id(sample) not in results]
-        results |= dict(zip(map(id, others), runner.run(others), strict=True))
-        return self._judged(graph, choice, [results[id(sample)] for sample in self.samples])
+        others = runner.each([s for i, s in enumerate(self.samples) if i % _FIRST_LOOK])
+        turns = [iter(seen), *[others] * (_FIRST_LOOK - 1)]
+        results = (next(turns[i % _FIRST_LOOK]) for i in range(len(self.samples)))
+        return self._judged(graph, choice, results)
 
-    def _judged(self, graph: Int8Graph, choice: Choice, results: Sequence[Tensors]) -> Trial:
+    def _judged(self, graph: Int8Graph, choice: Choice, results: Iterable[Tensors]) -> Trial:
         return Trial(graph, choice, *self.judge.noises(results))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import Any
@@ -15,7 +15,7 @@ from qbench.data.samples import Sample
 from qbench.errors import UsageError
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.model.spec import image_size
-from qbench.quantization.searching.noise import detection_noise, relative_noise
+from qbench.quantization.searching.noise import Proposals, detection_noise, relative_noise
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort_graphs import open_graph
@@ -37,14 +37,12 @@ class Judge:
         self._samples = list(samples)
         self._sizes = [_image_size(sample) for sample in samples]
         self._decoder = _decoder(reference[0], self._sizes[0])
-        self._detections = self._decoded(reference) if self._decoder else []
-        self._outputs = {
-            name: np.stack([outputs[name] for outputs in reference])
-            for name, first in reference[0].items()
-            if first.dtype == np.float32
-            and len({outputs[name].shape for outputs in reference}) == 1
-            and any(np.isfinite(outputs[name]).any() for outputs in reference)
-        }
+        self._detections: list[Proposals] = []
+        self._outputs: dict[str, NDArray[Any]] = {}
+        if self._decoder:
+            self._detections = list(map(Proposals.of, self._decoded(reference)))
+        else:
+            self._outputs = _comparable(reference)
 
     @property
     def can_judge(self) -> bool:
@@ -62,40 +60,50 @@ class Judge:
         other._outputs = {name: array[chosen] for name, array in self._outputs.items()}
         return other
 
-    def noise(self, results: Sequence[Tensors]) -> float:
+    def noise(self, results: Iterable[Tensors]) -> float:
         """Return the relative noise power of the outputs: 0 for none, 1 for ruin.
 
         Args:
-            results: Outputs for the samples that the reference was made from.
+            results: Outputs for the samples that the reference was made from. Those of a detector
+                are taken one by one: all of them, decoded, would be the most memory of a search.
         """
         if self._detections:
             return self.noises(results)[0]
+        results = list(results)
         ratios = [
             _noise(reference, [outputs[name] for outputs in results])
             for name, reference in self._outputs.items()
         ]
         return float(np.mean(ratios))
 
-    def noises(self, results: Sequence[Tensors]) -> tuple[float, NDArray[Any]]:
+    def noises(self, results: Iterable[Tensors]) -> tuple[float, NDArray[Any]]:
         """Return `noise`, and that of each sample by itself, [samples]."""
         if self._detections:  # every image counts the same
             of_each = detection_noise(self._detections, self._decoded(results))
             return float(of_each.mean()), of_each
+        results = list(results)
         ratios = [
             [_noise(reference[[i]], [outputs[name]]) for i, outputs in enumerate(results)]
             for name, reference in self._outputs.items()
         ]
         return self.noise(results), np.mean(ratios, axis=0)
 
-    def _decoded(self, results: Sequence[Tensors]) -> list[Candidates]:
+    def _decoded(self, results: Iterable[Tensors]) -> Iterator[Candidates]:
         assert self._decoder is not None
         decode = DECODERS[self._decoder]
+        for outputs, size in zip(results, self._sizes, strict=True):
+            yield decode([array[0] for array in outputs.values()], size)
 
-        def candidates(outputs: Tensors, size: tuple[int, int]) -> Candidates:
-            return decode([array[0] for array in outputs.values()], size)
 
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            return list(pool.map(candidates, results, self._sizes))
+def _comparable(reference: Sequence[Tensors]) -> dict[str, NDArray[Any]]:
+    """Return the float outputs of one shape that are finite anywhere, [samples, ...]."""
+    return {
+        name: np.stack([outputs[name] for outputs in reference])
+        for name, first in reference[0].items()
+        if first.dtype == np.float32
+        and len({outputs[name].shape for outputs in reference}) == 1
+        and any(np.isfinite(outputs[name]).any() for outputs in reference)
+    }
 
 
 def run_samples(
@@ -117,11 +125,16 @@ class SampleRunner:
 
     def run(self, samples: Sequence[Sample]) -> list[Tensors]:
         """Return the outputs for every sample."""
+        return list(self.each(samples))
+
+    def each(self, samples: Sequence[Sample]) -> Iterator[Tensors]:
+        """Yield the outputs for one sample after the other, while the next ones are computed."""
         runner = self._runner
         if runner is None:
-            return [{} for _ in samples]
+            yield from ({} for _ in samples)
+            return
         with ThreadPoolExecutor(usable_cores()) as pool:
-            return list(pool.map(lambda sample: runner.run(sample.feeds), samples))
+            yield from pool.map(lambda sample: runner.run(sample.feeds), samples)
 
 
 def _noise(reference: NDArray[Any], results: Sequence[NDArray[Any]]) -> float:

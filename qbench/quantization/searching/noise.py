@@ -1,8 +1,8 @@
 """What is lost of a signal, as a relative noise power: 0 for nothing, 1 for all. Pure arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import log10
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,38 @@ def _feature_axis(shape: Sequence[int]) -> int | None:
     return shortest if shortest and shape[shortest] > 1 else None
 
 
-def detection_noise(reference: list[Candidates], test: list[Candidates]) -> NDArray[Any]:
+class Proposals(NamedTuple):
+    """What the float model proposes for one image, in single precision, as its outputs are.
+
+    Attributes:
+        scores: [n, classes].
+        boxes: Corners in pixels, [n, 4].
+        energy: Of the scores.
+        weights: Square of each box's best score, [n].
+        areas: Mean square of each box's sides, [n].
+    """
+
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    energy: float
+    weights: NDArray[np.float64]
+    areas: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, candidates: Candidates) -> "Proposals":
+        """Return what is needed of a decoded output."""
+        scores, boxes = candidates.scores, candidates.boxes
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
+        return cls(
+            scores.astype(np.float32),
+            boxes.astype(np.float32),
+            float(np.square(scores).sum()),
+            np.square(scores.max(axis=1)),
+            np.square(sides).mean(axis=1),
+        )
+
+
+def detection_noise(reference: Sequence[Proposals], test: Iterable[Candidates]) -> NDArray[Any]:
     """Return the noise of a detector's decoded outputs for each image, [images], at most 1.
 
     Most of its raw output is of no use: coordinates where there is no object. So scores are
@@ -93,27 +124,21 @@ def detection_noise(reference: list[Candidates], test: list[Candidates]) -> NDAr
 
     Args:
         reference: What the float model proposes for each image.
-        test: What is proposed instead, box by box.
+        test: What is proposed instead, box by box; taken one by one.
     """
-    energies = [float(np.square(one.scores).sum()) for one in reference]
-    floor = max(_FAINTEST * float(np.mean(energies)), 1e-12)
-    pairs = zip(reference, test, energies, strict=True)
-    return np.array(
-        [(_score_noise(a, b, max(e, floor)) + _box_noise(a, b)) / 2 for a, b, e in pairs]
-    )
+    floor = max(_FAINTEST * float(np.mean([one.energy for one in reference])), 1e-12)
+    pairs = zip(reference, test, strict=True)
+    return np.array([(_score_noise(a, b, floor) + _box_noise(a, b)) / 2 for a, b in pairs])
 
 
-def _score_noise(reference: Candidates, test: Candidates, energy: float) -> float:
+def _score_noise(reference: Proposals, test: Candidates, floor: float) -> float:
     change = test.scores - reference.scores
-    error = np.einsum("ij,ij->", change, change)
-    return min(float(error) / energy, 1.0) if np.isfinite(error) else 1.0
+    error = float(np.einsum("ij,ij->", change, change))
+    return min(error / max(reference.energy, floor), 1.0) if np.isfinite(error) else 1.0
 
 
-def _box_noise(reference: Candidates, test: Candidates) -> float:
-    weights = np.square(reference.scores.max(axis=1))
-    corners = reference.boxes
-    sides = np.maximum(corners[:, 2:] - corners[:, :2], 1.0)
-    area = np.square(sides).mean(axis=1)
-    error = np.square(test.boxes - corners).mean(axis=1) / area
+def _box_noise(reference: Proposals, test: Candidates) -> float:
+    error = np.square(test.boxes - reference.boxes).mean(axis=1) / reference.areas
+    weights = reference.weights
     noise = float((weights * error).sum() / max(weights.sum(), 1e-12))
     return min(noise, 1.0) if np.isfinite(noise) else 1.0

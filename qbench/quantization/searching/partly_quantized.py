@@ -11,7 +11,7 @@ are two kinds:
   ONNX Runtime from fusing operators, but loaded once.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,12 +63,12 @@ class PartlyQuantized:
         self._runner = open_graph(builder.build(), threads=1, simulate=True)
         self._defaults, self._names = builder.feeds, builder.names
 
-    def run(self, setting: Setting, samples: Sequence[Sample]) -> list[Tensors]:
-        """Return the outputs of every sample."""
+    def run(self, setting: Setting, samples: Sequence[Sample]) -> Iterator[Tensors]:
+        """Yield the outputs for one sample after the other, while the next ones are computed."""
         chosen = self._defaults | self._feeds(setting)
         feeds = {self._names[key]: array for key, array in chosen.items()}
         with ThreadPoolExecutor(usable_cores()) as pool:
-            return list(pool.map(lambda s: self._runner.run(feeds | dict(s.feeds)), samples))
+            yield from pool.map(lambda s: self._runner.run(feeds | dict(s.feeds)), samples)
 
     def _feeds(self, setting: Setting) -> Feeds:
         feeds: Feeds = {}

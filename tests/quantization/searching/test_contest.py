@@ -1,6 +1,6 @@
 """A rival is run on no more samples than it takes to see that it loses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import graphs
 import numpy as np
@@ -32,9 +32,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
 
     class Counting(SampleRunner):
-        def run(self, samples: Sequence[Sample]) -> list[Tensors]:
+        def each(self, samples: Sequence[Sample]) -> Iterator[Tensors]:
             seen.append(len(samples))
-            return super().run(samples)
+            return super().each(samples)
 
     monkeypatch.setattr(contest, "SampleRunner", Counting)
     return seen

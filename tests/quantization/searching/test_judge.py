@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from weakref import ref
+
 import graphs
 import numpy as np
 import onnx
@@ -8,6 +11,7 @@ from qbench.data.samples import Sample
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.runtimes.base import Tensors
 
 
 def samples_for(model: Model, count: int = 3) -> list[Sample]:
@@ -106,3 +110,21 @@ def test_a_detector_is_judged_by_what_it_detects() -> None:
     judge = Judge([Sample("a", feeds)], [{"out": output}])
     assert judge.noise([{"out": moved}]) < 1e-6
     assert judge.noise([{"out": missed}]) > 0.3
+
+
+def test_outputs_of_a_detector_may_come_one_by_one() -> None:
+    """Decoded, those of all samples would be the most memory that a search takes."""
+    random = np.random.default_rng(0)
+    outputs = [{"y": random.uniform(size=(1, 22, 2100)).astype(np.float32)} for _ in range(8)]
+    samples = [Sample("same", {"x": np.zeros((1, 3, 320, 320), np.float32)}) for _ in range(4)]
+    judge, held = Judge(samples, outputs[:4]), []
+
+    def one_by_one() -> Iterator[Tensors]:
+        for output in outputs[4:]:
+            copied = output["y"].copy()
+            held.append(ref(copied))
+            yield {"y": copied}
+            del copied
+            assert sum(one() is not None for one in held) <= 1
+
+    assert judge.noise(one_by_one()) == judge.noise(outputs[4:])

@@ -119,7 +119,7 @@ def test_only_the_tensors_named_are_quantized() -> None:
     assert others
     assert all(np.abs(found[name] - array).max() > 0 for name, array in plain.items())
     with pytest.raises(KeyError):
-        PartlyQuantized(model.ir, plan, {first}).run(Setting({others[0]: coarse}), samples)
+        list(PartlyQuantized(model.ir, plan, {first}).run(Setting({others[0]: coarse}), samples))
 
 
 def test_a_bias_can_be_given_to_a_node_that_has_none() -> None:
@@ -130,6 +130,7 @@ def test_a_bias_can_be_given_to_a_node_that_has_none() -> None:
     fine = {tensor: symmetric(-4.0, 4.0) for tensor in plan.observed}
     samples = [Sample("0", graphs.feeds_of(model))]
     quantized = PartlyQuantized(model.ir, plan, plan.observed)
-    plain = quantized.run(Setting(fine), samples)[0]["conv"]
-    moved = quantized.run(Setting(fine, {Reader("conv", 2): np.full(4, 2, np.float32)}), samples)
-    assert moved[0]["conv"] == pytest.approx(plain + 2, abs=1e-5)
+    (plain,) = quantized.run(Setting(fine), samples)
+    twos = {Reader("conv", 2): np.full(4, 2, np.float32)}
+    (moved,) = quantized.run(Setting(fine, twos), samples)
+    assert moved["conv"] == pytest.approx(plain["conv"] + 2, abs=1e-5)
