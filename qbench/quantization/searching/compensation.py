@@ -63,6 +63,7 @@ def compensated_weights(
         known = covariances(model, portion, samples)
         with layers_side_by_side() as pool:
             codes.update(pool.map(rounded, known.items()))
+        del known  # before the next
     return codes
 
 

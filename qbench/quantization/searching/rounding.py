@@ -23,7 +23,7 @@ _BLOCK = 32
 """Inputs whose errors are passed on together: few enough to stay in the cache with 4096 outputs."""
 
 _SMALL = 64
-"""Size of triangles that LAPACK inverts."""
+"""Size of matrices that LAPACK factors and inverts."""
 
 
 def compensated_codes(
@@ -60,25 +60,21 @@ def _inverse_factor(covariance: NDArray[Any], order: NDArray[Any]) -> NDArray[An
     """Return the upper triangular U with U^T U = the inverse of the damped, reordered covariance.
 
     Row k over its diagonal says how an error at input k is passed on to the inputs after it. With
-    inputs in reverse, the covariance is L L^T, and the inverse of L, reversed again, is U.
-    """
-    return _inverse_of_lower(_factor(covariance, order))[:, ::-1, ::-1]
-
-
-def _factor(covariance: NDArray[Any], order: NDArray[Any]) -> NDArray[Any]:
-    """Return L, with as little damping as suffices.
-
-    Sums in float32 over inputs that all go together, as those of a few images may, give variances
-    below 0 in other directions; of huge values they are infinite, and nothing is passed on.
+    inputs in reverse, the covariance is L L^T, and the inverse of L, reversed again, is U. There is
+    as little damping as suffices: sums in float32 over inputs that all go together, as those of a
+    few images may, give variances below 0 in other directions; of huge values they are infinite,
+    and nothing is passed on.
     """
     for damping in _MORE_DAMPING if np.isfinite(covariance).all() else ():
         with suppress(np.linalg.LinAlgError):
-            return np.linalg.cholesky(_damped(covariance, order, damping)[:, ::-1, ::-1])
+            factor = _damped(covariance, order[:, ::-1], damping)
+            _invert_factor(factor)
+            return factor[:, ::-1, ::-1]
     return np.broadcast_to(np.eye(covariance.shape[1]), covariance.shape)
 
 
 def _damped(covariance: NDArray[Any], order: NDArray[Any], damping: float) -> NDArray[Any]:
-    """Return a copy with rows and columns in `order`, and a little more on the diagonal."""
+    """Return a float64 copy with rows and columns in `order`, and a little more on the diagonal."""
     groups = np.arange(len(covariance))[:, None, None]
     damped: NDArray[Any] = covariance[groups, order[:, :, None], order[:, None, :]]
     damped = damped.astype(np.float64)
@@ -87,22 +83,26 @@ def _damped(covariance: NDArray[Any], order: NDArray[Any], damping: float) -> ND
     return damped
 
 
-def _inverse_of_lower(lower: NDArray[Any]) -> NDArray[Any]:
-    """Return the inverse of lower triangular matrices, [groups, n, n].
+def _invert_factor(matrix: NDArray[Any]) -> None:
+    """Overwrite matrices, [groups, n, n], with the inverses of their Cholesky factors.
 
-    That of a half is found for each half: a general inverse takes six times the products.
+    In place and half by half: of 2304 inputs a matrix takes 42 MB, and the two cores that round
+    layers side by side would hold four of them each.
+
+    Raises:
+        LinAlgError: A matrix is not positive definite.
     """
-    size = lower.shape[1]
+    size = matrix.shape[1]
     if size <= _SMALL:
-        return np.linalg.inv(lower)
+        matrix[:] = np.linalg.inv(np.linalg.cholesky(matrix))
+        return
     first, last = slice(size // 2), slice(size // 2, size)
-    inverse = np.zeros(lower.shape)
-    inverse[:, first, first] = _inverse_of_lower(lower[:, first, first])
-    inverse[:, last, last] = _inverse_of_lower(lower[:, last, last])
-    inverse[:, last, first] = -inverse[:, last, last] @ (
-        lower[:, last, first] @ inverse[:, first, first]
-    )
-    return inverse
+    _invert_factor(matrix[:, first, first])
+    below = matrix[:, last, first] @ matrix[:, first, first].transpose(0, 2, 1)  # of the factor
+    matrix[:, last, last] -= below @ below.transpose(0, 2, 1)
+    _invert_factor(matrix[:, last, last])
+    matrix[:, last, first] = -matrix[:, last, last] @ (below @ matrix[:, first, first])
+    matrix[:, first, last] = 0
 
 
 class _Room(NamedTuple):
