@@ -129,7 +129,7 @@ def residual() -> onnx.ModelProto:
     return b.model(b.conv("head", b.conv("after", joined)))
 
 
-def linear_bottlenecks(width: int = 256, size: int = 40) -> onnx.ModelProto:
+def linear_bottlenecks(width: int = 128, size: int = 48) -> onnx.ModelProto:
     """Residual blocks as of a MobileNetV2: thin linear tensors between convolutions of `width`."""
     b = Builder((1, CHANNELS, size, size))
 
