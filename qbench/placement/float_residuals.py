@@ -18,13 +18,14 @@ from qbench.model.graph import integer, ints, is_constant, static_shape
 from qbench.placement.analysis import weight_array_rank
 
 _FEWEST_CHANNELS = 128
-"""Input channels from which on writing floats costs little beside the product. Two
-convolutions of that EfficientNet, of 96 and 144 channels, would cost as much again for 0.25 dB."""
+"""Input channels from which on writing floats costs little beside the product. With two more
+convolutions of that EfficientNet, of 96 and 144 channels, whole blocks around them would be left
+float: 8 % more time."""
 
 _LEAST_WORK = 2_000_000
 """Multiply-accumulates for an image from which on further kernels, of the bias and of rounding, are
-worth their calls. A classifier of 0.6 ms, whose four have at most half as many, would take 8 % more
-time for 0.3 dB."""
+worth their calls. A classifier of 0.5 ms, whose four have at most half as many, would take 6 % more
+time for 0.2 dB."""
 
 _READERS = {"Add", "Conv"}
 """What may read a stream: behind an activation it would take one more pass in float."""
