@@ -76,6 +76,13 @@ class Builder:
         ]
         return self.node("BatchNormalization", name, x, *names)
 
+    def every(self, step: int, name: str, x: str, *, axis: int, start: int) -> str:
+        """Return `x[start::step]` along an axis, as PyTorch exports it."""
+        name = f"{name}_{start}"
+        numbers = {"starts": start, "ends": 2**63 - 1, "axes": axis, "steps": step}
+        given = (self.constant(f"{name}.{key}", np.array([n])) for key, n in numbers.items())
+        return self.node("Slice", name, x, *given)
+
     def model(self, *outputs: str) -> onnx.ModelProto:
         infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
         graph = helper.make_graph(self.nodes, "g", self.inputs, infos, self.constants)
@@ -166,6 +173,16 @@ def concat_branches() -> onnx.ModelProto:
     pooled = b.node("MaxPool", "pooled", left, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     joined = b.node("Concat", "joined", left, right, pooled, axis=1)
     return b.model(b.conv("head", b.conv("after", joined, cin=3 * CHANNELS)))
+
+
+def focus() -> onnx.ModelProto:
+    """The start of a YOLOX: every second row and column of the image, stacked as channels."""
+    b = Builder()
+    rows = [b.every(2, "rows", b.x, axis=2, start=start) for start in (0, 1)]
+    parts = [b.every(2, x, x, axis=3, start=start) for start in (0, 1) for x in rows]
+    stacked = b.node("Concat", "stacked", *parts, axis=1)
+    stem = b.node("Relu", "stem_relu", b.conv("stem", stacked, cin=4 * CHANNELS))
+    return b.model(b.conv("head", b.conv("after", stem)))
 
 
 def upsample() -> onnx.ModelProto:
@@ -462,6 +479,7 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
         depthwise,
         squeeze_excite,
         concat_branches,
+        focus,
         upsample,
         classifier,
         attention,

@@ -5,10 +5,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from qbench.errors import ModelError, UsageError
 from qbench.model.graph import OUTSIDE_SUBGRAPHS, subgraph_nodes, values_by_name
 from qbench.model.load import Model
+from qbench.model.passes.fuse_slices import fuse_slices
 from qbench.placement import cpu, tensorrt
 from qbench.placement.analysis import COMPUTE, channel_axis, excluded_nodes
 from qbench.placement.plan import Plan
@@ -20,6 +22,24 @@ TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
 """Placement rules by target."""
 
 _HALF = {ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}
+
+
+def suited(model: Model, target: str) -> tuple[Model, tuple[str, ...]]:
+    """Return a prepared model in the form that `target` is quickest with; it computes the same.
+
+    ONNX Runtime's CPU kernel of Slice takes strided values one by one: in YOLOX-nano, slices of the
+    image take a fifth of FP32's time, more than integers save anywhere.
+
+    Returns:
+        The model, and the names of the convolutions that slices became a part of.
+    """
+    if target != "cpu" or all(node.op_type != "Slice" for node in model.ir.graph):
+        return model, ()
+    changed = model.ir.clone()
+    fused = fuse_slices(changed)
+    if not fused:
+        return model, ()
+    return replace(model, ir=common.RemoveUnusedNodesPass()(changed).model), tuple(fused)
 
 
 def place(
@@ -54,7 +74,8 @@ def observed_tensors(model: Model, targets: Sequence[str]) -> dict[str, int | No
         ModelError: The model is quantized already, or has nothing that any target could quantize.
     """
     values = values_by_name(model.ir.graph)
-    names = [name for target in targets for name in _plan(model, target).observed]
+    plans = [_plan(suited(model, target)[0], target) for target in targets]
+    names = [name for plan in plans for name in plan.observed]
     if not names:
         raise _nothing_to_quantize(model, "could be quantized")
     return {name: channel_axis(values[name]) for name in names}

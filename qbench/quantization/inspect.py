@@ -17,7 +17,7 @@ from qbench.model.save import stored_weights
 from qbench.model.shapes import bound_to_one, macs_of
 from qbench.model.spec import Shape, TensorSpec
 from qbench.placement.plan import FloatNode
-from qbench.placement.targets import TARGETS, place
+from qbench.placement.targets import TARGETS, place, suited
 from qbench.quantization.encodings import Encoding, encodings, is_integer_kernel
 from qbench.quantization.linting.lint import tidied
 from qbench.runtimes.providers import version_notes
@@ -130,7 +130,7 @@ def _integer_notes(model: Model) -> tuple[str, ...]:
 
 def _inspect_target(prepared: Model, target: str, macs: Mapping[str, int]) -> TargetInspection:
     try:
-        plan = place(prepared, target)
+        plan = place(suited(prepared, target)[0], target)
     except ModelError as error:
         return TargetInspection(target=target, problem=str(error))
     quantized = sum(macs.get(name, 0) for name in plan.quantized)

@@ -11,7 +11,7 @@ from qbench.errors import ModelError, UsageError
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.placement.plan import Activation, Plan
-from qbench.placement.targets import TARGETS, observed_tensors, place
+from qbench.placement.targets import TARGETS, observed_tensors, place, suited
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -47,7 +47,8 @@ def activation_line(activation: Activation) -> str:
 @every_target
 @pytest.mark.parametrize("pattern", graphs.PATTERNS)
 def test_plan(pattern: str, target: str, regen: bool) -> None:
-    text = rendered(place(prepared(pattern), target))
+    model, _ = suited(prepared(pattern), target)
+    text = rendered(place(model, target))
     golden = GOLDENS / f"{pattern}-{target}.txt"
     if regen:
         golden.write_text(text)

@@ -32,6 +32,7 @@ KERNELS: dict[str, dict[str, int]] = {
         "QLinearMul": 1,
     },
     "concat_branches": {"QLinearConv": 3, "QLinearConcat": 1},
+    "focus": {"QLinearConv": 2},
     "upsample": {"QLinearConv": 2, "QLinearConcat": 1},
     "classifier": {"QLinearConv": 1, "QLinearGlobalAveragePool": 1, "QGemm": 1},
     "attention": {"QLinearMatMul": 2, "MatMulIntegerToFloat": 2},

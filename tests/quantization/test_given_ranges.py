@@ -61,6 +61,13 @@ def test_the_outputs_are_close_and_the_missing_steps_are_named(
     assert "no bias correction, no search" in result.notes[0]
 
 
+def test_slices_stay_whose_ranges_are_of_the_models_own_tensors(tmp_path: Path) -> None:
+    model = graphs.model_of(graphs.focus())
+    result = quantize(model, target="cpu", table=cache_of(model, tmp_path))
+    assert "stacked_scale" in result.ir.graph.initializers
+    assert sum(node.op_type == "Slice" for node in result.ir.graph) == 6
+
+
 def test_behind_a_relu_no_code_is_spent_below_zero(model: Model, tmp_path: Path) -> None:
     result = quantize(model, target="cpu", table=cache_of(model, tmp_path))
     zero_points = result.ir.graph.initializers

@@ -45,6 +45,15 @@ def test_the_table_is_found_by_the_models_hash(model: Model, folder: Path) -> No
     assert OrtRunner(result.path).inputs == OrtRunner(folder / "m.onnx").inputs
 
 
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_slices_in_front_of_a_conv_become_a_part_of_it_on_a_cpu(target: str) -> None:
+    model = graphs.model_of(graphs.focus())
+    result = quantize(model, target=target, table=graphs.table_of(model))
+    slices = sum(node.op_type == "Slice" for node in result.ir.graph)
+    says_so = any("slices in front of stem became a part of it" in note for note in result.notes)
+    assert (slices, says_so) == ((0, True) if target == "cpu" else (6, False))
+
+
 def test_a_notebook_shows_what_was_made(model: Model) -> None:
     options = Int8Options(exclude=("stem",), effort="fast")
     table = graphs.table_of(model)
