@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from qbench.calibration import loops
+from qbench.calibration.kernels import moments
 
 
 def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +18,27 @@ def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
     counts = np.zeros(1 << 13, np.int64)
     again.count(np.float32([0, 0, -1]), counts, 1.0)
     assert counts[4095:4097].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (3, 5, 1), (4, 5, 1), (900, 7, 1), (5, 3, 2), (9, 4099, 1)]
+)
+@pytest.mark.parametrize("stride", [1, 3, 7, 101])
+def test_channels_may_come_last(shape: tuple[int, int, int], stride: int) -> None:
+    """With one value after the other of a channel, as in [outer, channels, inner], or none."""
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    found, wide, axes = moments(values, stride), values.astype(np.float64), (0, 2)
+    assert np.array_equal(found.lows, values.min(axes))
+    assert np.array_equal(found.highs, values.max(axes))
+    assert np.allclose(found.totals, wide.sum(axes), rtol=1e-12, atol=1e-12)
+    assert np.allclose(found.squares, np.square(wide).sum(axes), rtol=1e-12)
+    assert (found.low, found.high) == (values.min(), values.max())
+    assert np.array_equal(found.sampled, values.reshape(-1)[::stride])
+    assert found.sampled.size == -(-values.size // stride)
+
+
+def test_channels_that_come_last_show_infinity_and_nan() -> None:
+    for wrong in (np.inf, -np.inf, np.nan):
+        values = np.ones((6, 3, 1), np.float32)
+        values[5, 1] = wrong
+        assert not np.isfinite(moments(values, 1).square)
