@@ -12,7 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from qbench.model.graph import add_initializer, constant, integer, ints, only_user
+from qbench.model.graph import (
+    add_initializer,
+    constant,
+    integer,
+    ints,
+    is_constant,
+    only_user,
+    static_shape,
+)
 
 _SPATIAL_START = 2
 
@@ -59,17 +67,20 @@ def fuse_slices(model: ir.Model) -> list[str]:
 def _stack_before(conv: ir.Node) -> _Stack | None:
     if conv.domain or conv.op_type != "Conv" or conv.inputs[0] is None:
         return None
-    weight = constant(conv.inputs[1])
-    if weight is None or integer(conv, "group", 1) != 1 or set(ints(conv, "dilations", [1])) != {1}:
-        return None
-    auto_pad = conv.attributes.get("auto_pad")
-    if auto_pad is not None and auto_pad.as_string() != "NOTSET":
-        return None
-    concat = conv.inputs[0].producer()
+    concat, shape = conv.inputs[0].producer(), static_shape(conv.inputs[1])
     if concat is None or concat.op_type != "Concat" or only_user(concat.outputs[0]) is not conv:
         return None
-    is_by_channel = integer(concat, "axis", 0) in {1, 1 - weight.ndim}
-    return _stack(concat.inputs, weight.ndim) if is_by_channel else None
+    if shape is None or not is_constant(conv.inputs[1]) or not _is_plain(conv):
+        return None
+    is_by_channel = integer(concat, "axis", 0) in {1, 1 - len(shape)}
+    return _stack(concat.inputs, len(shape)) if is_by_channel else None
+
+
+def _is_plain(conv: ir.Node) -> bool:
+    auto_pad = conv.attributes.get("auto_pad")
+    pads_itself = auto_pad is not None and auto_pad.as_string() != "NOTSET"
+    is_dense = integer(conv, "group", 1) == 1 and set(ints(conv, "dilations", [1])) == {1}
+    return is_dense and not pads_itself
 
 
 def _stack(parts: Sequence[ir.Value | None], rank: int) -> _Stack | None:
