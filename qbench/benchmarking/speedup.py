@@ -97,12 +97,19 @@ def reasons_of(shares: Mapping[str, float]) -> tuple[str, ...]:
         cause: sum(shares.get(operator, 0.0) for operator in operators)
         for cause, operators in _CAUSES.items()
     }
+    known = {operator for operators in _CAUSES.values() for operator in operators}
+    integer = {operator for operator in shares if operator.startswith(INTEGER_PREFIXES)}
+    spent |= {
+        f"{operator}, which gains nothing by INT8": share
+        for operator, share in shares.items()
+        if operator not in known | integer
+    }
     lines = [
         f"{percent(share)} of INT8's time goes into {cause}"
         for cause, share in sorted(spent.items(), key=lambda item: -item[1])
         if share >= _WORTH_NAMING
     ]
-    if not any(operator.startswith(INTEGER_PREFIXES) for operator in shares):
+    if not integer:
         return ("no operator runs on integers here", *lines)
     if not adds_in_32_bits(read_cpuinfo()):
         lines.append("this CPU has no VNNI, so its integer products are little faster than float")

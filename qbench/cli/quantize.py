@@ -202,10 +202,9 @@ def _print_speedup(speedup: Speedup) -> None:
     from qbench.cli.output.render import print_notes
 
     ratio = speedup.ratio
-    glance = (
-        f"at a glance {ratio.value:.2f} x FP32 [{ratio.low:.2f}, {ratio.high:.2f}] on this CPU; "
-        "`qbench bench` measures"
-    )
+    times = f"{ratio.value:.2f} x FP32 [{ratio.low:.2f}, {ratio.high:.2f}]"
+    told = f"slower, {times}" if speedup.verdict == "slower" else times
+    glance = f"at a glance {told} on this CPU; `qbench bench` measures"
     print_notes([glance, *(f"  {reason}" for reason in speedup.reasons)])
 
 
