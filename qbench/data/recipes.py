@@ -198,8 +198,10 @@ def _checked_size(recipe: Recipe, spec: TensorSpec, who: str) -> tuple[int, int]
         for dim, other in zip(recipe.height_and_width(spec.shape), fallback, strict=True)
     )
     if height is None or width is None:
+        is_open = height is None and width is None
+        size = "640" if is_open else f"{height or 640}x{width or 640}"
         raise DataError(
-            f"{who}, whose size is dynamic, and sets none; give --recipe with size or --size 640"
+            f"{who}, whose size is dynamic, and sets none; give --recipe with size or --size {size}"
         )
     if wanted not in (None, (height, width)):
         raise DataError(

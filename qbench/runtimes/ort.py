@@ -19,7 +19,13 @@ from qbench.runtimes.base import OperatorTime, Tensors, closed, misfit
 from qbench.runtimes.element_types import dtype_named
 from qbench.runtimes.nvml import Nvml, open_nvml
 from qbench.runtimes.ort_providers import ProviderChoice, what_ran
-from qbench.runtimes.ort_session import ORT_ERRORS, create_session, first_line, session_options
+from qbench.runtimes.ort_session import (
+    ORT_ERRORS,
+    SEVERITY_FATAL,
+    create_session,
+    first_line,
+    session_options,
+)
 from qbench.runtimes.profile import shares, times_from_ort
 
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -82,6 +88,8 @@ class OrtRunner:
         self.provider, self.notes = ran.provider, ran.notes
         self.device_memory_bytes = None if ran.provider == "cpu" else _growth(gpu, used)
         self._session: Any = session
+        self._run_options = ort.RunOptions()
+        self._run_options.log_severity_level = SEVERITY_FATAL  # what fails is raised, and told once
         self.inputs = tuple(_spec(arg) for arg in self._session.get_inputs())
         self.outputs = tuple(_spec(arg) for arg in self._session.get_outputs())
 
@@ -94,7 +102,7 @@ class OrtRunner:
         """
         session, names = self._opened(), [spec.name for spec in self.outputs]
         try:
-            results = session.run(names, dict(feeds))
+            results = session.run(names, dict(feeds), self._run_options)
         except ORT_ERRORS as error:
             raise misfit(feeds, self.inputs, first_line(error)) from error
         pairs = zip(names, results, strict=True)

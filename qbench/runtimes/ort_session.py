@@ -16,7 +16,10 @@ from qbench.runtimes.ort_providers import (
 
 _DISABLED = "optimization.disable_specified_optimizers"
 
-_SEVERITY_ERROR, _SEVERITY_FATAL = 3, 4
+_SEVERITY_ERROR = 3
+
+SEVERITY_FATAL = 4
+"""ONNX Runtime then logs no errors, which it raises as well."""
 
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PLACE = re.compile(r"/\S*onnxruntime/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\)(?: const)? ?")
@@ -57,7 +60,7 @@ def create_session(
         preload_cuda()
     watch(options, choice)
     # What fails to load is raised below, in one line; ONNX Runtime would print it in ten.
-    ort.set_default_logger_severity(_SEVERITY_FATAL)
+    ort.set_default_logger_severity(SEVERITY_FATAL)
     source = model if isinstance(model, bytes) else str(model)
     problem = ""
     for providers in attempts:

@@ -218,6 +218,17 @@ def test_feeds_that_do_not_fit(feeds: graphs.Feeds) -> None:
         OrtRunner(MODEL, threads=1).run(feeds)
 
 
+def test_what_fails_in_a_run_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Not by ONNX Runtime as well, in red; as where an image has an odd size."""
+    b = graphs.Builder((1, 8, "H", "W"))
+    scales = b.constant("scales", np.array([1, 1, 2, 2], np.float32))
+    wide = b.node("Resize", "wide", b.conv("half", b.x, strides=[2, 2]), "", scales)
+    runner = OrtRunner(b.model(b.node("Add", "sum", wide, b.x)).SerializeToString(), threads=1)
+    with pytest.raises(DataError, match="running Add node"):
+        runner.run({"x": np.zeros((1, 8, 5, 5), np.float32)})
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("content", [b"", b"hello"])
 def test_a_model_that_is_none(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"^ONNX Runtime refuses the model: [^\n]+$"):
