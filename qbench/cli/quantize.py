@@ -23,6 +23,8 @@ from qbench.cli.options.shared import (
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from qbench.benchmarking.speedup import Speedup
     from qbench.benchmarking.target_check import TargetCheck
     from qbench.engines.auditing.engine import EngineAudit
@@ -170,7 +172,7 @@ def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
             "on calibration samples"
         )
     if check.audit is not None:
-        _print_audit(check.audit)
+        _print_audit(check.audit, {node.name for node in result.float_nodes})
     if check.speedup is not None:
         _print_speedup(check.speedup)
     _, size = _sizes(result)
@@ -182,14 +184,16 @@ def _step_text(step: Step) -> str:
     return f"{step.name} {step.output_sqnr_db:.0f} dB{changed}"
 
 
-def _print_audit(audit: KernelAudit | EngineAudit) -> None:
-    from qbench.cli.output.render import counted, print_floats
+def _print_audit(audit: KernelAudit | EngineAudit, told: Collection[str]) -> None:
+    """Print what the target made of it; of the nodes in `told` it is known why they are float."""
+    from qbench.cli.output.render import counted, print_floats, print_not_int8
     from qbench.engines.auditing.engine import EngineAudit, count_in
 
     if isinstance(audit, EngineAudit):
         integer, whole = count_in(audit.nodes_by_dtype)
         nodes = counted(whole, "compute node")
         click.echo(f"TensorRT for RTX runs {integer} of {nodes} in INT8")
+        print_not_int8(_MOST_NODES, [node for node in audit.not_int8 if node.node not in told])
         return
     click.echo(
         f"ONNX Runtime runs {audit.integer} of {counted(audit.planned, 'planned compute node')} "

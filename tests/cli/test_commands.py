@@ -16,7 +16,7 @@ from qbench.calibration.interop import tensorrt_cache_from_table
 from qbench.calibration.ranges import METHODS
 from qbench.calibration.table import load_table
 from qbench.cli.quantize import quantize as quantize_command
-from qbench.engines.auditing.engine import EngineAudit
+from qbench.engines.auditing.engine import EngineAudit, NodeFinding
 from qbench.engines.manifest import read_manifest
 from qbench.model.load import load
 from qbench.quantization import by_precision
@@ -174,11 +174,17 @@ def test_quantize_shows_the_speed_and_what_slows_it(
 def test_quantize_for_tensorrt_carries_the_audit_of_the_compiler(
     qbench: Qbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = EngineAudit({}, {"Conv": {"Int8": 7, "Float": 1}, "Gemm": {"Half": 1}}, (), ())
+    told = NodeFinding("deep", "Conv", "Float", "some reason")
+    left = NodeFinding("other", "Gemm", "Half", "another reason")
+    by_dtype = {"Conv": {"Int8": 7, "Float": 1}, "Gemm": {"Half": 1}}
+    found = EngineAudit({}, by_dtype, (told, left), ())
     monkeypatch.setattr(target_check, "audit_tensorrt", lambda *_, **__: found)
     command = ("quantize", "--target", "tensorrt", *FAST)
     assert qbench(*command, "--json").json["audit"]["nodes_by_dtype"] == found.nodes_by_dtype
-    assert "TensorRT for RTX runs 7 of 9 compute nodes in INT8\n" in qbench(*command).out
+    text = qbench(*command, "--exclude", "deep").out
+    assert "TensorRT for RTX runs 7 of 9 compute nodes in INT8\n" in text
+    assert "  Half      other (Gemm): another reason\n" in text
+    assert "some reason" not in text  # since the plan tells its own
 
 
 @pytest.mark.usefixtures("calibrated")
