@@ -56,7 +56,8 @@ def take_moments(
         sampled: float32, for every `stride`-th value.
         stride: Distance between sampled values.
     """
-    keys[0], keys[1] = _HIGHEST_KEY, _LOWEST_KEY
+    for channel in range(values.shape[1]):
+        keys[0, channel], keys[1, channel] = _HIGHEST_KEY, _LOWEST_KEY
     outer, channels, inner = values.shape
     if inner == 1:
         _take_columns(
@@ -69,10 +70,16 @@ def take_moments(
         )
     else:
         _take_rows(values, bits, keys, sums, sampled, stride)
-    keys ^= (keys >> np.int32(31)) & _HIGHEST_KEY
     extremes = keys.view(np.float32)
-    extremes += np.float32(0)  # -0 becomes 0: which of both is less would depend on the order
-    return extremes[0].min(), extremes[1].max(), sums[0].sum(), sums[1].sum()
+    low, high, total, square = np.float32(np.inf), np.float32(-np.inf), 0.0, 0.0
+    for channel in range(channels):
+        for end in range(2):
+            keys[end, channel] = _key(keys[end, channel])
+            extremes[end, channel] += np.float32(0)  # of -0 and 0 the order would decide
+        low, high = min(low, extremes[0, channel]), max(high, extremes[1, channel])
+        total += sums[0, channel]
+        square += sums[1, channel]
+    return float(low), float(high), total, square
 
 
 # Row by row, so that all loops but the first over a row find it in the cache.
@@ -96,10 +103,11 @@ def _take_rows(
             low, high = _extreme_keys(bits[outer, channel])
             keys[0, channel] = min(keys[0, channel], low)
             keys[1, channel] = max(keys[1, channel], high)
-            picked = row[skip::stride]
-            sampled[taken : taken + picked.size] = picked
-            taken += picked.size
-            skip += picked.size * stride - row.size
+            while skip < row.size:
+                sampled[taken] = row[skip]
+                taken += 1
+                skip += stride
+            skip -= row.size
 
 
 # `reassoc` and `nsz` let the sums run in vector lanes. The order of additions then depends on the
