@@ -8,13 +8,14 @@ from dataclasses import replace
 from operator import lt
 
 from qbench.errors import ModelError
+from qbench.formatting import percent
 from qbench.placement.cut import Divider, Division
 from qbench.placement.plan import Plan
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.fallback import GOAL, least_gain, least_shares, nodes_to_free
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.searching.noise import HARM, sqnr_from_noise
+from qbench.quantization.searching.noise import HARM
 from qbench.quantization.searching.trial import Attempt, Trial
 
 _TOLERABLE = 0.025
@@ -140,7 +141,7 @@ def freed(
         now = noise * left / whole
         if now <= GOAL or alone[tensor] <= least_gain(0) * left:
             break
-        candidate = _without(quantizer, tensor, alone[tensor], choice)
+        candidate = _without(quantizer, tensor, alone[tensor] / left, choice)
         shares = _shares_kept(quantizer, candidate)
         if shares is None or any(map(lt, shares, least_shares(now))):
             continue
@@ -159,10 +160,9 @@ def _shares_kept(quantizer: Quantizer, choice: Choice) -> tuple[float, float] | 
     return quantizer.work.shares_kept(plan)
 
 
-def _without(quantizer: Quantizer, tensor: str, alone: float, base: Choice) -> Choice:
-    """Return `base` with `tensor` left float."""
-    left = f"{sqnr_from_noise(alone):.0f} dB"
-    reason = f"in INT8, tensor {tensor} alone would leave {left} of output"
+def _without(quantizer: Quantizer, tensor: str, share: float, base: Choice) -> Choice:
+    """Return `base` with `tensor` left float, which makes a `share` of the noise that is left."""
+    reason = f"in INT8, tensor {tensor} would make {percent(share)} of the noise that is left"
     nodes = nodes_to_free(quantizer.prepared.ir.graph, quantizer.plan, tensor)
     factors = {name: by for name, by in base.factors.items() if name != tensor}
     floats = dict.fromkeys(nodes, reason) | dict(base.float_nodes)
