@@ -10,7 +10,7 @@ from onnx_ir.passes import common
 from qbench.errors import ModelError, UsageError
 from qbench.model.graph import OUTSIDE_SUBGRAPHS, subgraph_nodes, values_by_name
 from qbench.model.load import Model
-from qbench.model.passes.fuse_slices import fuse_slices
+from qbench.model.passes.fuse_slices import fuse_slices, sliced_convolutions
 from qbench.placement import cpu, tensorrt
 from qbench.placement.analysis import COMPUTE, channel_axis, excluded_nodes
 from qbench.placement.plan import Plan
@@ -33,13 +33,12 @@ def suited(model: Model, target: str) -> tuple[Model, tuple[str, ...]]:
     Returns:
         The model, and the names of the convolutions that slices became a part of.
     """
-    if target != "cpu" or all(node.op_type != "Slice" for node in model.ir.graph):
+    names = sliced_convolutions(model.ir) if target == "cpu" else ()
+    if not names:
         return model, ()
     changed = model.ir.clone()
-    fused = fuse_slices(changed)
-    if not fused:
-        return model, ()
-    return replace(model, ir=common.RemoveUnusedNodesPass()(changed).model), tuple(fused)
+    fuse_slices(changed)
+    return replace(model, ir=common.RemoveUnusedNodesPass()(changed).model), names
 
 
 def place(

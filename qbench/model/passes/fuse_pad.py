@@ -64,6 +64,5 @@ def _absorb(pad: ir.Node, amounts: list[int]) -> bool:
 
 
 def _takes_pads(node: ir.Node) -> bool:
-    auto_pad = node.attributes.get("auto_pad")
-    explicit = auto_pad is None or auto_pad.as_string() == "NOTSET"
+    explicit = node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
     return node.op_type == "Conv" and not node.domain and explicit

@@ -45,8 +45,13 @@ class _Stack(NamedTuple):
     starts: list[tuple[int, ...]]
 
 
-def fuse_slices(model: ir.Model) -> list[str]:
-    """Fuse stacks of all strided slices into the Conv that alone reads them; return their names.
+def sliced_convolutions(model: ir.Model) -> tuple[str, ...]:
+    """Return the names of the Conv nodes that `fuse_slices` would change."""
+    return tuple(conv.name or "" for conv in model.graph if _stack_before(conv))
+
+
+def fuse_slices(model: ir.Model) -> int:
+    """Fuse stacks of all strided slices into the Conv that alone reads them; return how many.
 
     With a step of s, ``w'[o, c, s*i + a, s*j + b] = w[o, n(a, b)*C + c, i, j]``, where the slice
     number n(a, b) starts at a and b of C channels; strides and pads become s times as large.
@@ -55,12 +60,12 @@ def fuse_slices(model: ir.Model) -> list[str]:
     Postcondition: no ungrouped, undilated Conv of constant weights and explicit pads is the only
     reader of a Concat of all slices of one tensor.
     """
-    fused = []
+    fused = 0
     for conv in model.graph:
         stack = _stack_before(conv)
         if stack is not None:
             _fuse(model.graph, conv, stack)
-            fused.append(conv.name or "")
+            fused += 1
     return fused
 
 
@@ -77,10 +82,8 @@ def _stack_before(conv: ir.Node) -> _Stack | None:
 
 
 def _is_plain(conv: ir.Node) -> bool:
-    auto_pad = conv.attributes.get("auto_pad")
-    pads_itself = auto_pad is not None and auto_pad.as_string() != "NOTSET"
     is_dense = integer(conv, "group", 1) == 1 and set(ints(conv, "dilations", [1])) == {1}
-    return is_dense and not pads_itself
+    return is_dense and conv.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
 
 
 def _stack(parts: Sequence[ir.Value | None], rank: int) -> _Stack | None:

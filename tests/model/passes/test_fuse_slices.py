@@ -5,7 +5,7 @@ import graphs
 import numpy as np
 import pytest
 
-from qbench.model.passes.fuse_slices import fuse_slices
+from qbench.model.passes.fuse_slices import fuse_slices, sliced_convolutions
 
 EVERY_SECOND = list(product((0, 1), repeat=2))
 
@@ -36,7 +36,9 @@ def fused(b: graphs.Builder, *outputs: str) -> list[str]:
     model = graphs.model_of(b.model(*outputs))
     feeds = graphs.feeds_of(model)
     wanted = graphs.run(model.ir, feeds)
-    names = fuse_slices(model.ir)
+    names = list(sliced_convolutions(model.ir))
+    assert fuse_slices(model.ir) == len(names)
+    assert sliced_convolutions(model.ir) == ()
     found = graphs.run(model.ir, feeds)
     for name, array in wanted.items():
         assert found[name].shape == array.shape
