@@ -99,11 +99,7 @@ def reasons_of(shares: Mapping[str, float]) -> tuple[str, ...]:
     }
     known = {operator for operators in _CAUSES.values() for operator in operators}
     integer = {operator for operator in shares if operator.startswith(INTEGER_PREFIXES)}
-    spent |= {
-        f"{operator}, which gains nothing by INT8": share
-        for operator, share in shares.items()
-        if operator not in known | integer
-    }
+    spent |= {name: share for name, share in shares.items() if name not in known | integer}
     lines = [
         f"{percent(share)} of INT8's time goes into {cause}"
         for cause, share in sorted(spent.items(), key=lambda item: -item[1])
