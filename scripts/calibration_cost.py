@@ -20,9 +20,10 @@ import numpy as np
 
 from qbench.benchmarking.environment import peak_rss_bytes
 from qbench.calibration.calibrate import calibrate
-from qbench.calibration.collect import collect
+from qbench.calibration.collect import Settings, collect
 from qbench.calibration.kernels import counted_values
 from qbench.data.choice import DataChoice, open_choice
+from qbench.data.recipes import check_recipe
 from qbench.data.samples import Sample, Source
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
@@ -91,9 +92,12 @@ def main() -> None:
 
 def measure_pairs(model: Model, choice: DataChoice, count: int) -> list[dict[str, float]]:
     """Return seconds of both sides and their ratio, `count` times in turn."""
-    source = Preloaded(open_choice(model, choice)[1])
+    recipe, found = open_choice(model, choice)
+    source = Preloaded(found)
     prepared = prepare(model)
     tensors = observed_tensors(prepared, list(TARGETS))
+    size = check_recipe(recipe, model.inputs[0]) if recipe else None
+    settings = Settings(usable_cores(), counted_values(len(source)), size)
     assert model.path is not None
     runner = OrtRunner(model.path)
     runner.run(source.load(0).feeds)
@@ -103,8 +107,7 @@ def measure_pairs(model: Model, choice: DataChoice, count: int) -> list[dict[str
             runner.run(sample.feeds)
 
     def gather() -> None:
-        counted = counted_values(len(source))
-        collect(prepared, tensors, source, threads=usable_cores(), counted=counted)
+        collect(prepared, tensors, source, settings)
 
     return [_pair(infer, gather) for _ in range(count)]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from qbench.artifacts import sha256_bytes, versions
-from qbench.calibration.collect import collect
+from qbench.calibration.collect import Settings, collect
 from qbench.calibration.table import CalibrationTable, DataProvenance, TableHeader
 from qbench.data.synthetic import SyntheticSource
 from qbench.model.load import Model
@@ -530,7 +530,9 @@ def table_of(model: Model, samples: int = 8) -> CalibrationTable:
     """A calibration table over random data, for all targets that can quantize the model."""
     prepared = prepare(model)
     source = SyntheticSource(model.inputs, samples, seed=0)
-    gathered = collect(prepared, observed_tensors(prepared, list(TARGETS)), source, threads=1)
+    gathered = collect(
+        prepared, observed_tensors(prepared, list(TARGETS)), source, Settings(threads=1)
+    )
     header = TableHeader(
         model="model.onnx",
         model_sha256=model.sha256,

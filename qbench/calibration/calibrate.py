@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qbench.artifacts import check_writable, versions
-from qbench.calibration.collect import collect
+from qbench.calibration.collect import Settings, collect
 from qbench.calibration.kernels import counted_values
 from qbench.calibration.shard import Shard
 from qbench.calibration.table import (
@@ -77,12 +77,13 @@ def calibrate(
     source = shard.of(whole) if shard else whole
     _warn_of_few(whole)
     _warn_of_batches(model)
+    size = check_recipe(chosen, model.inputs[0]) if chosen else _size_of_arrays(model, whole)
+    settings = Settings(threads or usable_cores(), counted_values(len(whole)), size)
     gathered = collect(
         prepared,
         tensors,
         source,
-        threads=threads or usable_cores(),
-        counted=counted_values(len(whole)),
+        settings,
         on_sample=_Counter(len(source), on_progress).count,
     )
     provenance = DataProvenance(
@@ -91,7 +92,6 @@ def calibrate(
         images=gathered.images,
         skipped=gathered.skipped,
     )
-    size = check_recipe(chosen, model.inputs[0]) if chosen else _size_of_arrays(model, whole)
     header = _header(model, chosen, size, shard, provenance)
     return CalibrationTable(header, gathered.statistics, gathered.inference_seconds)
 

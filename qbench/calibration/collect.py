@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,10 @@ from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
 from qbench.calibration.statistics import NonFiniteError, TensorStatistics, observe
 from qbench.data.samples import Skips, Source, first_names
 from qbench.errors import CalibrationError, DataError
-from qbench.model.graph import values_by_name
 from qbench.model.load import Model
-from qbench.runtimes.base import Runner
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.model.parts import in_parts
+from qbench.runtimes.base import Tensors
+from qbench.runtimes.ort_parts import OrtParts
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,21 @@ _MOST_BYTES = 1 << 32
 """Of all tensors that workers hold at a time: else 32 cores would need 32 times one sample's."""
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a pass goes.
+
+    Attributes:
+        threads: Number of workers.
+        counted: A histogram counts about this many values of one sample's tensor.
+        image_size: Height and width of images where the model leaves them open.
+    """
+
+    threads: int
+    counted: int = COUNTED_VALUES
+    image_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,26 +70,24 @@ def collect(
     model: Model,
     tensors: Mapping[str, int | None],
     source: Source,
+    settings: Settings,
     *,
-    threads: int,
-    counted: int = COUNTED_VALUES,
     on_sample: Callable[[], None] | None = None,
 ) -> Collection:
     """Gather statistics of `tensors` (names with channel axes) over all samples of `source`.
 
     Each worker takes one sample at a time through decoding, inference on a single thread and
-    counting. So decoding overlaps with inference, memory holds one sample's activations per worker
-    whatever the number of samples, and no result depends on how many workers there are: fewer than
-    asked for where their activations would take several GiB. Outputs of
-    a Sigmoid are derived from its input; see `sigmoids`. Of the model's other outputs the log says
-    where they hold NaN or Inf, which stops nothing, since no range depends on them.
+    counting, part by part of the model. So decoding overlaps with inference, memory holds one
+    part's activations per worker whatever the number of samples, and no result depends on how many
+    workers there are: fewer than asked for where their activations would take several GiB. Outputs
+    of a Sigmoid are derived from its input; see `sigmoids`. Of the model's other outputs the log
+    says where they hold NaN or Inf, which stops nothing, since no range depends on them.
 
     Args:
         model: The prepared model.
         tensors: Channel axes by name.
         source: The samples.
-        threads: Number of workers.
-        counted: A histogram counts about this many values of one sample's tensor.
+        settings: How the pass goes.
         on_sample: Called after every sample, by any worker.
 
     Raises:
@@ -81,37 +95,12 @@ def collect(
         DataError: Samples do not fit the model, or too many cannot be read.
     """
     outputs = _further_outputs(model.ir.graph, tensors)
-    observer = _Observer(tensors, sigmoids_between(model.ir.graph, tensors), counted)
-    runner = open_graph(with_outputs(model.ir, [*observer.fetched, *outputs]), threads=1)
-    pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
-    size = pass_.begin()
-    workers = min(threads, max(1, _MOST_BYTES // max(1, size)))
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(pass_.work) for _ in range(workers)]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            pass_.stop()  # on an error or Ctrl-C, workers end after their current sample
-        for future in done:
-            future.result()
+    observer = _Observer(tensors, sigmoids_between(model.ir.graph, tensors), settings.counted)
+    parts = in_parts(model, [*observer.fetched, *outputs], settings.image_size)
+    with closing(OrtParts(parts, model.inputs, threads=1)) as runner:
+        pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
+        pass_.go(settings.threads)
     return pass_.result()
-
-
-def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
-    """Return a copy of `model` whose outputs are `tensors` and nothing else.
-
-    Raises:
-        CalibrationError: A tensor is not in the graph.
-    """
-    copy = model.clone()
-    values = values_by_name(copy.graph)
-    missing = [name for name in tensors if name not in values]
-    if missing:
-        raise CalibrationError(
-            f"tensor {missing[0]!r} is not in the graph; prepare the model first"
-        )
-    copy.graph.outputs[:] = [values[name] for name in tensors]
-    return copy
 
 
 def _further_outputs(graph: ir.Graph, tensors: Container[str]) -> list[str]:
@@ -127,7 +116,7 @@ class _Pass:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: OrtParts,
         observer: "_Observer",
         source: Source,
         on_sample: Callable[[], None],
@@ -144,21 +133,30 @@ class _Pass:
         self._broken: dict[str, set[str]] = defaultdict(set)
         """Names of samples by the output that holds NaN or Inf for them."""
 
-    def stop(self) -> None:
-        with self._lock:
-            self._next = len(self._source)
+    def go(self, threads: int) -> None:
+        """Count all samples in, by as many workers at most."""
+        size = next(filter(None, self._sizes()), 0)  # of the first that can be read
+        workers = min(threads, max(1, _MOST_BYTES // max(1, size)))
+        with ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(self._work) for _ in range(workers)]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                self._stop()  # on an error or Ctrl-C, workers end after their current sample
+            for future in done:
+                future.result()
 
-    def begin(self) -> int:
-        """Count samples in until one could be read; return the bytes of its tensors."""
-        return next(filter(None, self._sizes()), 0)
-
-    def work(self) -> None:
+    def _work(self) -> None:
         """Count samples in as long as there are some."""
         for _ in self._sizes():
             pass
 
+    def _stop(self) -> None:
+        with self._lock:
+            self._next = len(self._source)
+
     def _sizes(self) -> Iterator[int]:
-        """Count samples in, one for each step; yield the bytes of its tensors."""
+        """Count samples in, one for each step; yield the most bytes of its tensors held."""
         statistics = {name: TensorStatistics() for name in self._observer.tensors}
         with self._lock:
             self._partial.append(statistics)
@@ -202,21 +200,27 @@ class _Pass:
         except DataError as error:
             self._skips.add(self._source.name(index), error)
             return 0
+        size = 0
         started = time.perf_counter()
-        outputs = self._runner.run(sample.feeds)
-        self._inference.append(time.perf_counter() - started)
+        for outputs in self._runner.run(sample.feeds):
+            self._inference.append(time.perf_counter() - started)
+            size = max(size, sum(array.nbytes for array in outputs.values()))
+            self._count_all(outputs, sample.name, statistics)
+            started = time.perf_counter()
+        return size
+
+    def _count_all(self, outputs: Tensors, sample: str, statistics: Statistics) -> None:
         for name, array in outputs.items():
             if name not in self._observer.tensors:
-                self._look(name, array, sample.name)
+                self._look(name, array, sample)
                 continue
             try:
                 self._observer.count(name, array, statistics)
             except NonFiniteError:
                 raise CalibrationError(
-                    f"tensor {name!r} holds NaN or Inf for {sample.name}; "
+                    f"tensor {name!r} holds NaN or Inf for {sample}; "
                     "check the recipe's scale, mean and std, or the model itself"
                 ) from None
-        return sum(array.nbytes for array in outputs.values())
 
     def _look(self, output: str, array: NDArray[Any], sample: str) -> None:
         if not np.isfinite(array).all():

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common
 
 from qbench.artifacts import SCHEMA_VERSION
-from qbench.calibration.collect import with_outputs
 from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.data.choice import DataChoice, open_choice
 from qbench.data.samples import Sample, Source
@@ -36,6 +35,7 @@ from qbench.evaluation.stream import SampleStream
 from qbench.evaluation.tensor_pairs import Pairs, pair_tensors
 from qbench.model.graph import static_shape
 from qbench.model.load import Model, load
+from qbench.model.parts import with_outputs
 from qbench.model.shapes import bind_shapes
 from qbench.quantization.encodings import is_integer_kernel
 from qbench.quantization.tables import TABLES

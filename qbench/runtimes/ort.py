@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from qbench.runtimes.ort_session import (
     create_session,
     first_line,
     session_options,
+    share_arena,
 )
 from qbench.runtimes.profile import shares, times_from_ort
 
@@ -35,17 +36,48 @@ _PACKED = 1 << 30
 which DeiT-tiny takes 6.6 ms instead of 9.8, and an encoder of 459 MB 130 ms instead of 223."""
 
 
+@dataclass(frozen=True)
+class GraphInMemory:
+    """A model that is no file.
+
+    Attributes:
+        data: As the file would hold it.
+        weights: Such as are given as arrays, by name.
+        folder: Where external data lies.
+        shares_arena: See `ort_session.share_arena`.
+    """
+
+    data: bytes
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    folder: Path | None = None
+    shares_arena: bool = False
+
+    def prepare(self, options: ort.SessionOptions) -> None:
+        """Let a session take it so."""
+        # A plan of memory ahead of each run is made beside outputs, and a model in memory is mostly
+        # asked for all its tensors: to calibrate CenterFace took 838 MiB with it, 618 without.
+        options.enable_mem_pattern = False
+        if self.folder is not None:
+            options.add_session_config_entry(_EXTERNAL_FOLDER, str(self.folder))
+        if self.weights:
+            values = [ort.OrtValue.ortvalue_from_numpy(array) for array in self.weights.values()]
+            options.add_external_initializers(list(self.weights), values)
+        if self.folder is not None or sum(w.nbytes for w in self.weights.values()) > _PACKED:
+            # Of a large model, or one that need not be read, packed weights double the memory.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        if self.shares_arena:
+            share_arena(options)
+
+
 class OrtRunner:
     """A model in ONNX Runtime.
 
     Args:
-        model: Path of an ONNX file, or its bytes.
+        model: Path of an ONNX file, its bytes, or a graph in memory.
         provider: A key of `ort_providers.PROVIDERS`, or a full choice.
         threads: Intra-op threads; 0 leaves the choice to ONNX Runtime.
         simulate: Keep Q/DQ nodes as they are, so that they compute exactly what they say. ONNX
             Runtime's fused integer kernels may saturate on CPUs without VNNI.
-        folder: Where the external data of a model given as bytes lies.
-        weights: Such as are given as arrays, by name.
 
     Raises:
         UsageError: The provider's name is unknown.
@@ -56,31 +88,22 @@ class OrtRunner:
 
     def __init__(
         self,
-        model: Path | bytes,
+        model: Path | bytes | GraphInMemory,
         *,
         provider: ProviderChoice | str = "cpu",
         threads: int = 0,
         simulate: bool = False,
-        folder: Path | None = None,
-        weights: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     ) -> None:
         options = session_options(threads, simulate)
-        # A plan of memory ahead of each run is made beside outputs, and a model in memory is mostly
-        # asked for all its tensors: to calibrate CenterFace took 838 MiB with it, 618 without.
-        options.enable_mem_pattern = isinstance(model, Path)
-        if folder is not None:
-            options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
-        if weights:
-            values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-            options.add_external_initializers(list(weights), values)
-        if folder is not None or sum(array.nbytes for array in weights.values()) > _PACKED:
-            # Of a large model, or one that need not be read, packed weights double the memory.
-            options.add_session_config_entry("session.disable_prepacking", "1")
+        model = GraphInMemory(model) if isinstance(model, bytes) else model
+        if isinstance(model, GraphInMemory):
+            model.prepare(options)
         choice = ProviderChoice(provider) if isinstance(provider, str) else provider
         gpu = None if choice.name == "cpu" else open_nvml()
         used = None if gpu is None else gpu.used_bytes()
         started = time.perf_counter()
-        session = create_session(model, choice, options)
+        source = model if isinstance(model, Path) else model.data
+        session = create_session(source, choice, options)
         self.load_seconds = time.perf_counter() - started
         self._file = model if isinstance(model, Path) else None
         self._threads = threads

@@ -12,12 +12,13 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort import GraphInMemory, OrtRunner
 from qbench.runtimes.ort_providers import ProviderChoice
-from qbench.runtimes.ort_session import create_session, session_options
+from qbench.runtimes.ort_session import create_session, session_options, share_arena
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -27,8 +28,16 @@ _HANDED_OVER = 1 << 20
 would be copied three times, which took 4 s and 1.1 GB for a VGG-16 of 553 MB."""
 
 
-def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> OrtRunner:
+def open_graph(
+    model: ir.Model, *, threads: int = 0, simulate: bool = False, shares_arena: bool = False
+) -> OrtRunner:
     """Load a graph that is in memory into ONNX Runtime's CPU provider.
+
+    Args:
+        model: The graph.
+        threads: Of a run; 0 leaves the choice to ONNX Runtime.
+        simulate: Keep Q/DQ nodes; see `OrtRunner`.
+        shares_arena: See `ort_session.share_arena`.
 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
@@ -37,7 +46,27 @@ def open_graph(model: ir.Model, *, threads: int = 0, simulate: bool = False) -> 
 
     folder = data_folder(model)
     data, weights = _taken_apart(model, folder)
-    return OrtRunner(data, threads=threads, simulate=simulate, folder=folder, weights=weights)
+    graph = GraphInMemory(data, weights, folder, shares_arena)
+    return OrtRunner(graph, threads=threads, simulate=simulate)
+
+
+def empty_arena() -> None:
+    """Give back what the shared arena keeps and no tensor needs; see `ort_session.share_arena`.
+
+    ONNX Runtime does so behind a run alone, so a model runs that copies one number.
+    """
+    import onnx_ir as ir
+
+    number = ir.TensorType(ir.DataType.FLOAT)
+    x, y = (ir.Value(name=name, type=number, shape=ir.Shape([1])) for name in "xy")
+    nodes = [ir.node("Identity", [x], outputs=[y])]
+    model = ir.Model(ir.Graph([x], [y], nodes=nodes, opset_imports={"": 17}), ir_version=8)
+    options, run_options = session_options(threads=1), ort.RunOptions()
+    share_arena(options)
+    run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    data = ir.to_proto(model).SerializeToString()
+    session = create_session(data, ProviderChoice("cpu"), options)
+    session.run(None, {"x": np.zeros(1, np.float32)}, run_options)
 
 
 def _taken_apart(model: ir.Model, folder: Path | None) -> tuple[bytes, dict[str, NDArray[Any]]]:

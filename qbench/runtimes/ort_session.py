@@ -1,6 +1,7 @@
 """Sessions of ONNX Runtime: their options, and how they are opened."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import onnxruntime as ort
@@ -43,6 +44,23 @@ def session_options(threads: int = 0, simulate: bool = False) -> ort.SessionOpti
         # takes a Relu away, as if its codes had no sign.
         options.add_session_config_entry(_DISABLED, "ClipQuantRewrite;ReluQuantRewrite")
     return options
+
+
+def share_arena(options: ort.SessionOptions) -> None:
+    """Let a session take memory from one arena that sessions of the process may share.
+
+    An arena of its own keeps what its runs took, which adds up over the parts of a model. What the
+    shared one keeps is given back by `ort_graphs.empty_arena`.
+    """
+    _register_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+
+
+@cache
+def _register_arena() -> None:
+    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    info = ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(info, None)
 
 
 def create_session(

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import qbench.calibration.collect as collecting
-from qbench.calibration.collect import Collection, collect, with_outputs
+from qbench.calibration.collect import Collection, Settings, collect
 from qbench.data.samples import Sample, fingerprint
 from qbench.errors import CalibrationError, DataError
+from qbench.model import parts
 from qbench.model.load import Model
+from qbench.model.parts import with_outputs
 from qbench.model.prepare import prepare
 from qbench.placement.targets import TARGETS, observed_tensors
 
@@ -52,9 +54,14 @@ def model() -> Model:
     return prepare(graphs.model_of(graphs.residual()))
 
 
+@pytest.fixture(autouse=True, params=[1, 1 << 30], ids=["in parts", "whole"])
+def _least_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_LEAST_BYTES", request.param)
+
+
 def gather(model: Model, source: Images, threads: int = 1, **options: Any) -> Collection:
     tensors = observed_tensors(model, list(TARGETS))
-    return collect(model, tensors, source, threads=threads, **options)
+    return collect(model, tensors, source, Settings(threads), **options)
 
 
 def identity(collection: Collection) -> dict[str, tuple[object, ...]]:
@@ -187,10 +194,3 @@ def test_an_interrupt_stops_the_workers(model: Model) -> None:
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         gather(model, Images(tuple(range(1000)), change=interrupt), 2)
     assert len(seen) < 100
-
-
-def test_an_unknown_tensor(model: Model) -> None:
-    with pytest.raises(
-        CalibrationError, match="tensor 'none' is not in the graph; prepare the mod"
-    ):
-        with_outputs(model.ir, ["x", "none"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from qbench.calibration.collect import collect
+from qbench.calibration.collect import Settings, collect
 from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
 from qbench.calibration.statistics import TensorStatistics, observe
 from qbench.data.synthetic import SyntheticSource
@@ -53,8 +53,9 @@ def test_a_sigmoid_of_a_sigmoid_is_read() -> None:
 def test_derived_statistics_agree_with_those_that_are_read() -> None:
     model = prepare(graphs.model_of(silu()))
     source = SyntheticSource(model.inputs, 4, seed=0)
-    derived = collect(model, {"stem": None, "gate": None}, source, threads=1).statistics["gate"]
-    read = collect(model, {"gate": None}, source, threads=1).statistics["gate"]
+    settings = Settings(threads=1)
+    derived = collect(model, {"stem": None, "gate": None}, source, settings).statistics["gate"]
+    read = collect(model, {"gate": None}, source, settings).statistics["gate"]
     assert (derived.low, derived.high) == pytest.approx((read.low, read.high), rel=1e-5)
     assert (derived.mean, derived.exponent) == (pytest.approx(read.mean, rel=1e-5), read.exponent)
     assert derived.counts.sum() == read.counts.sum()

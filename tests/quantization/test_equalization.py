@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from graphs import CHANNELS, Builder, feeds_of, model_of
 
-from qbench.calibration.collect import with_outputs
 from qbench.calibration.statistics import TensorStatistics
+from qbench.model.parts import with_outputs
 from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization.equalization import (

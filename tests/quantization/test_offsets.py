@@ -8,9 +8,9 @@ import onnx_ir as ir
 import pytest
 from graphs import CHANNELS, Builder, Feeds, feeds_of, model_of
 
-from qbench.calibration.collect import with_outputs
 from qbench.model.graph import constant
 from qbench.model.load import Model
+from qbench.model.parts import with_outputs
 from qbench.model.prepare import prepare
 from qbench.placement.plan import Activation, Plan
 from qbench.placement.targets import place

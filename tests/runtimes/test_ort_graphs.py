@@ -50,10 +50,10 @@ def test_large_weights_are_no_part_of_the_bytes(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ort_graphs, "OrtRunner", given)
     model = graphs.model_of(graphs.conv_bn_relu()).ir
     open_graph(model, threads=1)
-    (data,), weights = given.call_args.args, given.call_args.kwargs["weights"]
-    for name, array in weights.items():
+    (graph,) = given.call_args.args
+    for name, array in graph.weights.items():
         assert np.array_equal(array, constant(model.graph.initializers[name]))
-    assert len(data) < sum(array.nbytes for array in weights.values())
+    assert len(graph.data) < sum(array.nbytes for array in graph.weights.values())
 
 
 def test_the_optimized_graph_shows_what_was_fused(tmp_path: Path) -> None:

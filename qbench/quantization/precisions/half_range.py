@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from qbench.calibration.collect import with_outputs
 from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.model.load import Model
+from qbench.model.parts import with_outputs
 from qbench.placement.analysis import DATA_MOVEMENT
 from qbench.quantization.searching.samples import samples_of
 from qbench.runtimes.ort_graphs import open_graph

@@ -12,9 +12,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from qbench.calibration.collect import with_outputs
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer, ints
+from qbench.model.parts import with_outputs
 from qbench.placement.analysis import weight_axis
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort_graphs import open_graph

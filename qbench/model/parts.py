@@ -1,0 +1,147 @@
+"""Graphs that compute chosen tensors, whole or in parts that run one after the other."""
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from math import prod
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from qbench.errors import CalibrationError
+from qbench.model.graph import static_shape, subgraph_nodes, values_by_name
+from qbench.model.load import Model
+from qbench.model.shapes import bound_to_one
+
+_MOST_PARTS = 16
+
+_LEAST_BYTES = 1 << 22
+"""Of the wanted tensors of a part: the call of one that has fewer takes longer than it spares."""
+
+_NEVER = 1 << 62
+"""Bytes that stand for what cannot be handed from part to part."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a model.
+
+    Attributes:
+        model: Its inputs are inputs of the whole and outputs of parts before, by their names.
+        asked: The tensors that were asked for among its inputs and outputs.
+    """
+
+    model: ir.Model
+    asked: tuple[str, ...]
+
+
+def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
+    """Return a copy of `model` whose outputs are `tensors` and nothing else.
+
+    Raises:
+        CalibrationError: A tensor is not in the graph.
+    """
+    copy = model.clone()
+    values = values_by_name(copy.graph)
+    missing = [name for name in tensors if name not in values]
+    if missing:
+        raise CalibrationError(
+            f"tensor {missing[0]!r} is not in the graph; prepare the model first"
+        )
+    copy.graph.outputs[:] = [values[name] for name in tensors]
+    return copy
+
+
+def in_parts(
+    model: Model, tensors: Iterable[str], image_size: tuple[int, int] | None = None
+) -> list[Part]:
+    """Return parts that together compute `tensors`, each about as many bytes of them.
+
+    They are cut where as little as possible passes that is not asked for anyway. It depends on the
+    arguments alone, not on any sample: the last bits of a tensor may depend on which nodes ONNX
+    Runtime optimizes together. Models that compute in branches or loops are one part, as are those
+    whose sizes are unknown.
+
+    Args:
+        model: A prepared model.
+        tensors: Names of tensors that inputs or nodes hold.
+        image_size: Height and width of images where they are open.
+
+    Raises:
+        CalibrationError: A tensor is not in the graph.
+    """
+    asked = dict.fromkeys(tensors)
+    whole = common.RemoveUnusedNodesPass()(with_outputs(model.ir, asked)).model
+    nodes = list(whole.graph)
+    bound = None if any(subgraph_nodes(whole)) else bound_to_one(model, image_size)
+    ends = [] if bound is None else _ends(nodes, _sizes(bound), asked)
+    if not ends:
+        return [Part(whole, tuple(asked))]
+    bounds = pairwise([0, *(end + 1 for end in ends), len(nodes)])
+    first, *others = (_part(whole, nodes[start:end], asked) for start, end in bounds)
+    inputs = tuple(name for name in _names(whole.graph.inputs) if name in asked)
+    return [replace(first, asked=(*inputs, *first.asked)), *others]
+
+
+def _ends(nodes: Sequence[ir.Node], sizes: Mapping[str, int], asked: Container[str]) -> list[int]:
+    """Return the indices of the nodes behind which to cut."""
+    own = ((name for name in _names(node.outputs) if name in asked) for node in nodes)
+    held = list(accumulate(sum(sizes.get(name, 0) for name in names) for names in own))
+    count = min(_MOST_PARTS, held[-1] // _LEAST_BYTES) if held else 0
+    passing = _passing(nodes, sizes, asked)
+    ends = []
+    for part in range(1, count):
+        middle, around = part * held[-1] / count, held[-1] / count / 2
+        distances = ((abs(size - middle), at) for at, size in enumerate(held[:-1]))
+        near = ((passing[at], distance, at) for distance, at in distances if distance < around)
+        lost, _, best = min(near, default=(_NEVER, 0, 0))
+        if lost < _NEVER:
+            ends.append(best)
+    return ends
+
+
+def _passing(
+    nodes: Sequence[ir.Node], sizes: Mapping[str, int], asked: Container[str]
+) -> list[int]:
+    """Return how many bytes that are not asked for pass behind each node to others."""
+    index = {node: at for at, node in enumerate(nodes)}
+    changes = [0] * len(nodes)
+    for at, node in enumerate(nodes):
+        for value in node.outputs:
+            name = value.name or ""
+            size = 0 if name in asked else sizes.get(name, 0)
+            size = size if isinstance(value.type, ir.TensorType) else _NEVER
+            last = max((index[usage.node] for usage in value.uses()), default=at)
+            changes[at] += size
+            changes[last] -= size
+    return list(accumulate(changes))
+
+
+def _part(whole: ir.Model, nodes: Sequence[ir.Node], asked: Container[str]) -> Part:
+    """Return the part of some nodes of a graph, all of which something outside needs."""
+    own = set(nodes)
+    written = [value for node in nodes for value in node.outputs]
+    read = dict.fromkeys(value for node in nodes for value in node.inputs if value is not None)
+    entering = [v for v in read if not v.is_initializer() and v.producer() not in own]
+    leaving = [v for v in written if v.name in asked or any(u.node not in own for u in v.uses())]
+    graph = ir.convenience.extract(whole.graph, entering, leaving)
+    for inner, outer in zip(graph.inputs, entering, strict=True):
+        if outer.producer() is not None and inner.shape is not None:
+            # Of a file's own shapes that do not hold, ONNX Runtime only warns within a graph.
+            inner.shape = ir.Shape([None] * len(inner.shape))
+    own_asked = tuple(name for name in _names(leaving) if name in asked)
+    return Part(ir.Model(graph, ir_version=whole.ir_version), own_asked)
+
+
+def _names(values: Iterable[ir.Value]) -> list[str]:
+    return [value.name or "" for value in values]
+
+
+def _sizes(bound: ir.Model) -> dict[str, int]:
+    """Return the bytes of tensors by name; 0 where they are unknown."""
+    return {name: _bytes(value) for name, value in values_by_name(bound.graph).items()}
+
+
+def _bytes(value: ir.Value) -> int:
+    shape = static_shape(value)
+    return 0 if shape is None or value.dtype is None else int(prod(shape) * value.dtype.itemsize)
