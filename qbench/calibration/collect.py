@@ -21,6 +21,7 @@ from qbench.data.samples import Skips, Source, first_names
 from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model
 from qbench.model.parts import in_parts
+from qbench.model.shapes import bound_to_one
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.ort_parts import OrtParts
 
@@ -96,8 +97,10 @@ def collect(
     """
     outputs = _further_outputs(model.ir.graph, tensors)
     observer = _Observer(tensors, sigmoids_between(model.ir.graph, tensors), settings.counted)
-    parts = in_parts(model, [*observer.fetched, *outputs], settings.image_size)
-    with closing(OrtParts(parts, model.inputs, threads=1)) as runner:
+    # Of the model's shapes, not of a sample's, so that all shards cut at the same places.
+    bound = bound_to_one(model, settings.image_size)
+    parts = in_parts(model.ir, [*observer.fetched, *outputs], bound)
+    with closing(OrtParts(parts, threads=1)) as runner:
         pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
         pass_.go(settings.threads)
     return pass_.result()
@@ -206,6 +209,7 @@ class _Pass:
             self._inference.append(time.perf_counter() - started)
             size = max(size, sum(array.nbytes for array in outputs.values()))
             self._count_all(outputs, sample.name, statistics)
+            outputs.clear()  # before the next part runs
             started = time.perf_counter()
         return size
 

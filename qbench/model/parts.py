@@ -10,8 +10,6 @@ from onnx_ir.passes import common
 
 from qbench.errors import CalibrationError
 from qbench.model.graph import static_shape, subgraph_nodes, values_by_name
-from qbench.model.load import Model
-from qbench.model.shapes import bound_to_one
 
 _MOST_PARTS = 16
 
@@ -52,29 +50,25 @@ def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
     return copy
 
 
-def in_parts(
-    model: Model, tensors: Iterable[str], image_size: tuple[int, int] | None = None
-) -> list[Part]:
+def in_parts(model: ir.Model, tensors: Iterable[str], bound: ir.Model | None) -> list[Part]:
     """Return parts that together compute `tensors`, each about as many bytes of them.
 
-    They are cut where as little as possible passes that is not asked for anyway. It depends on the
-    arguments alone, not on any sample: the last bits of a tensor may depend on which nodes ONNX
-    Runtime optimizes together. Models that compute in branches or loops are one part, as are those
-    whose sizes are unknown.
+    They are cut where as little as possible passes that is not asked for anyway. Models that
+    compute in branches or loops are one part. The last bits of a tensor may depend on where the
+    cuts are, since ONNX Runtime optimizes the nodes of a part together.
 
     Args:
         model: A prepared model.
         tensors: Names of tensors that inputs or nodes hold.
-        image_size: Height and width of images where they are open.
+        bound: The same with the shapes of one sample, which tell sizes; None makes one part.
 
     Raises:
         CalibrationError: A tensor is not in the graph.
     """
     asked = dict.fromkeys(tensors)
-    whole = common.RemoveUnusedNodesPass()(with_outputs(model.ir, asked)).model
+    whole = common.RemoveUnusedNodesPass()(with_outputs(model, asked)).model
     nodes = list(whole.graph)
-    bound = None if any(subgraph_nodes(whole)) else bound_to_one(model, image_size)
-    ends = [] if bound is None else _ends(nodes, _sizes(bound), asked)
+    ends = [] if any(subgraph_nodes(whole)) else _ends(nodes, _sizes(bound), asked)
     if not ends:
         return [Part(whole, tuple(asked))]
     bounds = pairwise([0, *(end + 1 for end in ends), len(nodes)])
@@ -137,8 +131,10 @@ def _names(values: Iterable[ir.Value]) -> list[str]:
     return [value.name or "" for value in values]
 
 
-def _sizes(bound: ir.Model) -> dict[str, int]:
+def _sizes(bound: ir.Model | None) -> dict[str, int]:
     """Return the bytes of tensors by name; 0 where they are unknown."""
+    if bound is None:
+        return {}
     return {name: _bytes(value) for name, value in values_by_name(bound.graph).items()}
 
 

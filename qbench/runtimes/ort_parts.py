@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from qbench.errors import DataError
-from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Tensors, misfit
 from qbench.runtimes.ort_graphs import empty_arena, open_graph
 from qbench.runtimes.ort_session import first_line
@@ -22,23 +21,22 @@ class OrtParts:
 
     Args:
         parts: See `model.parts.in_parts`.
-        inputs: Of the whole.
         threads: Of a run.
 
     Raises:
         ModelError: ONNX Runtime refuses a part.
     """
 
-    def __init__(
-        self, parts: Sequence[Part], inputs: Sequence[TensorSpec], *, threads: int = 0
-    ) -> None:
-        self._inputs = inputs
+    def __init__(self, parts: Sequence[Part], *, threads: int = 0) -> None:
         self._runners = [
             open_graph(part.model, threads=threads, shares_arena=True) for part in parts
         ]
         self._asked = [part.asked for part in parts]
         reads = [{spec.name for spec in runner.inputs} for runner in self._runners]
         self._read_later = [set[str]().union(*reads[at + 1 :]) for at in range(len(parts))]
+        written = {spec.name for runner in self._runners for spec in runner.outputs}
+        read = {spec.name: spec for runner in self._runners for spec in runner.inputs}
+        self._inputs = [spec for name, spec in read.items() if name not in written]
 
     def close(self) -> None:
         """Free all that the parts hold."""
@@ -48,12 +46,10 @@ class OrtParts:
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Iterator[Tensors]:
         """Yield the tensors that were asked for, those of one part at a time.
 
-        What was yielded is emptied before the next part runs.
-
         Raises:
             DataError: The feeds do not fit the model's inputs.
         """
-        if feeds.keys() != {spec.name for spec in self._inputs}:
+        if any(spec.name not in feeds for spec in self._inputs):
             raise misfit(feeds, self._inputs, "the names differ")
         held = dict(feeds)
         stages = zip(self._runners, self._asked, self._read_later, strict=True)
@@ -65,8 +61,6 @@ class OrtParts:
                 reason = first_line(cause if isinstance(cause, Exception) else error)
                 raise misfit(feeds, self._inputs, reason) from error
             known = held | outputs
-            found = {name: known[name] for name in asked}
             held = {name: array for name, array in known.items() if name in later}
-            del outputs, known
-            yield found
-            found.clear()
+            del outputs  # so that the caller alone holds what is yielded
+            yield {name: known.pop(name) for name in asked}

@@ -8,6 +8,7 @@ from qbench.model import parts
 from qbench.model.load import Model
 from qbench.model.parts import Part, in_parts, with_outputs
 from qbench.model.prepare import prepare
+from qbench.model.shapes import bound_to_one
 from qbench.placement.targets import TARGETS, observed_tensors
 
 
@@ -22,6 +23,12 @@ def prepared(pattern: str) -> Model:
 
 def observed(model: Model) -> list[str]:
     return list(observed_tensors(model, list(TARGETS)))
+
+
+def parts_of(
+    model: Model, tensors: list[str], size: tuple[int, int] | None = (16, 16)
+) -> list[Part]:
+    return in_parts(model.ir, tensors, bound_to_one(model, size))
 
 
 def outputs_of(some: list[Part], feeds: graphs.Feeds) -> graphs.Feeds:
@@ -42,7 +49,7 @@ def test_parts_compute_what_the_whole_does(pattern: str) -> None:
     whole = inputs | graphs.run(
         with_outputs(model.ir, [name for name in asked if name not in feeds]), feeds
     )
-    found = outputs_of(in_parts(model, asked, (16, 16)), feeds)
+    found = outputs_of(parts_of(model, asked), feeds)
     assert found.keys() == whole.keys()
     for name, array in whole.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5)
@@ -51,7 +58,7 @@ def test_parts_compute_what_the_whole_does(pattern: str) -> None:
 def test_a_cut_is_where_nothing_passes_that_is_not_asked_for() -> None:
     """Between Sigmoid and Mul two tensors would pass; behind the Mul only what is read anyway."""
     model = prepared("silu_before_head")
-    first, *others = in_parts(model, ["stem", "silu", "head"])
+    first, *others = parts_of(model, ["stem", "silu", "head"])
     assert others
     for part in (first, *others):
         assert {value.name for value in part.model.graph.outputs} == set(part.asked)
@@ -64,7 +71,7 @@ def test_parts_hold_about_as_much_each(monkeypatch: pytest.MonkeyPatch) -> None:
         names.append(b.conv(f"conv{number}", names[-1]))
     model = prepare(graphs.model_of(b.model(names[-1])))
     monkeypatch.setattr(parts, "_MOST_PARTS", 4)
-    assert [part.asked for part in in_parts(model, names)] == [
+    assert [part.asked for part in parts_of(model, names)] == [
         ("x", "conv0", "conv1", "conv2"),
         ("conv3", "conv4", "conv5"),
         ("conv6", "conv7", "conv8"),
@@ -73,7 +80,7 @@ def test_parts_hold_about_as_much_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_nobody_asks_for_is_no_part() -> None:
-    some = in_parts(prepared("residual"), ["stem_relu"])
+    some = parts_of(prepared("residual"), ["stem_relu"])
     assert [node.op_type for part in some for node in part.model.graph] == ["Conv", "Relu"]
 
 
@@ -81,17 +88,17 @@ def test_what_nobody_asks_for_is_no_part() -> None:
 def test_small_models_are_one_part(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "_LEAST_BYTES", least)
     model = prepared("residual")
-    assert (len(in_parts(model, observed(model))) == 1) == (least > 1)
+    assert (len(parts_of(model, observed(model))) == 1) == (least > 1)
 
 
 def test_branches_and_unknown_sizes_are_one_part() -> None:
     b = graphs.Builder(("n", 8, "height", "width"))
     proto = b.model(b.conv("head", b.conv("stem", b.x)))
     free = prepare(graphs.model_of(proto))
-    assert len(in_parts(free, ["x", "stem", "head"])) == 1
-    assert len(in_parts(free, ["x", "stem", "head"], (32, 32))) == 2
+    assert len(parts_of(free, ["x", "stem", "head"], None)) == 1
+    assert len(parts_of(free, ["x", "stem", "head"])) == 2
     branching = prepare(graphs.model_of(graphs.with_if()))
-    assert len(in_parts(branching, observed(branching), (16, 16))) == 1
+    assert len(parts_of(branching, observed(branching))) == 1
 
 
 def test_shapes_that_do_not_hold_stop_no_part() -> None:
@@ -101,7 +108,7 @@ def test_shapes_that_do_not_hold_stop_no_part() -> None:
     for node in model.ir.graph:
         node.outputs[0].shape = ir.Shape(graphs.IMAGE)
     batch = {"x": np.ones((3, *graphs.IMAGE[1:]), np.float32)}
-    some = in_parts(model, ["x", "stem", "head"])
+    some = parts_of(model, ["x", "stem", "head"])
     assert len(some) == 2
     assert outputs_of(some, batch)["head"].shape == (3, *graphs.IMAGE[1:])
 
@@ -109,6 +116,6 @@ def test_shapes_that_do_not_hold_stop_no_part() -> None:
 def test_an_unknown_tensor() -> None:
     model = prepared("residual")
     message = "tensor 'none' is not in the graph; prepare the model first"
-    for ask in (lambda: in_parts(model, ["x", "none"]), lambda: with_outputs(model.ir, ["none"])):
+    for ask in (lambda: parts_of(model, ["x", "none"]), lambda: with_outputs(model.ir, ["none"])):
         with pytest.raises(CalibrationError, match=message):
             ask()

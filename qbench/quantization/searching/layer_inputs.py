@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,10 +14,12 @@ from threadpoolctl import threadpool_limits
 
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer, ints
-from qbench.model.parts import with_outputs
+from qbench.model.parts import in_parts
+from qbench.model.shapes import bind_shapes
 from qbench.placement.analysis import weight_axis
+from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort_parts import OrtParts
 
 MOST_INPUTS = 2304
 """Inputs of an output, 3 x 3 of 256 channels; with more, errors average out, and time would grow
@@ -79,6 +81,11 @@ class _Sums:
     rows: NDArray[Any]
     first: NDArray[Any]
     second: NDArray[Any]
+
+    @property
+    def tensor(self) -> str:
+        """Name of what the layer reads."""
+        return _tensor_of(self.node)
 
     @classmethod
     def of(cls, node: ir.Node) -> "_Sums":
@@ -179,21 +186,32 @@ def covariances(
     small = [node for node in nodes if _inputs_of(node) <= MOST_INPUTS]
     if not small or len(samples) < 2:
         return {}
-    tensors = dict.fromkeys(node.inputs[0].name or "" for node in small if node.inputs[0])
-    runner = open_graph(with_outputs(model, tensors), threads=1)
+    tensors = [_tensor_of(node) for node in small]
     read = {node.name or "": _what_it_reads(node) for node in small}
     sums = {_what_it_reads(node): _Sums.of(node) for node in small}
-    with layers_side_by_side() as pool:
-        pending = pool.submit(runner.run, samples[0].feeds)
-        for index, following in enumerate((*samples[1:], None)):
-            found = pending.result()
-            if following is not None:
-                pending = pool.submit(runner.run, following.feeds)
-            list(pool.map(partial(_Sums.add, half=index % 2, tensors=found), sums.values()))
+    with layers_side_by_side() as pool, closing(_opened(model, tensors, samples[0])) as runner:
+        for index, sample in enumerate(samples):
+            for found in _one_ahead(runner.run(sample.feeds), pool):
+                some = [one for one in sums.values() if one.tensor in found]
+                list(pool.map(partial(_Sums.add, half=index % 2, tensors=found), some))
             if index == 0 and _are_alike(samples):  # large sums may be in vain
                 sums = {key: one for key, one in sums.items() if one.are_enough(len(samples))}
     known = {key: sums.pop(key).covariance() for key in list(sums) if sums[key].are_enough()}
     return {name: known[key] for name, key in read.items() if key in known}
+
+
+def _opened(model: ir.Model, tensors: Iterable[str], sample: Sample) -> OrtParts:
+    """Return the parts of a model that compute `tensors`, loaded."""
+    bound = bind_shapes(model, {name: array.shape for name, array in sample.feeds.items()})
+    return OrtParts(in_parts(model, tensors, bound), threads=1)
+
+
+def _one_ahead(steps: Iterator[Tensors], pool: ThreadPoolExecutor) -> Iterator[Tensors]:
+    """Yield what `steps` does, while a thread takes the next step."""
+    pending = pool.submit(next, steps, None)
+    while (found := pending.result()) is not None:
+        pending = pool.submit(next, steps, None)
+        yield found
 
 
 def _are_alike(samples: Sequence[Sample]) -> bool:
@@ -214,6 +232,12 @@ def _what_it_reads(node: ir.Node) -> object:
     return node.inputs[0], *by_kernel, *steps, tuple(ints(node, "pads", [0] * 2 * len(axes)))
 
 
+def _tensor_of(node: ir.Node) -> str:
+    value = node.inputs[0]
+    assert value is not None
+    return value.name or ""
+
+
 def _inputs_of(node: ir.Node) -> int:
     weight = constant(node.inputs[1])
     assert weight is not None  # a plan holds constant weights only
@@ -223,8 +247,7 @@ def _inputs_of(node: ir.Node) -> int:
 
 def _rows(node: ir.Node, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Return the inputs of a node at some positions, float32 [groups, positions, inputs]."""
-    value = node.inputs[0]
-    array = tensors[(value.name or "") if value is not None else ""]
+    array = tensors[_tensor_of(node)]
     if node.op_type == "Conv":
         return _patches(node, array)
     flat: NDArray[Any] = array.reshape(-1, array.shape[-1])
