@@ -130,8 +130,8 @@ def _warn_of_few(source: Source) -> None:
     count = len(source)
     if count < FEWEST_SAMPLES:
         logger.warning(
-            "%s to calibrate on: for a tensor about 1 in %d others goes beyond all values seen; "
-            "give %d or more that are like those in use",
+            "%s to calibrate on: about 1 in %d others will exceed the range that they show of a "
+            "tensor; give %d or more that are like those in use",
             counted(count, "sample"),
             count + 1,
             FEWEST_SAMPLES,

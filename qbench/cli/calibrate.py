@@ -142,8 +142,8 @@ def calibrate(arguments: _Arguments) -> None:
     and --merge makes of all tables, in any order, to the byte the table of a single run.
 
     --json prints images, skipped, seconds, inference_seconds (in the runtime, summed over threads;
-    null for --merge), peak_rss_bytes, tensors, shard (null for all images), output and
-    tensorrt_cache (null for none).
+    null for --merge), peak_rss_bytes, tensors, image_size (height and width), shard (null for all
+    images), output and tensorrt_cache (null for none).
     """
     arguments.check_cache()
     started = time.perf_counter()
@@ -188,7 +188,8 @@ def _print(table: CalibrationTable, output: Path, seconds: float, arguments: _Ar
     from qbench.benchmarking.environment import peak_rss_bytes
     from qbench.cli.output.render import counted, print_json, size_text
 
-    data, shard, peak = table.header.data, table.header.shard, peak_rss_bytes()
+    header, peak = table.header, peak_rss_bytes()
+    data, shard, size = header.data, header.shard, header.image_size
     cache = arguments.tensorrt_cache
     if arguments.as_json:
         print_json(
@@ -200,6 +201,7 @@ def _print(table: CalibrationTable, output: Path, seconds: float, arguments: _Ar
                 "inference_seconds": table.inference_seconds,
                 "peak_rss_bytes": peak,
                 "tensors": len(table.statistics),
+                "image_size": size,
                 "shard": str(shard) if shard else None,
                 "output": str(output),
                 "tensorrt_cache": str(cache) if cache else None,
@@ -208,7 +210,8 @@ def _print(table: CalibrationTable, output: Path, seconds: float, arguments: _Ar
         return
     memory = f", {size_text(peak)} peak memory" if peak else ""
     images = counted(data.images, "image" if table.header.recipe else "sample")
-    part = f" of shard {shard}" if shard else ""
+    pixels = f" of {size[0]} x {size[1]}" if size else ""
+    part = f", shard {shard}" if shard else ""
     tensors = counted(len(table.statistics), "tensor")
-    click.echo(f"{images}{part}, {tensors} in {seconds:.1f} s{memory}")
+    click.echo(f"{images}{pixels}{part}, {tensors} in {seconds:.1f} s{memory}")
     click.echo(f"wrote {output}" + (f" and {cache}" if cache else ""))

@@ -205,7 +205,8 @@ def _checked_size(recipe: Recipe, spec: TensorSpec, who: str) -> tuple[int, int]
         )
     if wanted not in (None, (height, width)):
         raise DataError(
-            f"{who}: it makes {recipe.size} pixels; remove size or set size = [{height}, {width}]"
+            f"{who}: it makes {recipe.size} pixels; leave --size and the recipe's size out, or "
+            f"give --size {height}x{width}"
         )
     return height, width
 

@@ -1,19 +1,30 @@
 """A graph that ONNX Runtime runs in parts, so that memory holds one part's tensors at a time."""
 
-from __future__ import annotations
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.errors import DataError
+from qbench.model.parts import Part, in_parts
+from qbench.model.shapes import bind_shapes
 from qbench.runtimes.base import Tensors, misfit
 from qbench.runtimes.ort_graphs import empty_arena, open_graph
 from qbench.runtimes.ort_session import first_line
 
-if TYPE_CHECKING:
-    from qbench.model.parts import Part
+
+def open_parts(
+    model: ir.Model, tensors: Iterable[str], feeds: Mapping[str, NDArray[Any]], *, threads: int = 0
+) -> "OrtParts":
+    """Load the parts of a prepared model that compute `tensors`, cut by the sizes for `feeds`.
+
+    Raises:
+        ModelError: ONNX Runtime refuses a part.
+        CalibrationError: A tensor is not in the graph.
+    """
+    bound = bind_shapes(model, {name: array.shape for name, array in feeds.items()})
+    return OrtParts(in_parts(model, tensors, bound), threads=threads)
 
 
 class OrtParts:

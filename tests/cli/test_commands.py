@@ -43,6 +43,7 @@ def test_calibrate(project: Path, qbench: Qbench) -> None:
         "inference_seconds",
         "peak_rss_bytes",
         "tensors",
+        "image_size",
         "shard",
         "output",
         "tensorrt_cache",
@@ -50,6 +51,7 @@ def test_calibrate(project: Path, qbench: Qbench) -> None:
     table = load_table(Path(document["output"]))
     assert (document["schema_version"], document["images"], document["skipped"]) == (1, 12, [])
     assert document["tensors"] == len(table.statistics)
+    assert document["image_size"] == [16, 16]
     assert document["inference_seconds"] > 0
     assert document["seconds"] > 0
     assert document["output"] == "calibration/m.json"
@@ -59,7 +61,7 @@ def test_calibrate(project: Path, qbench: Qbench) -> None:
 @pytest.mark.usefixtures("project")
 def test_calibrate_says_what_it_did(qbench: Qbench) -> None:
     outcome = qbench("calibrate", *DATA, "--limit", 4, "-o", "sub/t.json")
-    assert outcome.out.startswith("4 images, ")
+    assert outcome.out.startswith("4 images of 16 x 16, ")
     assert outcome.out.endswith("wrote sub/t.json\n")
     assert (outcome.code, outcome.err) == (0, "")
 

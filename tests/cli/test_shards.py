@@ -32,7 +32,7 @@ def test_two_shards_make_the_table_of_one_run(qbench: Qbench) -> None:
 @pytest.mark.usefixtures("project")
 def test_merging_says_what_it_did_and_keeps_the_table_of_the_model(qbench: Qbench) -> None:
     outcome = qbench("calibrate", "--merge", *calibrate_in_two(qbench))
-    assert outcome.out.startswith("12 images, ")
+    assert outcome.out.startswith("12 images of 16 x 16, ")
     assert outcome.out.endswith("wrote calibration/m.json\n")
     assert qbench("quantize", "--target", "cpu", "--effort", "fast").code == 0
 
@@ -40,7 +40,7 @@ def test_merging_says_what_it_did_and_keeps_the_table_of_the_model(qbench: Qbenc
 @pytest.mark.usefixtures("project")
 def test_a_shard_says_so(qbench: Qbench) -> None:
     outcome = qbench("calibrate", *DATA, "--limit", 5, "--shard", "0/4", "-o", "t.json")
-    assert outcome.out.startswith("2 images of shard 0/4, ")
+    assert outcome.out.startswith("2 images of 16 x 16, shard 0/4, ")
 
 
 @pytest.mark.usefixtures("project")

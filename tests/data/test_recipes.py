@@ -148,7 +148,7 @@ def test_size_of_input(
         (Recipe(), spec(1, 4, 8, 8), r"3 channels, not 4; give its arrays with --data FILE\.npz"),
         (Recipe(), spec(1, 3, 8, 8, dtype="uint8"), 'it makes float32; set dtype = "uint8"'),
         (Recipe(), spec(1, 3, 8, 8, dtype="int64"), "it makes float32; give its arrays"),
-        (Recipe(size=16), spec(1, 3, 8, 8), r"it makes 16 pixels; .* set size = \[8, 8\]"),
+        (Recipe(size=16), spec(1, 3, 8, 8), "makes 16 pixels; .* out, or give --size 8x8"),
         (Recipe(), spec(1, 3, "H", None), "give --recipe with size or --size 640"),
         (Recipe(), spec(1, 3, 64, "W"), "give --recipe with size or --size 64x640"),
         (Recipe(), spec(1, 3, 8, None), "whose size is dynamic"),

@@ -5,6 +5,7 @@ run FP16 (TensorRT, ONNX Runtime), so that a sum overflows only when it is store
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 import onnx_ir as ir
@@ -13,10 +14,9 @@ from qbench.calibration.table import CalibrationTable
 from qbench.data.samples import Sample
 from qbench.model.graph import constant
 from qbench.model.load import Model
-from qbench.model.parts import with_outputs
 from qbench.placement.analysis import DATA_MOVEMENT
 from qbench.quantization.searching.samples import samples_of
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort_parts import open_parts
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -73,11 +73,11 @@ def _observed(prepared: Model, samples: Sequence[Sample]) -> dict[str, float]:
         return {}
     values = (value for node in prepared.ir.graph for value in node.outputs)
     names = [value.name or "" for value in values if value.dtype == ir.DataType.FLOAT]
-    runner = open_graph(with_outputs(prepared.ir, names))
     peaks = dict.fromkeys(names, 0.0)
-    for sample in samples:
-        for name, array in runner.run(sample.feeds).items():
-            peaks[name] = max(peaks[name], float(np.abs(array).max(initial=0)))
+    with closing(open_parts(prepared.ir, names, samples[0].feeds)) as runner:
+        for tensors in (found for sample in samples for found in runner.run(sample.feeds)):
+            for name, array in tensors.items():
+                peaks[name] = max(peaks[name], float(np.abs(array).max(initial=0)))
     return peaks
 
 

@@ -14,12 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer, ints
-from qbench.model.parts import in_parts
-from qbench.model.shapes import bind_shapes
 from qbench.placement.analysis import weight_axis
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort_parts import OrtParts
+from qbench.runtimes.ort_parts import open_parts
 
 MOST_INPUTS = 2304
 """Inputs of an output, 3 x 3 of 256 channels; with more, errors average out, and time would grow
@@ -189,7 +187,8 @@ def covariances(
     tensors = [_tensor_of(node) for node in small]
     read = {node.name or "": _what_it_reads(node) for node in small}
     sums = {_what_it_reads(node): _Sums.of(node) for node in small}
-    with layers_side_by_side() as pool, closing(_opened(model, tensors, samples[0])) as runner:
+    runner = open_parts(model, tensors, samples[0].feeds, threads=1)
+    with closing(runner), layers_side_by_side() as pool:
         for index, sample in enumerate(samples):
             for found in _one_ahead(runner.run(sample.feeds), pool):
                 some = [one for one in sums.values() if one.tensor in found]
@@ -198,12 +197,6 @@ def covariances(
                 sums = {key: one for key, one in sums.items() if one.are_enough(len(samples))}
     known = {key: sums.pop(key).covariance() for key in list(sums) if sums[key].are_enough()}
     return {name: known[key] for name, key in read.items() if key in known}
-
-
-def _opened(model: ir.Model, tensors: Iterable[str], sample: Sample) -> OrtParts:
-    """Return the parts of a model that compute `tensors`, loaded."""
-    bound = bind_shapes(model, {name: array.shape for name, array in sample.feeds.items()})
-    return OrtParts(in_parts(model, tensors, bound), threads=1)
 
 
 def _one_ahead(steps: Iterator[Tensors], pool: ThreadPoolExecutor) -> Iterator[Tensors]:
