@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer, ints
 from qbench.placement.analysis import weight_axis
-from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort_parts import open_parts
 
@@ -39,6 +38,9 @@ A prime, since steps of a round number meet few columns of an image: of 160 x 16
 
 _ROWS_OF_A_CHANNEL = 101
 """The same for depthwise convolutions, each of whose covariances is of one kernel's values."""
+
+
+_Step = TypeVar("_Step")
 
 
 class Covariance(NamedTuple):
@@ -188,18 +190,18 @@ def covariances(
     read = {node.name or "": _what_it_reads(node) for node in small}
     sums = {_what_it_reads(node): _Sums.of(node) for node in small}
     runner = open_parts(model, tensors, samples[0].feeds, threads=1)
+    parts = ((index, found) for index, one in enumerate(samples) for found in runner.run(one.feeds))
     with closing(runner), layers_side_by_side() as pool:
-        for index, sample in enumerate(samples):
-            for found in _one_ahead(runner.run(sample.feeds), pool):
-                some = [one for one in sums.values() if one.tensor in found]
-                list(pool.map(partial(_Sums.add, half=index % 2, tensors=found), some))
-            if index == 0 and _are_alike(samples):  # large sums may be in vain
+        for index, found in _one_ahead(parts, pool):
+            if index == 1 and _are_alike(samples):  # large sums may be in vain
                 sums = {key: one for key, one in sums.items() if one.are_enough(len(samples))}
+            some = [one for one in sums.values() if one.tensor in found]
+            list(pool.map(partial(_Sums.add, half=index % 2, tensors=found), some))
     known = {key: sums.pop(key).covariance() for key in list(sums) if sums[key].are_enough()}
     return {name: known[key] for name, key in read.items() if key in known}
 
 
-def _one_ahead(steps: Iterator[Tensors], pool: ThreadPoolExecutor) -> Iterator[Tensors]:
+def _one_ahead(steps: Iterator[_Step], pool: ThreadPoolExecutor) -> Iterator[_Step]:
     """Yield what `steps` does, while a thread takes the next step."""
     pending = pool.submit(next, steps, None)
     while (found := pending.result()) is not None:
