@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,17 +54,16 @@ def compensated_weights(
     }
     noise = _rounding_noise(plan, parameters)
 
-    def rounded(known: tuple[str, Covariance]) -> tuple[str, NDArray[np.int8]]:
-        name, covariance = known
-        mixed = covariance.shrunk(noise.get(name, 0.0))
-        return name, _codes(nodes[name], weights[name], mixed, saturates=saturates)
+    def rounded(known: dict[str, Covariance], name: str) -> NDArray[np.int8]:
+        mixed = known.pop(name).shrunk(noise.get(name, 0.0))
+        return _codes(nodes[name], weights[name], mixed, saturates=saturates)
 
     codes: dict[str, NDArray[np.int8]] = {}
     for portion in portions(nodes[name] for name in weights):
         known = covariances(model, portion, samples)
         with layers_side_by_side() as pool:
-            codes.update(pool.map(rounded, known.items()))
-        del known  # before the next
+            names = list(known)
+            codes.update(zip(names, pool.map(partial(rounded, known), names), strict=True))
     return codes
 
 

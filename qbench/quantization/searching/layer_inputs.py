@@ -43,6 +43,10 @@ _ROWS_OF_A_CHANNEL = 101
 _Step = TypeVar("_Step")
 
 
+_AT_ONCE = 256
+"""Rows of a matrix."""
+
+
 class Covariance(NamedTuple):
     """How the inputs of a layer go together.
 
@@ -74,13 +78,13 @@ class _Sums:
         node: The layer.
         rows: Their number, [2].
         first: [2, groups, inputs].
-        second: Of their products, [2, groups, inputs, inputs].
+        second: Of their products, both [groups, inputs, inputs].
     """
 
     node: ir.Node
     rows: NDArray[Any]
     first: NDArray[Any]
-    second: NDArray[Any]
+    second: tuple[NDArray[Any], NDArray[Any]]
 
     @property
     def tensor(self) -> str:
@@ -89,9 +93,10 @@ class _Sums:
 
     @classmethod
     def of(cls, node: ir.Node) -> "_Sums":
-        shape = 2, integer(node, "group", 1), _inputs_of(node)
-        sums = np.zeros(shape, np.float32), np.zeros((*shape, shape[-1]), np.float32)
-        return cls(node, np.zeros(2, np.int64), *sums)
+        groups, inputs = integer(node, "group", 1), _inputs_of(node)
+        one, other = (np.zeros((groups, inputs, inputs), np.float32) for _ in range(2))
+        first = np.zeros((2, groups, inputs), np.float32)
+        return cls(node, np.zeros(2, np.int64), first, (one, other))
 
     def are_enough(self, times: int = 1) -> bool:
         """Return whether `times` as many rows suffice."""
@@ -103,32 +108,43 @@ class _Sums:
         rows = _rows(self.node, tensors)
         self.rows[half] += rows.shape[1]
         self.first[half] += rows.sum(axis=1)
-        self.second[half] += rows.transpose(0, 2, 1) @ rows
+        second = self.second[half]
+        second += rows.transpose(0, 2, 1) @ rows
 
     def covariance(self) -> Covariance:
         """Return what both halves say, and how far they contradict each other.
+
+        The sums are used up, since of 2304 inputs a matrix more would take 21 MB.
 
         The shrinkage is that of Ledoit and Wolf, "A well-conditioned estimator for
         large-dimensional covariance matrices", 2004: squared error over squared distance from white
         noise. The error is a half of the difference between the halves; that between rows would be
         too small, since those of one image are alike.
         """
-        matrix = _centred(self.rows.sum(), self.first.sum(axis=0), self.second.sum(axis=0))
-        one, other = map(_centred, self.rows, self.first, self.second)
-        one -= other
-        error = np.vdot(one, one) / 4
+        rows = np.maximum(self.rows, 1).astype(np.float32)[:, None, None]
+        means = self.first / rows
+        for second, number, mean in zip(self.second, rows, means, strict=True):
+            second /= number
+            _add_outer(second, mean, -1)
+        matrix, other = self.second
+        matrix -= other
+        error = np.vdot(matrix, matrix) / 4
+        # The covariance of both is the mean of theirs, and that of their means.
+        share = float(self.rows[0] / self.rows.sum())
+        matrix *= share
+        matrix += other
+        _add_outer(matrix, means[0] - means[1], share * (1 - share))
         variances = _variances(matrix)
         inputs = variances.shape[1]
         distance = np.vdot(matrix, matrix) - inputs * (variances.mean(axis=1) ** 2).sum()
         return Covariance(matrix, float(error / distance) if error < distance else 1.0)
 
 
-def _centred(rows: int, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Return the covariance of sums over so many rows, [groups, inputs, inputs]."""
-    mean = first / np.float32(rows)
-    found: NDArray[Any] = second / np.float32(rows)
-    found -= mean[:, :, None] * mean[:, None, :]
-    return found
+def _add_outer(matrix: NDArray[Any], vectors: NDArray[Any], factor: float) -> None:
+    """Add `factor` times the products of `vectors`, [groups, n], to `matrix`, [groups, n, n]."""
+    for start in range(0, vectors.shape[1], _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        matrix[:, some] += np.float32(factor) * vectors[:, some, None] * vectors[:, None, :]
 
 
 def _variances(matrix: NDArray[Any]) -> NDArray[Any]:
