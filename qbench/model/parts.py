@@ -14,7 +14,7 @@ from qbench.model.graph import static_shape, subgraph_nodes, values_by_name
 _MOST_PARTS = 16
 
 _LEAST_BYTES = 1 << 22
-"""Of the wanted tensors of a part: the call of one that has fewer takes longer than it spares."""
+"""Of the tensors that a part is asked for: with fewer, its call costs more than it spares."""
 
 _NEVER = 1 << 62
 """Bytes that stand for what cannot be handed from part to part."""
