@@ -79,13 +79,8 @@ def calibrate(
     _warn_of_batches(model)
     size = check_recipe(chosen, model.inputs[0]) if chosen else _size_of_arrays(model, whole)
     settings = Settings(threads or usable_cores(), counted_values(len(whole)), size)
-    gathered = collect(
-        prepared,
-        tensors,
-        source,
-        settings,
-        on_sample=_Counter(len(source), on_progress).count,
-    )
+    counter = _Counter(len(source), on_progress)
+    gathered = collect(prepared, tensors, source, settings, on_sample=counter.count)
     provenance = DataProvenance(
         source=str(choice.path),
         sha256=whole.fingerprint(),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, prod
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import common
 
 from qbench.artifacts import SCHEMA_VERSION
 from qbench.calibration.table import CalibrationTable, find_table, load_table
@@ -33,10 +32,9 @@ from qbench.evaluation.layerwise import (
 )
 from qbench.evaluation.stream import SampleStream
 from qbench.evaluation.tensor_pairs import Pairs, pair_tensors
-from qbench.model.graph import static_shape
 from qbench.model.load import Model, load
 from qbench.model.parts import with_outputs
-from qbench.model.shapes import bind_shapes
+from qbench.model.shapes import bind_shapes, elements_by_name
 from qbench.quantization.encodings import is_integer_kernel
 from qbench.quantization.tables import TABLES
 from qbench.runtimes.base import Tensors
@@ -237,7 +235,6 @@ class _Comparison:
     def _opened(self, graph: ir.Model, tensors: Iterable[str]) -> TensorFunction:
         """Return the part of a graph that computes `tensors`, loaded."""
         cut = with_outputs(graph, dict.fromkeys(tensors))
-        common.RemoveUnusedNodesPass()(cut)
         runner = open_graph(cut, simulate=not self._options.native)
         types = {spec.name: spec.dtype for spec in runner.inputs}
 
@@ -251,9 +248,7 @@ class _Comparison:
 def _parts(pairs: Pairs, feeds: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Layer, ...]]:
     """Yield the layers by depth, as many at a time as make up `HELD_BYTES` in float32."""
     bound = bind_shapes(pairs.graph, {name: array.shape for name, array in feeds.items()})
-    values = [*bound.graph.inputs, *(value for node in bound.graph for value in node.outputs)]
-    shapes = {value.name: static_shape(value) for value in values}
-    sizes = {name: prod(shape) for name, shape in shapes.items() if shape is not None}
+    sizes = elements_by_name(bound)
     unknown = max(sizes.values(), default=1)
     part: list[Layer] = []
     held = 0

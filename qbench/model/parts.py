@@ -3,21 +3,21 @@
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from math import prod
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from qbench.errors import CalibrationError
-from qbench.model.graph import static_shape, subgraph_nodes, values_by_name
+from qbench.model.graph import subgraph_nodes, values_by_name
+from qbench.model.shapes import elements_by_name
 
 _MOST_PARTS = 16
 
-_LEAST_BYTES = 1 << 22
+_FEWEST_ELEMENTS = 1 << 20
 """Of the tensors that a part is asked for: with fewer, its call costs more than it spares."""
 
 _NEVER = 1 << 62
-"""Bytes that stand for what cannot be handed from part to part."""
+"""Elements that stand for what cannot be handed from part to part."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Part:
 
 
 def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
-    """Return a copy of `model` whose outputs are `tensors` and nothing else.
+    """Return a copy of `model` that computes `tensors` and nothing else.
 
     Raises:
         CalibrationError: A tensor is not in the graph.
@@ -47,11 +47,11 @@ def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
             f"tensor {missing[0]!r} is not in the graph; prepare the model first"
         )
     copy.graph.outputs[:] = [values[name] for name in tensors]
-    return copy
+    return common.RemoveUnusedNodesPass()(copy).model
 
 
 def in_parts(model: ir.Model, tensors: Iterable[str], bound: ir.Model | None) -> list[Part]:
-    """Return parts that together compute `tensors`, each about as many bytes of them.
+    """Return parts that together compute `tensors`, each about as many of their elements.
 
     They are cut where as little as possible passes that is not asked for anyway. Models that
     compute in branches or loops are one part. The last bits of a tensor may depend on where the
@@ -66,9 +66,10 @@ def in_parts(model: ir.Model, tensors: Iterable[str], bound: ir.Model | None) ->
         CalibrationError: A tensor is not in the graph.
     """
     asked = dict.fromkeys(tensors)
-    whole = common.RemoveUnusedNodesPass()(with_outputs(model, asked)).model
+    whole = with_outputs(model, asked)
     nodes = list(whole.graph)
-    ends = [] if any(subgraph_nodes(whole)) else _ends(nodes, _sizes(bound), asked)
+    sizes = {} if bound is None else elements_by_name(bound)
+    ends = [] if any(subgraph_nodes(whole)) else _ends(nodes, sizes, asked)
     if not ends:
         return [Part(whole, tuple(asked))]
     bounds = pairwise([0, *(end + 1 for end in ends), len(nodes)])
@@ -81,7 +82,7 @@ def _ends(nodes: Sequence[ir.Node], sizes: Mapping[str, int], asked: Container[s
     """Return the indices of the nodes behind which to cut."""
     own = ((name for name in _names(node.outputs) if name in asked) for node in nodes)
     held = list(accumulate(sum(sizes.get(name, 0) for name in names) for names in own))
-    count = min(_MOST_PARTS, held[-1] // _LEAST_BYTES) if held else 0
+    count = min(_MOST_PARTS, held[-1] // _FEWEST_ELEMENTS) if held else 0
     passing = _passing(nodes, sizes, asked)
     ends = []
     for part in range(1, count):
@@ -97,7 +98,7 @@ def _ends(nodes: Sequence[ir.Node], sizes: Mapping[str, int], asked: Container[s
 def _passing(
     nodes: Sequence[ir.Node], sizes: Mapping[str, int], asked: Container[str]
 ) -> list[int]:
-    """Return how many bytes that are not asked for pass behind each node to others."""
+    """Return how many elements that are not asked for pass behind each node to others."""
     index = {node: at for at, node in enumerate(nodes)}
     changes = [0] * len(nodes)
     for at, node in enumerate(nodes):
@@ -129,15 +130,3 @@ def _part(whole: ir.Model, nodes: Sequence[ir.Node], asked: Container[str]) -> P
 
 def _names(values: Iterable[ir.Value]) -> list[str]:
     return [value.name or "" for value in values]
-
-
-def _sizes(bound: ir.Model | None) -> dict[str, int]:
-    """Return the bytes of tensors by name; 0 where they are unknown."""
-    if bound is None:
-        return {}
-    return {name: _bytes(value) for name, value in values_by_name(bound.graph).items()}
-
-
-def _bytes(value: ir.Value) -> int:
-    shape = static_shape(value)
-    return 0 if shape is None or value.dtype is None else int(prod(shape) * value.dtype.itemsize)

@@ -8,7 +8,14 @@ from math import prod
 import onnx_ir as ir
 
 from qbench.errors import ModelError
-from qbench.model.graph import RECURRENT, constant, integer, static_shape, subgraph_nodes
+from qbench.model.graph import (
+    RECURRENT,
+    constant,
+    integer,
+    static_shape,
+    subgraph_nodes,
+    values_by_name,
+)
 from qbench.model.load import Model
 from qbench.model.passes.fold_constants import fold_constants
 from qbench.model.passes.infer_shapes import infer_shapes
@@ -78,6 +85,16 @@ def bind_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
     while fold_constants(bound, infers=True):
         infer_shapes(bound)
     return bound
+
+
+def elements_by_name(bound: ir.Model) -> dict[str, int]:
+    """Return the number of elements of inputs and of what nodes write, where it is known.
+
+    Args:
+        bound: A model with static input shapes; see `bind_shapes`.
+    """
+    shapes = ((name, static_shape(value)) for name, value in values_by_name(bound.graph).items())
+    return {name: prod(shape) for name, shape in shapes if shape is not None}
 
 
 @dataclass(frozen=True)

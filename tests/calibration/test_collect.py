@@ -55,8 +55,8 @@ def model() -> Model:
 
 
 @pytest.fixture(autouse=True, params=[1, 1 << 30], ids=["in parts", "whole"])
-def _least_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_LEAST_BYTES", request.param)
+def _fewest_elements(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_FEWEST_ELEMENTS", request.param)
 
 
 def gather(model: Model, source: Images, threads: int = 1, **options: Any) -> Collection:

@@ -14,7 +14,7 @@ from qbench.placement.targets import TARGETS, observed_tensors
 
 @pytest.fixture(autouse=True)
 def _cut_small_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_LEAST_BYTES", 1)
+    monkeypatch.setattr(parts, "_FEWEST_ELEMENTS", 1)
 
 
 def prepared(pattern: str) -> Model:
@@ -86,7 +86,7 @@ def test_what_nobody_asks_for_is_no_part() -> None:
 
 @pytest.mark.parametrize("least", [1, 1 << 30])
 def test_small_models_are_one_part(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_LEAST_BYTES", least)
+    monkeypatch.setattr(parts, "_FEWEST_ELEMENTS", least)
     model = prepared("residual")
     assert (len(parts_of(model, observed(model))) == 1) == (least > 1)
 

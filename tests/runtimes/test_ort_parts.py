@@ -28,7 +28,7 @@ def model() -> Model:
 
 @pytest.fixture
 def runner(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrtParts]:
-    monkeypatch.setattr(parts, "_LEAST_BYTES", 1)
+    monkeypatch.setattr(parts, "_FEWEST_ELEMENTS", 1)
     with closing(OrtParts(parts_of(model, ASKED), threads=1)) as opened:
         yield opened
 
@@ -61,7 +61,7 @@ def test_what_fails_in_a_later_part_is_told_of_the_models_inputs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Odd sizes come back from half the resolution with one row more."""
-    monkeypatch.setattr(parts, "_LEAST_BYTES", 1)
+    monkeypatch.setattr(parts, "_FEWEST_ELEMENTS", 1)
     b = graphs.Builder(("n", 8, "height", "width"))
     stem = b.conv("stem", b.x)
     half = b.node("MaxPool", "half", b.conv("deep", stem), kernel_shape=[2, 2], strides=[2, 2])
