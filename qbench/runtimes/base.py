@@ -7,7 +7,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from qbench.errors import DataError, ModelError
-from qbench.model.spec import TensorSpec, open_image_size
+from qbench.model.spec import TensorSpec
 
 Tensors = dict[str, NDArray[Any]]
 """Arrays by tensor name."""
@@ -78,9 +78,4 @@ def misfit(
     """Return the error of `feeds` that a model does not take, with the runtime's words."""
     given = ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in feeds.items())
     wanted = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in inputs)
-    shapes = ((spec.shape, feeds[spec.name].shape) for spec in inputs if spec.name in feeds)
-    is_open = any(open_image_size(wanted, given) for wanted, given in shapes)
-    hint = "; try a --size of multiples of 32" if is_open and "while running" in reason else ""
-    return DataError(
-        f"the data ({given}) does not fit the model's inputs ({wanted}): {reason}{hint}"
-    )
+    return DataError(f"the data ({given}) does not fit the model's inputs ({wanted}): {reason}")

@@ -23,7 +23,7 @@ from qbench.runtimes.ort_session import (
     ORT_ERRORS,
     SEVERITY_FATAL,
     create_session,
-    first_line,
+    refused,
     session_options,
     share_arena,
 )
@@ -127,7 +127,7 @@ class OrtRunner:
         try:
             results = session.run(names, dict(feeds), self._run_options)
         except ORT_ERRORS as error:
-            raise misfit(feeds, self.inputs, first_line(error)) from error
+            raise refused(feeds, self.inputs, error) from error
         pairs = zip(names, results, strict=True)
         tensors = {name: result for name, result in pairs if isinstance(result, np.ndarray)}
         if not tensors:
@@ -156,7 +156,7 @@ class OrtRunner:
             try:
                 session.run(names, arrays)
             except ORT_ERRORS as error:
-                raise misfit(arrays, inputs, first_line(error)) from error
+                raise refused(arrays, inputs, error) from error
 
         def call() -> None:
             nonlocal is_refused
@@ -238,7 +238,7 @@ def profile_file(
                 session.run(None, dict(feeds))
         except ORT_ERRORS as error:
             inputs = tuple(map(_spec, session.get_inputs()))
-            raise misfit(feeds, inputs, first_line(error)) from error
+            raise refused(feeds, inputs, error) from error
         return shares(times_from_ort(Path(session.end_profiling()).read_bytes()))
 
 

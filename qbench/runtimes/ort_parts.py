@@ -11,7 +11,7 @@ from qbench.model.parts import Part, in_parts
 from qbench.model.shapes import bind_shapes
 from qbench.runtimes.base import Tensors, misfit
 from qbench.runtimes.ort_graphs import empty_arena, open_graph
-from qbench.runtimes.ort_session import first_line
+from qbench.runtimes.ort_session import refused
 
 
 def open_parts(
@@ -68,9 +68,7 @@ class OrtParts:
             try:
                 outputs = runner.run({spec.name: held[spec.name] for spec in runner.inputs})
             except DataError as error:  # which speaks of the part's inputs
-                cause = error.__cause__
-                reason = first_line(cause if isinstance(cause, Exception) else error)
-                raise misfit(feeds, self._inputs, reason) from error
+                raise refused(feeds, self._inputs, error.__cause__ or error) from error
             known = held | outputs
             held = {name: array for name, array in known.items() if name in later}
             del outputs  # so that the caller alone holds what is yielded

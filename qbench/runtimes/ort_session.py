@@ -1,12 +1,17 @@
 """Sessions of ONNX Runtime: their options, and how they are opened."""
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
+from numpy.typing import NDArray
 
-from qbench.errors import ModelError
+from qbench.errors import DataError, ModelError
+from qbench.model.spec import TensorSpec, open_image_size
+from qbench.runtimes.base import misfit
 from qbench.runtimes.ort_providers import (
     ProviderChoice,
     did_not_load,
@@ -106,7 +111,22 @@ ORT_ERRORS = (
 """What ONNX Runtime raises where it refuses a model or an input."""
 
 
-def first_line(error: Exception) -> str:
+def refused(
+    feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec], error: BaseException
+) -> DataError:
+    """Return the error of `feeds` for which ONNX Runtime raised another.
+
+    Where a node fails for an image whose size the model leaves open, it is mostly of a size that
+    does not survive being halved and doubled.
+    """
+    reason = first_line(error)
+    shapes = ((spec.shape, feeds[spec.name].shape) for spec in inputs if spec.name in feeds)
+    is_open = any(open_image_size(wanted, given) for wanted, given in shapes)
+    hint = "; try a --size of multiples of 32" if is_open and "while running" in reason else ""
+    return misfit(feeds, inputs, reason + hint)
+
+
+def first_line(error: BaseException) -> str:
     """Return the first line of an error without what only ONNX Runtime's authors can read.
 
     These are its code, and the place in its sources with the signature of a function.
