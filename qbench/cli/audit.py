@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qbench.cli.options.loading import load_model
 from qbench.cli.options.shared import TARGETS, PathType, ShareType, SizeType, json_option, packed
 
 if TYPE_CHECKING:
@@ -48,9 +49,8 @@ def audit(arguments: _Arguments) -> None:
     """
     from qbench.cli.output.render import print_json
     from qbench.engines.auditing.model import audit_model, likely_target
-    from qbench.model.load import load
 
-    model = load(arguments.model)
+    model = load_model(arguments.model)
     target = arguments.target or likely_target(model.ir.graph)
     found = audit_model(model, target, arguments.shapes, arguments.size)
     if arguments.as_json:

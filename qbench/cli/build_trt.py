@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from qbench.cli.options.engine import SECTIONS, EngineArguments, engine_options
+from qbench.cli.options.loading import load_model
 from qbench.cli.options.precisions import precision_options, watched
 from qbench.cli.options.sections import SectionedCommand
 from qbench.cli.options.shared import (
@@ -80,11 +81,10 @@ def _build(arguments: _Arguments) -> Engine:
     from qbench.cli.output.build_bar import shown_build
     from qbench.engines.as_given import check_calibrates, precision_for
     from qbench.engines.build import build_engine, check_model, check_options_of
-    from qbench.model.load import load
 
     options, asked = arguments.options(), arguments.asked_precision()
     flavour = check_options_of(asked, options)
-    model = load(arguments.path())
+    model = load_model(arguments.path())
     precision = precision_for(model, asked)
     check_model(model, precision, options, flavour)
     check_calibrates(model, precision, arguments.ranges, arguments.choice())

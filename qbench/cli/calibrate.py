@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qbench.cli.options.loading import load_model
 from qbench.cli.options.project import find_model
 from qbench.cli.options.shared import (
     METHODS,
@@ -158,10 +159,9 @@ def _calibrated(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.calibration.calibrate import calibrate as run
     from qbench.calibration.calibrate import table_path
     from qbench.cli.output.render import progress
-    from qbench.model.load import load
     from qbench.quantization.tables import TABLES
 
-    model, shard = load(arguments.model()), arguments.shard
+    model, shard = load_model(arguments.model()), arguments.shard
     output = arguments.path(table_path(model, TABLES, shard))
     data, threads = arguments.images(), arguments.threads
     with progress("calibrating", "image") as report:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qbench.cli.options.loading import load_model
 from qbench.cli.options.project import find_model, load_project
 from qbench.cli.options.shared import TARGETS, SizeType, json_option, model_argument, packed
 
@@ -71,10 +72,9 @@ def inspect(arguments: _Arguments) -> None:
     """
     from msgspec.structs import replace
 
-    from qbench.model.load import load
     from qbench.quantization.inspect import inspect as run
 
-    model = load(find_model(arguments.model, load_project()))
+    model = load_model(find_model(arguments.model, load_project()))
     inspection, findings = run(model, arguments.size), arguments.findings(model)
     if arguments.target:
         targets = tuple(t for t in inspection.targets if t.target == arguments.target)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qbench.cli.options.loading import load_model
 from qbench.cli.options.precisions import PrecisionArguments, precision_options, watched
 from qbench.cli.options.shared import (
     METHODS,
@@ -99,7 +100,6 @@ def quantize(arguments: _Arguments) -> None:
     """
     from qbench.benchmarking.target_check import TargetCheck, check_on_target
     from qbench.cli.output.render import progress
-    from qbench.model.load import load
     from qbench.quantization.options import check_precision
     from qbench.quantization.quantize import check_output
     from qbench.quantization.quantize import quantize as run
@@ -107,7 +107,7 @@ def quantize(arguments: _Arguments) -> None:
     path, precision, target = arguments.path(), arguments.precision, arguments.target
     check_precision(precision, target)
     options = arguments.written_as()  # all this before calibrating
-    model = load(path)
+    model = load_model(path)
     output = arguments.output or path.with_suffix(f".{target}.{precision}.onnx")
     check_output(model, output)
     table = arguments.calibration(model)

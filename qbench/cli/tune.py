@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qbench.cli.options.loading import load_model
 from qbench.cli.options.shared import (
     FileType,
     ModelArguments,
@@ -135,8 +136,9 @@ def tune(arguments: _Arguments) -> None:
 
     path, data = arguments.path(), arguments.judged_on()
     output = arguments.output or path.with_suffix(f".{arguments.target}.tuned.onnx")
+    model = load_model(path)
     with _options(arguments) as options:
-        result = run(path, arguments.target, data, options, table=arguments.table, output=output)
+        result = run(model, arguments.target, data, options, table=arguments.table, output=output)
     if arguments.as_json:
         print_json(_document(result))
     else:

@@ -1,8 +1,9 @@
 """A project folder with a small classifier, its images and its calibration table."""
 
+import gc
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,6 +105,13 @@ def qbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
         return Outcome(code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def unfrozen() -> Iterator[None]:
+    """Let what a command has loaded be collected; of a real one, the process ends."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

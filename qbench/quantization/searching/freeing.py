@@ -143,7 +143,7 @@ def freed(
         if now <= GOAL or alone[tensor] <= least_gain(0) * left:
             break
         candidate = _without(quantizer, tensor, alone[tensor] / left, choice)
-        shares = _shares_kept(quantizer, candidate)
+        shares = _shares_kept(quantizer, candidate.float_nodes)
         if shares is None or any(map(lt, shares, least_shares(now))):
             continue
         work = shares[1]
@@ -152,10 +152,16 @@ def freed(
     return choice
 
 
-def _shares_kept(quantizer: Quantizer, choice: Choice) -> tuple[float, float] | None:
-    """Return the shares of nodes and of work that a choice leaves in INT8; None for nothing."""
+def _shares_kept(
+    quantizer: Quantizer, float_nodes: Mapping[str, str]
+) -> tuple[float, float] | None:
+    """Return the shares of nodes and of work that float nodes leave in INT8; None for nothing.
+
+    Of the model without factors, which takes a twentieth of the time: where a tensor is equalized,
+    the same nodes read it.
+    """
     try:
-        _, plan = quantizer.placed(choice)
+        _, plan = quantizer.placed(Choice(float_nodes=float_nodes))
     except ModelError:
         return None
     return quantizer.work.shares_kept(plan)

@@ -1,6 +1,7 @@
 """What depthwise convolutions read is equalized at once, where that costs nothing."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import graphs
@@ -63,6 +64,21 @@ def test_a_convolution_in_front_takes_the_division(target: str, function: str) -
     feeds = graphs.feeds_of(quantizer.model)
     before, after = (graphs.run(graph, feeds)["last"] for graph in (plain, floats))
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("target", "functions"),
+    [("cpu", ["Relu"]), ("tensorrt", ["Relu"]), ("tensorrt", ["Relu", "HardSwish"])],
+)
+@pytest.mark.parametrize("free", [{}, {"depthwise": "noisy"}, {"last": "noisy"}])
+def test_equalization_moves_no_node_between_float_and_integers(
+    target: str, functions: list[str], free: dict[str, str]
+) -> None:
+    quantizer = quantizer_of(separable(*functions), target)
+    choice = replace(equalized_for_depthwise(quantizer, with_muls=True), float_nodes=free)
+    assert choice.factors
+    plans = (quantizer.placed(one)[1] for one in (choice, Choice(float_nodes=free)))
+    assert len({quantizer.work.shares_kept(plan) for plan in plans}) == 1
 
 
 @pytest.mark.parametrize("function", ["Relu", "Clip"])
