@@ -17,17 +17,21 @@ from qbench.model.passes.fuse_pad import fuse_pad
 from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.passes.opset import MINIMUM_OPSET, raise_opset
 from qbench.model.passes.remove_identities import remove_identities
+from qbench.model.passes.settle_reshapes import settle_reshapes
 from qbench.model.passes.simplify_gemm import simplify_gemm
 
 logger = logging.getLogger(__name__)
+
+_CHANGES = (fold_constants, fuse_batchnorm, fuse_pad, simplify_gemm, remove_identities)
 
 
 def prepare(model: Model) -> Model:
     """Return a prepared copy of `model`, which computes the same within float rounding.
 
     Local functions are inlined, constants are folded, BatchNormalization and Pad are fused into
-    their convolution, Gemm is simplified, identities are removed, every node has a unique name,
-    shapes are inferred and the opset is at least `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
+    their convolution, Gemm is simplified, identities are removed, a Reshape computes no shape that
+    can be a constant, every node has a unique name, shapes are inferred and the opset is at least
+    `MINIMUM_OPSET`. Dynamic dimensions stay dynamic.
 
     Raises:
         ModelError: The opset cannot be raised.
@@ -41,11 +45,13 @@ def prepare(model: Model) -> Model:
     )
     graph_model = tidy(raise_opset(flat, MINIMUM_OPSET)).model
     infer_shapes(graph_model)
-    for change in (fold_constants, fuse_batchnorm, fuse_pad, simplify_gemm, remove_identities):
+    for change in _CHANGES:
         count = change(graph_model)
         logger.debug("%s: %d nodes", change.__name__, count)
+    infer_shapes(graph_model)
+    while settle_reshapes(graph_model):
+        infer_shapes(graph_model)  # by which the sizes behind are known, too
     finished = common.RemoveUnusedNodesPass()(graph_model).model
-    infer_shapes(finished)
     common.NameFixPass()(finished)
     _tell_nodes_apart(finished)
     return replace(model, ir=finished)

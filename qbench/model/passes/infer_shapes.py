@@ -1,6 +1,7 @@
 """Infer the types and shapes of all tensors."""
 
 import logging
+import re
 from collections.abc import Mapping
 from math import prod
 
@@ -13,6 +14,9 @@ from qbench.model.ort_operators import to_onnx_operators
 from qbench.model.through_onnx import through_onnx
 
 logger = logging.getLogger(__name__)
+
+_MADE_UP = re.compile("unk__[0-9]+$")
+"""Names that ONNX gives to sizes that do not follow."""
 
 _SMALL = 1 << 8
 """Elements of constants whose values may decide over shapes."""
@@ -33,6 +37,7 @@ def infer_shapes(model: ir.Model) -> None:
     for value in model.graph.initializers.values():
         if value.shape is None and value.const_value is not None:  # an output without a shape
             value.shape = ir.Shape(value.const_value.shape.numpy())
+    _forget_made_up_names(model)
     try:
         inferred = through_onnx(model, _infer)
     except InferenceError as error:
@@ -44,6 +49,18 @@ def infer_shapes(model: ir.Model) -> None:
             if name in values:
                 values[name].type = value.type or values[name].type
                 values[name].shape = values[name].shape if value.shape is None else value.shape
+
+
+def _forget_made_up_names(model: ir.Model) -> None:
+    """Make sizes unknown again whose names another inference made up; they may have real ones now.
+
+    Behind a Pad, say, that has since become a part of a convolution.
+    """
+    for node in model.graph:
+        for output in node.outputs:
+            sizes = output.shape or ()
+            if any(_MADE_UP.match(str(size)) for size in sizes):
+                output.shape = ir.Shape(None if _MADE_UP.match(str(s)) else s for s in sizes)
 
 
 def infer_outputs(node: ir.Node, opsets: Mapping[str, int]) -> None:
