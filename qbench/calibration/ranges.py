@@ -73,6 +73,13 @@ def mse(statistics: TensorStatistics, symmetric: bool) -> Range:
     return low * best, high * best
 
 
+def rounding_noise(statistics: TensorStatistics, clip: Range) -> float:
+    """Return the error of 8-bit rounding and clipping to a range, relative to the mean square."""
+    centres, weights = _occupied(statistics)
+    power = float(np.dot(weights, np.square(centres)))
+    return _rounding_error(centres, weights, *clip) / power if power else 0.0
+
+
 def mse_behind(statistics: TensorStatistics, function: str) -> Range:
     """Return the range with the least mean squared error behind a saturating function.
 

@@ -6,9 +6,8 @@ it, under several ranges; the one that disturbs the output least wins. Errors of
 add up nearly independently, so tensors can be settled one after the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +27,8 @@ from qbench.quantization.equalization import (
     readers_to_equalize,
 )
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.searching.probe import GLANCE, Factors, Probe, Scaling, scalings_of
+from qbench.quantization.searching.probe import GLANCE, Factors, Probe, scalings_of
+from qbench.quantization.searching.scouting import noise_of_each
 
 _NEGLIGIBLE = 0.003
 """Share of the whole noise that a tensor may cause alone without being looked at ..."""
@@ -121,11 +121,14 @@ class Refiner:
         negligible.
         """
         starts = scalings_of(self.quantizer, choice)
-        self.alone = self.noise_of_each(starts, round(_SCOUTING * self.probe.left))
+        runs = round(_SCOUTING * self.probe.left) - GLANCE
+        whole = self.probe.glance(starts)
+        least = float(np.clip(_NEGLIGIBLE * whole, *_AUDIBLE))
+        self.alone = noise_of_each(self.probe, starts, whole, least, runs)
         worth = _WORTH * sum(min(noise, _MENDED) for noise in self.alone.values())
         found, in_vain = [], 0
         for tensor in sorted(self.alone, key=lambda name: -self.alone[name]):
-            if self.probe.left <= 0 or self.alone[tensor] < self._least or in_vain == _PATIENCE:
+            if self.probe.left <= 0 or self.alone[tensor] < least or in_vain == _PATIENCE:
                 break
             start = starts[tensor]
             before = self.probe.of(tensor, *start)
@@ -219,30 +222,6 @@ class Refiner:
     def _tried(self, tensor: str, clip: Range, factors: Factors) -> _Candidate:
         return _Candidate(clip, self.probe.of(tensor, clip, factors))
 
-    def noise_of_each(self, scalings: Mapping[str, Scaling], runs: int) -> dict[str, float]:
-        """Return the noise that each tensor causes alone.
-
-        Where so many runs do not suffice for every tensor, halves of them all are tried, then
-        halves of what harms, the most harmful first. Tensors that cause a negligible noise together
-        get equal shares of it.
-        """
-        until = self.probe.left - runs
-        whole = self.probe.glance(scalings)
-        self._least = float(np.clip(_NEGLIGIBLE * whole, *_AUDIBLE))
-        if self.probe.left - until >= GLANCE * len(scalings):
-            return {tensor: self.probe.glance({tensor: one}) for tensor, one in scalings.items()}
-        found: dict[str, float] = {}
-        pending = [(-whole, 0, list(scalings))]
-        while pending:
-            noise, _, names = heappop(pending)
-            if -noise < self._least or len(names) == 1 or self.probe.left <= until:
-                found.update(dict.fromkeys(names, -noise / len(names)))
-                continue
-            for half in _halves(names):
-                noise = self.probe.glance({name: scalings[name] for name in half})
-                heappush(pending, (-noise, len(pending) + len(found), half))
-        return found
-
 
 def _scaled(extremes: Range, share: float) -> Range:
     """Return the range of `share` of the largest magnitude."""
@@ -255,8 +234,3 @@ def _within(extremes: Range, clip: Range, step: float) -> Range | None:
     peak = step * max(-clip[0], clip[1])
     found = max(extremes[0], -peak), min(extremes[1], peak)
     return None if found == clip else found
-
-
-def _halves(names: list[str]) -> list[list[str]]:
-    middle = len(names) // 2
-    return [half for half in (names[:middle], names[middle:]) if half]

@@ -32,6 +32,7 @@ from qbench.quantization.searching.noise import HARM, sqnr_from_noise
 from qbench.quantization.searching.probe import Probe, scalings_of
 from qbench.quantization.searching.refine import Refiner, Settlement
 from qbench.quantization.searching.samples import samples_of
+from qbench.quantization.searching.scouting import noise_of_worst
 from qbench.quantization.searching.settling import settled
 from qbench.quantization.searching.trial import Trial
 from qbench.runtimes.base import Tensors
@@ -239,7 +240,7 @@ class _Search:
 
     def _refined(self, best: Trial) -> Trial:
         """Return `best` with better ranges, equalized tensors and float nodes."""
-        refiner = self._refiner(self._budget.runs)
+        refiner = Refiner(self._quantizer, self._probe(self._budget.runs))
         best = self._settled(best, refiner.settled(best.choice))
         if not could_pay(best.noise, self._quantizer.divider({})):
             return best
@@ -250,14 +251,14 @@ class _Search:
         """Return `best`, and of an output that is ruined, with the nodes float that ruin it."""
         if best.noise <= HARM:
             return best
-        refiner = self._refiner(_GLANCES)
-        alone = refiner.noise_of_each(scalings_of(self._quantizer, best.choice), _GLANCES)
-        refiner.probe.unload()
+        probe, scalings = self._probe(_GLANCES), scalings_of(self._quantizer, best.choice)
+        alone = noise_of_worst(probe, scalings, self._quantizer)
+        probe.unload()
         return self._freed(best, alone)
 
-    def _refiner(self, runs: int) -> Refiner:
+    def _probe(self, runs: int) -> Probe:
         samples = _spread(self._samples, self._budget.samples)
-        return Refiner(self._quantizer, Probe(self._quantizer, samples, runs, self._judge))
+        return Probe(self._quantizer, samples, runs, self._judge)
 
     def _settled(self, best: Trial, settlements: Sequence[Settlement]) -> Trial:
         """Return `best` with those settlements that do the whole model good."""

@@ -11,7 +11,7 @@ from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import equalized_name
 from qbench.quantization.int8 import Int8Options, Quantizer
 from qbench.quantization.searching.judge import Judge, run_samples
-from qbench.quantization.searching.probe import Probe, scalings_of
+from qbench.quantization.searching.probe import Probe
 from qbench.quantization.searching.refine import Refiner
 
 
@@ -31,14 +31,6 @@ def refiner_for(
     judged = [*samples, *others]
     judge = Judge(judged, run_samples(quantizer.prepared.ir, judged, simulate=False))
     return Refiner(quantizer, Probe(quantizer, samples, runs, judge)), quantizer.ranges()
-
-
-@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
-@pytest.mark.parametrize("runs", [400, 40], ids=["each", "halves"])
-def test_the_tensor_with_unlike_channels_is_found_worst(target: str, runs: int) -> None:
-    refiner, _ = refiner_for(target, runs)
-    noise = refiner.noise_of_each(scalings_of(refiner.quantizer, Choice()), runs // 2)
-    assert max(noise, key=lambda tensor: noise[tensor]) == "unlike"
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
