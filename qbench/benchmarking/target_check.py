@@ -16,10 +16,11 @@ from qbench.engines.profiles import format_shape, is_static
 from qbench.errors import DataError, EngineError, ModelError, UnfitError, UsageError
 from qbench.formatting import counted
 from qbench.model.load import load
+from qbench.model.prepare import prepare
 from qbench.model.spec import with_image_size
 from qbench.quantization.audit import KernelAudit, audit_cpu
 from qbench.quantization.quantized import QuantizedModel
-from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.judge import judge_of, run_samples
 from qbench.quantization.searching.noise import sqnr_from_noise
 from qbench.quantization.searching.samples import samples_of
 from qbench.runtimes.flavour import find_flavour
@@ -103,11 +104,12 @@ def _on_kernels(result: QuantizedModel) -> tuple[str, ...]:
         ModelError: ONNX Runtime refuses the model.
     """
     samples = _samples(result, _SAMPLES) if result.output_sqnr_db is not None else []
-    if not samples:
+    if not samples or result.plan is None:
         return ()
-    judge = Judge(samples, run_samples(result.source.ir, samples))
+    judge = judge_of(prepare(result.source).ir, result.plan, samples)
+    judged = judge.outputs.of(result.ir)
     exact, native = (
-        sqnr_from_noise(judge.noise(run_samples(result.ir, samples, simulate=simulate)))
+        sqnr_from_noise(judge.noise(run_samples(judged, samples, simulate=simulate)))
         for simulate in (True, False)
     )
     if exact - native <= _WORSE_DB:

@@ -2,6 +2,7 @@
 
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
+from qbench.data.samples import first_names
 from qbench.model.graph import recurrent_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
@@ -34,6 +35,8 @@ _UNSLICED = (
     "slices in front of {} became a part of it: the same results in less time, "
     "which FP32 would save as well"
 )
+
+_SELECTED = "judged by what {} selects from: the least noise changes the order of what is selected"
 
 _PLAIN_RANGES = "given ranges: no bias correction, no search; those need `qbench calibrate`"
 
@@ -75,6 +78,7 @@ def _to_int8(
         steps=result.steps,
         remarks=recurrent_notes(model.ir)
         + tuple(_UNSLICED.format(name) for name in result.graph.unsliced)
+        + ((_SELECTED.format(first_names(result.selecting)),) if result.selecting else ())
         + ((_PLAIN_RANGES,) if isinstance(table, GivenRanges) else ()),
     )
 

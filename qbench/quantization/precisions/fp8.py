@@ -17,7 +17,7 @@ from qbench.placement.targets import place
 from qbench.quantization.corrections import bias_shifts
 from qbench.quantization.numerics import float8, per_channel_float8
 from qbench.quantization.qdq import write_qdq
-from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.judge import judge_of, run_samples
 from qbench.quantization.searching.noise import sqnr_from_noise
 from qbench.quantization.searching.samples import samples_of
 from qbench.quantization.weights import WeightCoding
@@ -74,15 +74,19 @@ def to_fp8(prepared: Model, table: CalibrationTable, exclude: Sequence[str]) -> 
     coded = WeightCoding(per_channel_float8).encode_all(graph, plan.weights)
     shifts = bias_shifts(graph, plan, means, coded)
     quantized = write_qdq(raised.ir, plan, parameters, coded, shifts)
-    return Fp8Graph(quantized, plan, _output_sqnr_db(prepared, quantized, table))
+    return Fp8Graph(quantized, plan, _output_sqnr_db(prepared, plan, quantized, table))
 
 
-def _output_sqnr_db(prepared: Model, graph: ir.Model, table: CalibrationTable) -> float | None:
+def _output_sqnr_db(
+    prepared: Model, plan: Plan, graph: ir.Model, table: CalibrationTable
+) -> float | None:
     samples = samples_of(prepared, table, _JUDGED)
     if not samples:
         return None
-    judge = Judge(samples, run_samples(prepared.ir, samples, simulate=False))
-    return sqnr_from_noise(judge.noise(run_samples(graph, samples))) if judge.can_judge else None
+    judge = judge_of(prepared.ir, plan, samples)
+    if not judge.can_judge:
+        return None
+    return sqnr_from_noise(judge.noise(run_samples(judge.outputs.of(graph), samples)))
 
 
 def _narrow_convolutions(graph: ir.Graph) -> dict[str, str]:

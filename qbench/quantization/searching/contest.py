@@ -43,7 +43,7 @@ class Contest:
 
     def trial_of(self, graph: Int8Graph, choice: Choice) -> Trial:
         """Return what `graph` leaves, which `choice` makes."""
-        return self._judged(graph, choice, SampleRunner(graph.ir).each(self.samples))
+        return self._judged(graph, choice, self._runner(graph).each(self.samples))
 
     def rival(self, choice: Choice, best: Trial) -> Trial:
         """Return what `choice` leaves; of one that is plainly worse than `best`, an estimate.
@@ -51,7 +51,7 @@ class Contest:
         Most rivals lose, and a few samples tell of those that do by far.
         """
         graph = self.quantizer.graph(choice)
-        runner = SampleRunner(graph.ir)
+        runner = self._runner(graph)
         first = self.samples[::_FIRST_LOOK]
         seen = runner.run(first)
         noises = self.judge.on(first).noises(seen)[1]
@@ -63,6 +63,9 @@ class Contest:
         turns = [iter(seen), *[others] * (_FIRST_LOOK - 1)]
         results = (next(turns[i % _FIRST_LOOK]) for i in range(len(self.samples)))
         return self._judged(graph, choice, results)
+
+    def _runner(self, graph: Int8Graph) -> SampleRunner:
+        return SampleRunner(self.judge.outputs.of(graph.ir))
 
     def _judged(self, graph: Int8Graph, choice: Choice, results: Iterable[Tensors]) -> Trial:
         return Trial(graph, choice, *self.judge.noises(results))

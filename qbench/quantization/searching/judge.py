@@ -15,6 +15,8 @@ from qbench.data.samples import Sample
 from qbench.errors import UsageError
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.model.spec import image_size
+from qbench.placement.plan import Plan
+from qbench.quantization.searching.judged_outputs import JudgedOutputs, judged_outputs
 from qbench.quantization.searching.noise import Proposals, detection_noise, relative_noise
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
@@ -30,10 +32,17 @@ class Judge:
 
     Args:
         samples: What the outputs are of.
-        reference: The float model's outputs, for each sample.
+        reference: What is judged of the float model, for each sample.
+        outputs: What that is; by default, the model's outputs.
     """
 
-    def __init__(self, samples: Sequence[Sample], reference: Sequence[Tensors]) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        reference: Sequence[Tensors],
+        outputs: JudgedOutputs | None = None,
+    ) -> None:
+        self.outputs = outputs or JudgedOutputs()
         self._samples = list(samples)
         self._sizes = [_image_size(sample) for sample in samples]
         self._decoder = _decoder(reference[0], self._sizes[0])
@@ -93,6 +102,12 @@ class Judge:
         decode = DECODERS[self._decoder]
         for outputs, size in zip(results, self._sizes, strict=True):
             yield decode([array[0] for array in outputs.values()], size)
+
+
+def judge_of(model: ir.Model, plan: Plan, samples: Sequence[Sample]) -> Judge:
+    """Return a judge of what quantization by `plan` makes of a prepared float model."""
+    outputs = judged_outputs(model.graph, plan)
+    return Judge(samples, run_samples(outputs.of(model), samples, simulate=False), outputs)
 
 
 def _comparable(reference: Sequence[Tensors]) -> dict[str, NDArray[Any]]:

@@ -26,6 +26,7 @@ from qbench.placement.analysis import channel_axis, weight_axis
 from qbench.placement.plan import Activation, Plan, Reader
 from qbench.quantization.corrections import own_bias
 from qbench.quantization.numerics import QuantizationParameters
+from qbench.quantization.searching.judged_outputs import JudgedOutputs
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort_graphs import open_graph
@@ -56,11 +57,19 @@ class PartlyQuantized:
         plan: What may be quantized.
         tensors: What is quantized, by `Activation.scale_from`; None for all of them, each behind
             a switch.
+        outputs: What is asked of it.
     """
 
-    def __init__(self, graph: ir.Model, plan: Plan, tensors: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        graph: ir.Model,
+        plan: Plan,
+        tensors: Collection[str] | None = None,
+        outputs: JudgedOutputs | None = None,
+    ) -> None:
         builder = _Builder(graph.clone(), plan, tensors)
-        self._runner = open_graph(builder.build(), threads=1, simulate=True)
+        asked = (outputs or JudgedOutputs()).of(builder.build())
+        self._runner = open_graph(asked, threads=1, simulate=True)
         self._defaults, self._names = builder.feeds, builder.names
 
     def run(self, setting: Setting, samples: Sequence[Sample]) -> Iterator[Tensors]:

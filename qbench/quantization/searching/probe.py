@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -112,7 +112,7 @@ class Probe:
         """
         if self._loaded is None or self._loaded[0] != tensor:
             self.unload()  # before the next
-            self._loaded = tensor, PartlyQuantized(self._graph, self._plan, {tensor})
+            self._loaded = tensor, self._partly({tensor})
         self._spend(len(self._samples))
         setting = self._setting(tensor, clip, factors)
         return self._judge.noise(self._loaded[1].run(setting, self._samples))
@@ -123,9 +123,12 @@ class Probe:
         Weights are float here: what they lose is little, and of many tensors at once.
         """
         self._spend(GLANCE)
-        self._switched = self._switched or PartlyQuantized(self._graph, self._plan)
+        self._switched = self._switched or self._partly()
         scales = {tensor: self._parameters(tensor, *one) for tensor, one in scalings.items()}
         return self._glance.noise(self._switched.run(Setting(scales), self._samples[:GLANCE]))
+
+    def _partly(self, tensors: Collection[str] | None = None) -> PartlyQuantized:
+        return PartlyQuantized(self._graph, self._plan, tensors, self._whole.outputs)
 
     def _spend(self, runs: int) -> None:
         self.left -= runs

@@ -28,6 +28,7 @@ from qbench.quantization.searching.contest import Contest
 from qbench.quantization.searching.depthwise_equalization import equalized_for_depthwise
 from qbench.quantization.searching.freeing import best_divided, could_pay, freed_by_work
 from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.judged_outputs import judged_outputs
 from qbench.quantization.searching.noise import HARM, sqnr_from_noise
 from qbench.quantization.searching.probe import Probe, scalings_of
 from qbench.quantization.searching.refine import Refiner, Settlement
@@ -106,11 +107,13 @@ class Found:
         graph: The quantized graph.
         choice: What makes it.
         steps: What each step gained; empty where nothing could be judged.
+        selecting: Nodes of which what they select from is judged; see `judged_outputs`.
     """
 
     graph: Int8Graph
     choice: Choice
     steps: tuple[Step, ...] = ()
+    selecting: tuple[str, ...] = ()
 
     @property
     def output_sqnr_db(self) -> float | None:
@@ -140,7 +143,8 @@ def to_int8(
     kept = load_choice(kept_at, key_of(quantizer)) if kept_at else None
     if kept is not None:
         choice, steps = kept
-        return Found(quantizer.graph(choice), choice, steps)
+        selecting = judged_outputs(quantizer.prepared.ir.graph, quantizer.plan).selecting
+        return Found(quantizer.graph(choice), choice, steps, selecting)
     samples = samples_of(model, table, budget.judged)
     if not samples:
         return _unsearched(quantizer)
@@ -167,8 +171,9 @@ class _Search:
         self._quantizer = quantizer
         self._samples = samples
         self._budget = budget
-        reference = run_samples(quantizer.prepared.ir, samples, simulate=False)
-        self._judge = Judge(samples, reference)
+        outputs = judged_outputs(quantizer.prepared.ir.graph, quantizer.plan)
+        reference = run_samples(outputs.of(quantizer.prepared.ir), samples, simulate=False)
+        self._judge = Judge(samples, reference, outputs)
         self._contest = Contest(quantizer, samples, self._judge)
         self._broken = _broken(samples, reference)
         self._steps: list[Step] = []
@@ -201,7 +206,8 @@ class _Search:
                 sqnr_from_noise(best.noise),
                 "" if self._budget.runs else "search for better scales (--effort balanced), ",
             )
-        return Found(best.graph, best.choice, tuple(self._steps))
+        selecting = self._judge.outputs.selecting
+        return Found(best.graph, best.choice, tuple(self._steps), selecting)
 
     def _equalized(self, best: Trial) -> Trial:
         """Return the best of `best` and equalization for depthwise convolutions.
