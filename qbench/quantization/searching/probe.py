@@ -19,7 +19,7 @@ from qbench.quantization.corrections import own_bias, shift
 from qbench.quantization.equalization import along_inputs, equalized_name, scaled_weight
 from qbench.quantization.int8 import Quantizer, activation_parameters
 from qbench.quantization.numerics import QuantizationParameters
-from qbench.quantization.searching.judge import Judge, run_samples
+from qbench.quantization.searching.judge import Judge, judge_of
 from qbench.quantization.searching.partly_quantized import PartlyQuantized, Setting
 from qbench.quantization.weights import WeightCoding
 
@@ -83,7 +83,7 @@ class Probe:
         self._graph = quantizer.prepared.ir
         self._switched: PartlyQuantized | None = None
         self._loaded: tuple[str, PartlyQuantized] | None = None
-        self._whole = judge or Judge(samples, run_samples(self._graph, samples, simulate=False))
+        self._whole = judge or judge_of(self._graph, self._plan, samples)
         self._judge = self._whole.on(samples)
         self._glance = self._whole.on(samples[:GLANCE])
         self._nodes = {node.name or "": node for node in self._graph.graph}

@@ -108,7 +108,7 @@ def test_a_selection_does_not_make_int8_look_ruinous(target: str) -> None:
     judge = judge_of(quantizer.prepared.ir, quantizer.plan, samples)
     trial = Contest(quantizer, samples, judge).trial(Choice())
     assert sqnr_from_noise(trial.noise) > 25
-    probe = Probe(quantizer, samples, 100, judge)
+    probe = Probe(quantizer, samples, 100)
     scalings = scalings_of(quantizer, Choice())
     assert 0 < probe.glance(scalings) < 0.01
     (tensor, scaling), *_ = scalings.items()
