@@ -4,7 +4,8 @@ Exporters compute it from the sizes of other tensors, by four nodes or more each
 away with these in float models, but not where Q/DQ nodes stand between.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection
 
 import numpy as np
 import onnx_ir as ir
@@ -26,11 +27,11 @@ def settle_reshapes(model: ir.Model) -> int:
     that is not known, or it has two unknown sizes that are not known to be those of the same axes
     before.
     """
-    settled = 0
+    settled, unclear = 0, _unclear_names(model.graph)
     for node in model.graph:
         if node.op_type != "Reshape" or node.domain or is_constant(node.inputs[1]):
             continue
-        shape = None if node.outputs[0].is_graph_output() else _constant_shape(node)
+        shape = None if node.outputs[0].is_graph_output() else _constant_shape(node, unclear)
         if shape is not None:
             name = f"{node.outputs[0].name}_shape"
             node.replace_input_with(1, add_initializer(model.graph, name, np.array(shape)))
@@ -39,21 +40,34 @@ def settle_reshapes(model: ir.Model) -> int:
     return settled
 
 
-def _constant_shape(node: ir.Node) -> list[int] | None:
+def _unclear_names(graph: ir.Graph) -> set[str]:
+    """Return names that inputs give to sizes of several axes, such as `?`, which tell nothing."""
+    axes: dict[str, set[int]] = defaultdict(set)
+    for value in graph.inputs:
+        for axis, size in enumerate(value.shape or ()):
+            if isinstance(size, ir.SymbolicDim) and size.value is not None:
+                axes[size.value].add(axis)
+    return {name for name, places in axes.items() if len(places) > 1}
+
+
+def _constant_shape(node: ir.Node, unclear: Collection[str]) -> list[int] | None:
     """Return the sizes to reshape to, of which one may be what is left; None for more."""
     sizes = node.outputs[0].shape or _joined(node.inputs[1])
     if sizes is None or 0 in sizes:
         return None
     data = node.inputs[0]
     before = tuple(data.shape or ()) if data is not None else ()
-    found = [_settled(size, before[axis : axis + 1]) for axis, size in enumerate(sizes)]
+    kept = [size in before[axis : axis + 1] for axis, size in enumerate(sizes)]
+    found = [
+        size if isinstance(size, int) else _SAME if is_kept and _tells(size, unclear) else _REST
+        for size, is_kept in zip(sizes, kept, strict=True)
+    ]
     return found if found.count(_REST) <= 1 else None
 
 
-def _settled(size: _Size, before: Sequence[_Size]) -> int:
-    if isinstance(size, int):
-        return size
-    return _SAME if size.value is not None and size in before else _REST
+def _tells(size: ir.SymbolicDim, unclear: Collection[str]) -> bool:
+    """Return whether sizes are the same that have the name, or formula, of this one."""
+    return size.value is not None and not any(name in size.value for name in unclear)
 
 
 def _joined(shape: ir.Value | None) -> list[_Size] | None:

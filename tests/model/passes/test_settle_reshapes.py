@@ -78,6 +78,17 @@ def test_sizes_that_inference_does_not_follow_are_those_of_a_concat() -> None:
     assert settled(b.model(b.node("Relu", "y", flat))) == [-1, 128]
 
 
+def test_sizes_of_one_name_are_not_taken_for_the_same() -> None:
+    b = Exporter(("?", 8, "?", 4))
+    rows = b.conv("conv", b.x)
+    flat = b.node("Reshape", "flat", rows, b.sizes(b.size("h", b.x, 2), b.size("n", b.x, 0), 8, 4))
+    relu = b.node("Relu", "y", flat)
+    model = graphs.model_of(b.model(relu))
+    feeds = {"x": np.ones((3, 8, 6, 4), np.float32)}
+    wanted, found = (graphs.run(one, feeds)["y"] for one in (model.ir, prepare(model).ir))
+    assert found.shape == wanted.shape == (6, 3, 8, 4)
+
+
 def test_two_sizes_that_are_not_known_stay_computed() -> None:
     b = Exporter(("N", 8, "N", 4))
     swapped = b.node("Transpose", "swapped", b.x, perm=[1, 3, 0, 2])
