@@ -59,12 +59,12 @@ def judged_outputs(graph: ir.Graph, plan: Plan) -> JudgedOutputs:
     """Return what to judge of a prepared graph: what it selects from, if it ends by that.
 
     Where a planned node works on what was selected, as the decoder of an RT-DETR does, these are
-    the model's outputs: nothing else tells of that node.
+    the model's outputs: nothing else tells of that node. So it is where it selects from no floats.
     """
     depending = _depending(graph)
     selecting = [n for n in depending if n.op_type in _SELECTING and _is_written(n, 0, depending)]
     behind = _behind(graph, selecting)
-    if not selecting or {node.name for node in behind} & set(plan.quantized):
+    if {node.name for node in behind} & set(plan.quantized):
         return JudgedOutputs()
     readers: dict[str, Reader] = {}
     for node in behind:
@@ -73,6 +73,8 @@ def judged_outputs(graph: ir.Graph, plan: Plan) -> JudgedOutputs:
                 continue
             if _is_written(node, position, depending):
                 readers.setdefault(value.name or "", Reader(node.name or "", position))
+    if not readers:
+        return JudgedOutputs()
     own = [value.name or "" for value in graph.outputs if value.producer() not in behind]
     return JudgedOutputs(tuple(node.name or "" for node in selecting), tuple(own), readers)
 
@@ -95,8 +97,9 @@ def _is_written(node: ir.Node, position: int, by: Mapping[ir.Node, None]) -> boo
 
 def _behind(graph: ir.Graph, selecting: list[ir.Node]) -> dict[ir.Node, None]:
     """Return the nodes that select and those that read of what they write, in order."""
-    found = dict.fromkeys(selecting)
+    found: dict[ir.Node, None] = {}
     for node in graph:
-        if any(value is not None and value.producer() in found for value in node.inputs):
+        reads = any(value is not None and value.producer() in found for value in node.inputs)
+        if reads or node in selecting:
             found[node] = None
-    return {node: None for node in graph if node in found}
+    return found

@@ -41,29 +41,37 @@ def best(b: graphs.Builder, scores: str, count: int = 20) -> str:
     return "places"
 
 
+def kept(b: graphs.Builder, name: str = "y") -> str:
+    """The boxes of the highest scores."""
+    scores, boxes = heads(b)
+    return b.node("Gather", name, boxes, best(b, scores), axis=2)
+
+
 def selected() -> onnx.ModelProto:
     b = graphs.Builder()
-    scores, boxes = heads(b)
-    return b.model(b.node("Gather", "y", boxes, best(b, scores), axis=2), "best_scores")
+    return b.model(kept(b), "best_scores")
 
 
 def with_work_behind() -> onnx.ModelProto:
     b = graphs.Builder()
-    scores, boxes = heads(b)
-    kept = b.node("Gather", "kept", boxes, best(b, scores), axis=2)
-    return b.model(b.node("MatMul", "y", kept, b.weight("w", 20, 4)))
+    return b.model(b.node("MatMul", "y", kept(b, "kept"), b.weight("w", 20, 4)))
 
 
 def with_an_output_before() -> onnx.ModelProto:
     b = graphs.Builder()
-    scores, boxes = heads(b)
-    return b.model(b.node("Gather", "y", boxes, best(b, scores), axis=2), "stem_relu")
+    return b.model(kept(b), "stem_relu")
 
 
 def arg_max() -> onnx.ModelProto:
     b = graphs.Builder()
     found = b.node("ArgMax", "class", b.conv("logits", b.node("Relu", "r", b.x)), axis=1)
     return b.model(b.node("Cast", "y", found, to=1))
+
+
+def arg_max_of_codes() -> onnx.ModelProto:
+    b = graphs.Builder()
+    codes = b.node("Cast", "codes", b.conv("logits", b.node("Relu", "r", b.x)), to=6)
+    return b.model(b.node("Cast", "y", b.node("ArgMax", "class", codes, axis=1), to=1))
 
 
 def selected_sizes() -> onnx.ModelProto:
@@ -85,6 +93,7 @@ def quantizer_of(proto: onnx.ModelProto, target: str = "tensorrt") -> Quantizer:
         (with_work_behind, [], set()),
         (with_an_output_before, ["best"], {"highest", "boxes"}),
         (arg_max, ["class"], {"logits"}),
+        (arg_max_of_codes, [], set()),
         (selected_sizes, [], set()),
     ],
 )
