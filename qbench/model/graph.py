@@ -1,6 +1,7 @@
 """Small questions to, and edits of, an `onnx_ir` graph that several stages share."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from itertools import chain, count
 from typing import Any
@@ -47,6 +48,19 @@ def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value
     value = ir.val(name, tensor.dtype, tensor.shape, const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+@contextmanager
+def standing_in(tensors: Mapping[ir.Value, ir.TensorProtocol]) -> Iterator[None]:
+    """Let initializers hold other `tensors` for a while; a copy of the graph would cost more."""
+    own = {value: value.const_value for value in tensors}
+    try:
+        for value, tensor in tensors.items():
+            value.const_value = tensor
+        yield
+    finally:
+        for value, before in own.items():
+            value.const_value = before
 
 
 def drop_unused_initializers(graph: ir.Graph) -> None:

@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from qbench.model.graph import standing_in
+
 _SMALL = 1 << 8
 """Constants of this many elements are always shown: shapes and axes decide what a pass does."""
 
@@ -17,19 +19,21 @@ def through_onnx(model: ir.Model, change: Callable[[onnx.ModelProto], onnx.Model
     Weights are neither read nor copied: `change` sees those above 256 elements as external data of
     files that do not exist, and the result holds the tensors of `model`. Smaller ones are read.
     """
-    bare = model.clone()
     weights: dict[str, ir.TensorProtocol] = {}
-    for graph in bare.graphs():
+    shown: dict[ir.Value, ir.TensorProtocol] = {}
+    for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is None:
                 continue
             if tensor.size > _SMALL and tensor.dtype != ir.DataType.STRING:
-                value.const_value = _placeholder(tensor, f"{len(weights)}")
+                shown[value] = _placeholder(tensor, f"{len(weights)}")
                 weights[f"{len(weights)}"] = tensor
             elif isinstance(tensor, ir.ExternalTensor):
-                value.const_value = _read(tensor)
-    changed = ir.from_proto(change(ir.to_proto(bare)))
+                shown[value] = _read(tensor)
+    with standing_in(shown):
+        proto = ir.to_proto(model)
+    changed = ir.from_proto(change(proto))
     for graph in changed.graphs():
         for value in graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):

@@ -7,7 +7,7 @@ Quantization Through Weight Equalization and Bias Correction", 2019; for transfo
 "SmoothQuant", 2023). Depthwise weights have a scale per channel, so they lose nothing by it.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,20 +77,24 @@ def range_behind(statistics: TensorStatistics, factors: NDArray[Any]) -> Range:
     return min(0.0, float((lows / factors).min())), max(0.0, float((highs / factors).max()))
 
 
-def readers_to_equalize(value: ir.Value, planned: Iterable[str]) -> list[ir.Node]:
+def readers_to_equalize(
+    value: ir.Value, planned: Collection[str], taken: Collection[str | None]
+) -> list[ir.Node]:
     """Return the planned nodes whose weights can take factors; none unless all of them can.
 
-    Nor are there any where the model has something that is called like the equalized tensor.
+    Nor are there any where one of the names `taken` in the model is that of the equalized tensor.
     """
-    names = set(planned)
-    readers = [u.node for u in value.uses() if u.node.name in names and u.node.op_type in _READERS]
+    is_taken = equalized_name(value.name or "") in taken
+    return [] if is_taken else _readers(value, planned)
+
+
+def _readers(value: ir.Value, planned: Collection[str]) -> list[ir.Node]:
+    uses = value.uses()
+    readers = [u.node for u in uses if u.node.name in planned and u.node.op_type in _READERS]
     axis = channel_axis(value)
     known = axis is not None and value.shape is not None and isinstance(value.shape[axis], int)
-    if not known or not all(_can_take_factors(node, value) for node in readers):
-        return []
-    assert value.graph is not None  # of the graph that the plan was made for
-    is_taken = readers and equalized_name(value.name or "") in names_in(value.graph)
-    return [] if is_taken else readers
+    can_take = known and all(_can_take_factors(node, value) for node in readers)
+    return readers if can_take else []
 
 
 def is_depthwise(node: ir.Node) -> bool:
@@ -149,7 +153,7 @@ def equalize(
 
     Args:
         model: The prepared float graph.
-        factors: What to divide each tensor by, [channels], by name.
+        factors: What to divide each tensor by, [channels], by name; see `readers_to_equalize`.
         planned: Names of the nodes that shall be quantized; the others keep the tensor as it is.
         observed: Tensors that shall be quantized. Through these no division is folded: their own
             ranges would not hold any more.
@@ -170,7 +174,7 @@ def _can_take_factors(node: ir.Node, value: ir.Value) -> bool:
 def _equalize(
     graph: ir.Graph, value: ir.Value, factors: NDArray[Any], planned: set[str], fixed: set[str]
 ) -> None:
-    readers = readers_to_equalize(value, planned)
+    readers = _readers(value, planned)
     for node in readers:
         weight = add_initializer(
             graph, f"{node.name}_weight_equalized", scaled_weight(node, factors)

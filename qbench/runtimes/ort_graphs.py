@@ -6,8 +6,6 @@ The graph library, whose import takes seconds, is loaded by those functions alon
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +74,10 @@ def _taken_apart(model: ir.Model, folder: Path | None) -> tuple[bytes, dict[str,
     """
     import onnx_ir as ir
 
+    from qbench.model.graph import standing_in
+
     weights: dict[str, NDArray[Any]] = {}
-    tensors: dict[str, ir.TensorProtocol] = {}
+    tensors: dict[ir.Value, ir.TensorProtocol] = {}
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None:
@@ -86,27 +86,13 @@ def _taken_apart(model: ir.Model, folder: Path | None) -> tuple[bytes, dict[str,
             if Path(tensor.base_dir) == folder:
                 continue
             tensor = copy(tensor)  # whose file is mapped no longer than the array lives
-            tensors[name] = ir.Tensor(tensor.numpy(), tensor.dtype, name=name)
+            tensors[value] = ir.Tensor(tensor.numpy(), tensor.dtype, name=name)
         if _is_large(value):
             array, dtype = tensor.numpy(), tensor.dtype
             weights[name], shape = array, ir.Shape(array.shape)
-            tensors[name] = ir.ExternalTensor("", 0, array.nbytes, dtype, shape=shape, name=name)
-    with _standing_in(model.graph, tensors):
+            tensors[value] = ir.ExternalTensor("", 0, array.nbytes, dtype, shape=shape, name=name)
+    with standing_in(tensors):
         return ir.to_proto(model).SerializeToString(), weights
-
-
-@contextmanager
-def _standing_in(graph: ir.Graph, tensors: Mapping[str, ir.TensorProtocol]) -> Iterator[None]:
-    """Let initializers of `graph` be others for a while; a copy of its nodes would cost more."""
-    values = {name: graph.initializers[name] for name in tensors}
-    own = {name: value.const_value for name, value in values.items()}
-    try:
-        for name, value in values.items():
-            value.const_value = tensors[name]
-        yield
-    finally:
-        for name, value in values.items():
-            value.const_value = own[name]
 
 
 def _is_large(value: ir.Value) -> bool:

@@ -36,6 +36,7 @@ def _noise_alone(
     if not probe.can_judge:
         return {}
     scalings = scalings_of(quantizer, start)
+    probe.expect(scalings)
     return {tensor: probe.of(tensor, *scaling) for tensor, scaling in scalings.items()}
 
 

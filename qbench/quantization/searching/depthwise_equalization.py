@@ -7,6 +7,7 @@ makes 14 dB of 6. Behind other functions the division is a Mul, which must be as
 23 dB of 10 on a PP-LCNet, whose HardSwish stands in front of every depthwise convolution.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.ranges import Range
-from qbench.model.graph import values_by_name
+from qbench.model.graph import names_in, values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
     costs_a_mul,
@@ -48,8 +49,9 @@ def equalized_for_depthwise(quantizer: Quantizer, *, with_muls: bool = False) ->
     clips = quantizer.ranges()
     ranges: dict[str, Range] = {}
     factors: dict[str, NDArray[Any]] = {}
+    taken = names_in(graph.graph)
     for tensor in _read_once(quantizer):
-        by = _factors(quantizer, values[tensor])
+        by = _factors(quantizer, values[tensor], taken)
         if by is None:
             continue
         behind = range_behind(quantizer.statistics_of(tensor), by)
@@ -66,9 +68,12 @@ def _read_once(quantizer: Quantizer) -> list[str]:
     return [tensor for tensor in quantizer.plan.observed if sources.count(tensor) == 1]
 
 
-def _factors(quantizer: Quantizer, value: ir.Value) -> NDArray[Any] | None:
+def _factors(
+    quantizer: Quantizer, value: ir.Value, taken: Collection[str | None]
+) -> NDArray[Any] | None:
     """Return the peaks of the channels, float32 [channels], the largest 1; None if of no use."""
-    readers = readers_to_equalize(value, {weight.reader.node for weight in quantizer.plan.weights})
+    weights = {weight.reader.node for weight in quantizer.plan.weights}
+    readers = readers_to_equalize(value, weights, taken)
     candidates = factor_candidates(quantizer.statistics_of(value.name or ""))
     return candidates[0] if candidates and readers and all(map(is_depthwise, readers)) else None
 

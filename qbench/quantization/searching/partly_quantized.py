@@ -7,8 +7,10 @@ are two kinds:
 - for a few tensors, together with the weights that meet them, which are inputs too: it computes
   what the Q/DQ model would, except for INT32 biases, which stay float, and is hardly slower than
   plain inference;
-- for all tensors, each behind a switch, with float weights: half as fast, since the switches keep
-  ONNX Runtime from fusing operators, but loaded once.
+- for all tensors, with float weights: half as fast, but loaded once.
+
+Each tensor is behind a switch, unless it is the only one. What slows down is that switches keep
+ONNX Runtime from fusing operators.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -39,8 +41,8 @@ class Setting:
     """How tensors are quantized, and what their readers' weights are.
 
     Attributes:
-        activations: Scale and zero-point by `Activation.scale_from`. A scale of [channels] stands
-            for an equalized tensor. Without switches they are needed for every tensor.
+        activations: Scale and zero-point by `Activation.scale_from`; tensors that are not named
+            stay float. A scale of [channels] stands for an equalized tensor.
         constants: Values of weights (position 1) and biases (2) of nodes that read these tensors,
             float32; those that are missing are the model's own.
     """
@@ -55,8 +57,8 @@ class PartlyQuantized:
     Args:
         graph: The prepared float graph that `plan` was made for; it is left alone.
         plan: What may be quantized.
-        tensors: What is quantized, by `Activation.scale_from`; None for all of them, each behind
-            a switch.
+        tensors: What may be quantized, by `Activation.scale_from`, each behind a switch unless it
+            is the only one, which always is; None for all of them, with float weights.
         outputs: What is asked of it.
     """
 
@@ -101,7 +103,8 @@ class _Builder:
 
     def __init__(self, model: ir.Model, plan: Plan, tensors: Collection[str] | None) -> None:
         self._model, self._plan = model, plan
-        self._has_switches = tensors is None
+        self._has_switches = tensors is None or len(tensors) > 1
+        self._has_float_weights = tensors is None
         chosen = plan.observed if tensors is None else tensors
         self._activations = [one for one in plan.activations if one.scale_from in chosen]
         self._graph = model.graph
@@ -115,7 +118,7 @@ class _Builder:
     def build(self) -> ir.Model:
         for activation in self._activations:
             self._quantize(activation)
-        if self._has_switches:
+        if self._has_float_weights:
             return self._model
         reading = {reader for one in self._activations for reader in one.readers}
         for weight in self._plan.weights:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from qbench.calibration.ranges import Range
 from qbench.data.samples import Sample
-from qbench.model.graph import values_by_name
+from qbench.model.graph import names_in, values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
     WORTH_A_MUL,
@@ -111,7 +111,7 @@ class Refiner:
     def __post_init__(self) -> None:
         graph, self._plan = self.quantizer.prepared.ir.graph, self.quantizer.plan
         self._statistics = self.quantizer.observed_statistics()
-        self._values = values_by_name(graph)
+        self._values, self._taken = values_by_name(graph), names_in(graph)
         self._weights = {weight.reader.node for weight in self._plan.weights}
 
     def settled(self, choice: Choice) -> list[Settlement]:
@@ -127,7 +127,9 @@ class Refiner:
         self.alone = noise_of_each(self.probe, starts, whole, least, runs)
         worth = _WORTH * sum(min(noise, _MENDED) for noise in self.alone.values())
         found, in_vain = [], 0
-        for tensor in sorted(self.alone, key=lambda name: -self.alone[name]):
+        order = self._worst_first()
+        self.probe.expect(order)
+        for tensor in order:
             if self.probe.left <= 0 or self.alone[tensor] < least or in_vain == _PATIENCE:
                 break
             start = starts[tensor]
@@ -145,9 +147,13 @@ class Refiner:
 
         What `settled` saw is too good: of several ranges, the one was taken that was lucky there.
         """
-        worst = sorted(self.alone, key=lambda tensor: -self.alone[tensor])[:_WORST]
+        worst = self._worst_first()[:_WORST]
         probe, scalings = self.probe.on(samples), scalings_of(self.quantizer, choice)
+        probe.expect(worst)
         return self.alone | {tensor: probe.of(tensor, *scalings[tensor]) for tensor in worst}
+
+    def _worst_first(self) -> list[str]:
+        return sorted(self.alone, key=lambda tensor: -self.alone[tensor])
 
     def _settled(
         self, tensor: str, by: Factors, first: _Candidate, worth: float
@@ -179,7 +185,8 @@ class Refiner:
         """Return the nodes whose weights can take a tensor's factors."""
         is_read_once = sum(a.scale_from == tensor for a in self._plan.activations) == 1
         value, model = self._values[tensor], self.quantizer.prepared.ir
-        readers = readers_to_equalize(value, self._weights) if is_read_once else []
+        names = self._weights if is_read_once else ()
+        readers = readers_to_equalize(value, names, self._taken)
         # Amid integer kernels, a Mul takes a pass in float with DQ and Q around it.
         too_slow = self._plan.target == "cpu" and readers
         return [] if too_slow and costs_a_mul(model, value, self._plan) else readers

@@ -68,14 +68,15 @@ def test_with_all_switches_off_it_is_the_float_model_and_leaves_it_alone() -> No
     assert ir.to_proto(model.ir).SerializeToString() == before
 
 
+@pytest.mark.parametrize("has_float_weights", [True, False])
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_tensor_that_is_switched_on_is_rounded_as_it_is_alone(
-    pattern: Callable[[], onnx.ModelProto],
+    pattern: Callable[[], onnx.ModelProto], has_float_weights: bool
 ) -> None:
     model = prepare(model_of(pattern()))
     plan = place(model, "cpu")
     samples = [Sample("0", graphs.feeds_of(model))]
-    switched = PartlyQuantized(model.ir, plan)
+    switched = PartlyQuantized(model.ir, plan, None if has_float_weights else plan.observed)
     (plain,) = switched.run(Setting({}), samples)
     for tensor in plan.observed:
         coarse = Setting({tensor: asymmetric(-8.0, 8.0)})
