@@ -1,6 +1,6 @@
 """Small questions to, and edits of, an `onnx_ir` graph that several stages share."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from itertools import chain, count
@@ -42,8 +42,7 @@ def add_initializer(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value
 
     Where the graph has an input or initializer called `name` already, a number is added to it.
     """
-    taken = {*graph.initializers, *(value.name for value in graph.inputs)}
-    name = unused_name(name, taken)
+    name = unused_name(name, graph.initializers, {value.name for value in graph.inputs})
     tensor = ir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
     value = ir.val(name, tensor.dtype, tensor.shape, const_value=tensor)
     graph.register_initializer(value)
@@ -79,10 +78,10 @@ def place_after(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node]) -> N
         graph.insert_after(producer, nodes)
 
 
-def unused_name(name: str, taken: Collection[str | None]) -> str:
+def unused_name(name: str, *taken: Container[str | None]) -> str:
     """Return `name`, with the first number that makes it differ from those in `taken`."""
     numbered = (f"{name}_{number}" for number in count(1))
-    return next(candidate for candidate in chain([name], numbered) if candidate not in taken)
+    return next(one for one in chain([name], numbered) if not any(one in names for names in taken))
 
 
 def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
