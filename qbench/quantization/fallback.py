@@ -12,10 +12,11 @@ from qbench.placement.plan import Plan
 GOAL = 0.002
 """Relative noise power of the output that needs no mending at all: 27 dB."""
 
-_ALLOWANCES = ((0.004, 0.95, 0.98), (0.1, 0.9, 0.95), (0.3, 0.75, 0.75), (1.0, 0.0, 0.0))
+_ALLOWANCES = ((0.004, 0.95, 0.98), (0.03, 0.9, 0.95), (0.3, 0.75, 0.75), (1.0, 0.0, 0.0))
 """What may be spent: up to this noise of the output, these shares of the planned compute nodes and
 of their work must stay in INT8. Above 24 dB of signal to noise a model is worth 2 % of its work,
-above 10 dB 5 %; below, it is harmed, and below 5 dB ruined, where there is no limit."""
+above 15 dB 5 %; below, it is harmed, and below 5 dB ruined, where there is no limit. Where a
+quarter was given from 10 dB on only, a text detector stayed at 11 dB with all of it in INT8."""
 
 _PRICE = 5.0
 _LEAST_GAIN = 0.02

@@ -30,7 +30,7 @@ def test_on_cpu_what_writes_a_residual_stream_is_not_freed() -> None:
 
 @pytest.mark.parametrize(
     ("noise", "shares"),
-    [(0.001, (0.95, 0.98)), (0.05, (0.9, 0.95)), (0.2, (0.75, 0.75)), (1.0, (0.0, 0.0))],
+    [(0.001, (0.95, 0.98)), (0.02, (0.9, 0.95)), (0.05, (0.75, 0.75)), (1.0, (0.0, 0.0))],
 )
 def test_the_worse_the_output_the_more_may_stay_float(
     noise: float, shares: tuple[float, float]
