@@ -383,6 +383,18 @@ def fragile(decades: int = 2) -> onnx.ModelProto:
     return builder.model(builder.conv("last", x))
 
 
+def reduced_tokens() -> onnx.ModelProto:
+    """Tokens go into a MatMul and, as an image, into a convolution (the attention of a PVT)."""
+    side, channels = 8, 2 * CHANNELS
+    b = Builder((1, side * side, channels))
+    tokens = b.node("Tanh", "tokens", b.x)
+    queries = b.node("MatMul", "queries", tokens, b.weight("queries.w", channels, channels))
+    grid = b.constant("grid.shape", np.array([1, side, side, channels]))
+    image = b.node("Transpose", "image", b.node("Reshape", "grid", tokens, grid), perm=[0, 3, 1, 2])
+    reduced = b.conv("reduced", image, cin=channels, cout=channels, size=2, pads=[0] * 4)
+    return b.model(queries, reduced)
+
+
 def shared_input() -> onnx.ModelProto:
     """One feature map is read by two convolutions and by the Add that joins them."""
     b = Builder()

@@ -1,5 +1,6 @@
 """The plan: what a target wants quantized, and what stays float and why."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -109,9 +110,20 @@ class Plan:
         """Tensors whose statistics the plan needs, each once, in graph order."""
         return tuple(dict.fromkeys(a.scale_from for a in self.activations))
 
+    def is_carried_on(self, tensor: str) -> bool:
+        """Return whether other tensors have the scale of this one, an `Activation.scale_from`.
+
+        Data movement may have put their channels elsewhere, so one scale must serve all values.
+        """
+        return self._sharing[tensor] > 1
+
     def is_symmetric(self, tensor: str) -> bool:
         """Return whether the range of a tensor, an `Activation.scale_from`, must be symmetric."""
         return self.symmetric and tensor not in self._with_offset
+
+    @cached_property
+    def _sharing(self) -> Counter[str]:
+        return Counter(activation.scale_from for activation in self.activations)
 
     @cached_property
     def _with_offset(self) -> frozenset[str]:

@@ -178,8 +178,7 @@ class Quantizer:
 
         def means(tensor: str) -> NDArray[np.float64] | None:
             origin = origins.get(tensor, tensor)
-            known = self.table.statistics.get(self.source_of(origin))
-            found = None if known is None else known.channel_means
+            found = self.channel_means(origin)
             return found if found is None or tensor == origin else found / choice.factors[origin]
 
         parameters = self.parameters(plan, choice)
@@ -219,6 +218,11 @@ class Quantizer:
     def statistics_of(self, tensor: str) -> TensorStatistics:
         """Return the statistics of a tensor that the plan observes."""
         return self.table.statistics[self.source_of(tensor)]
+
+    def channel_means(self, tensor: str) -> NDArray[np.float64] | None:
+        """Return the mean of each channel of a tensor, [channels]; None where it is not known."""
+        known = self.table.statistics.get(self.source_of(tensor))
+        return None if known is None else known.channel_means
 
     def source_of(self, tensor: str) -> str:
         """Return the tensor whose statistics, or given range, hold for `tensor`.

@@ -50,9 +50,9 @@ def equalized_for_depthwise(quantizer: Quantizer, *, with_muls: bool = False) ->
     ranges: dict[str, Range] = {}
     factors: dict[str, NDArray[Any]] = {}
     taken = names_in(graph.graph)
-    for tensor in _read_once(quantizer):
+    for tensor in quantizer.plan.observed:
         by = _factors(quantizer, values[tensor], taken)
-        if by is None:
+        if by is None or quantizer.plan.is_carried_on(tensor):
             continue
         behind = range_behind(quantizer.statistics_of(tensor), by)
         left = _errors_left(quantizer, tensor, clips[tensor], behind, by)
@@ -60,12 +60,6 @@ def equalized_for_depthwise(quantizer: Quantizer, *, with_muls: bool = False) ->
         if left < 1 and (takes_muls or not costs_a_mul(graph, values[tensor], quantizer.plan)):
             ranges[equalized_name(tensor)], factors[tensor] = behind, by
     return Choice(ranges, factors)
-
-
-def _read_once(quantizer: Quantizer) -> list[str]:
-    """Return the tensors that no data movement carries on, which would have to be equalized too."""
-    sources = [activation.scale_from for activation in quantizer.plan.activations]
-    return [tensor for tensor in quantizer.plan.observed if sources.count(tensor) == 1]
 
 
 def _factors(

@@ -42,7 +42,8 @@ class Setting:
 
     Attributes:
         activations: Scale and zero-point by `Activation.scale_from`; tensors that are not named
-            stay float. A scale of [channels] stands for an equalized tensor.
+            stay float. A scale of [channels] stands for an equalized tensor, which none is that
+            data movement carries on.
         constants: Values of weights (position 1) and biases (2) of nodes that read these tensors,
             float32; those that are missing are the model's own.
     """
@@ -162,7 +163,7 @@ class _Builder:
 
     def _pair_inputs(self, tensor: str) -> tuple[ir.Value, ir.Value, int | None]:
         value = self._values[tensor]
-        axis = channel_axis(value)
+        axis = None if self._plan.is_carried_on(tensor) else channel_axis(value)
         size = None if axis is None or value.shape is None else value.shape[axis]
         shape = (size,) if isinstance(size, int) else ()
         code = np.int8 if self._plan.symmetric else np.uint8

@@ -7,7 +7,6 @@ from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.calibration.ranges import Range
@@ -82,7 +81,7 @@ class Probe:
         self.left = self._runs = runs
         self._samples = samples
         self._on_progress = quantizer.options.on_progress
-        self._plan, self._statistics = quantizer.plan, quantizer.observed_statistics()
+        self._plan, self._channel_means = quantizer.plan, quantizer.channel_means
         self._coding = WeightCoding(saturates=quantizer.saturates)
         self._graph = quantizer.prepared.ir
         self._switched: PartlyQuantized | None = None
@@ -181,7 +180,8 @@ class Probe:
             values = self._coding.encode(node, weight, scaled_weight(node, factors)).rounded()
             values = (values / along_inputs(node, factors, array)).astype(np.float32)
         found = {Reader(name, 1): values}
-        means = self._means(node)
+        data = node.inputs[0]
+        means = self._channel_means(data.name or "") if data is not None else None
         place = own_bias(node)
         if place is not None and means is not None:
             change = shift(node, array, values.__getitem__, means)
@@ -189,8 +189,3 @@ class Probe:
                 change if place.array is None else place.array + change
             )
         return found
-
-    def _means(self, node: ir.Node) -> NDArray[Any] | None:
-        data = node.inputs[0]
-        known = self._statistics.get(data.name or "") if data is not None else None
-        return None if known is None else known.channel_means

@@ -183,10 +183,10 @@ class Refiner:
 
     def _equalizable(self, tensor: str) -> list[ir.Node]:
         """Return the nodes whose weights can take a tensor's factors."""
-        is_read_once = sum(a.scale_from == tensor for a in self._plan.activations) == 1
+        if self._plan.is_carried_on(tensor):
+            return []
         value, model = self._values[tensor], self.quantizer.prepared.ir
-        names = self._weights if is_read_once else ()
-        readers = readers_to_equalize(value, names, self._taken)
+        readers = readers_to_equalize(value, self._weights, self._taken)
         # Amid integer kernels, a Mul takes a pass in float with DQ and Q around it.
         too_slow = self._plan.target == "cpu" and readers
         return [] if too_slow and costs_a_mul(model, value, self._plan) else readers

@@ -25,6 +25,7 @@ PATTERNS = [
     graphs.concat_branches,
     graphs.output_in_the_middle,
     graphs.attention,
+    graphs.reduced_tokens,
     graphs.with_if,
 ]
 
