@@ -11,11 +11,14 @@ import shutil
 import stat
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import msgspec
 
@@ -122,6 +125,21 @@ def staged(target: Path, fix: str = _CHOOSE) -> Iterator[Path]:
         raise storage_error(target, error, fix) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+DAMAGED_ARRAYS = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    KeyError,
+    BadZipFile,
+    zlib.error,
+    TokenError,
+    RuntimeError,
+)
+"""What NumPy raises of files of arrays that are damaged, cut off, or none of its own."""
 
 
 def check_writable(target: Path, fix: str = _CHOOSE) -> None:

@@ -5,19 +5,16 @@ the histograms and what is known of channels. Neither holds a date, a duration o
 model and data give the same bytes.
 """
 
-import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.artifacts import SCHEMA_VERSION, json_bytes, sha256_bytes, staged
+from qbench.artifacts import DAMAGED_ARRAYS, SCHEMA_VERSION, json_bytes, sha256_bytes, staged
 from qbench.calibration.channels import (
     CHANNEL_ARRAYS,
     ChannelStatistics,
@@ -131,8 +128,8 @@ class CalibrationTable:
         arrays = (array.tobytes() for array in self._arrays().values())
         return sha256_bytes(b"".join([self._json(), *arrays]))
 
-    def range_of(self, tensor: str, method: str, *, symmetric: bool) -> Range:
-        """Return the clipping range of `tensor`; see `ranges.clipping_range`.
+    def statistics_of(self, tensor: str) -> TensorStatistics:
+        """Return what was seen of `tensor`.
 
         Raises:
             CalibrationError: The table knows no such tensor.
@@ -142,7 +139,15 @@ class CalibrationTable:
                 f"the calibration table of {self.header.model} lacks tensor {tensor!r}; "
                 "calibrate again"
             )
-        return clipping_range(self.statistics[tensor], method, symmetric=symmetric)
+        return self.statistics[tensor]
+
+    def range_of(self, tensor: str, method: str, *, symmetric: bool) -> Range:
+        """Return the clipping range of `tensor`; see `ranges.clipping_range`.
+
+        Raises:
+            CalibrationError: The table knows no such tensor.
+        """
+        return clipping_range(self.statistics_of(tensor), method, symmetric=symmetric)
 
     def check_model(self, sha256: str, name: str) -> None:
         """Make sure that the table belongs to a model and holds all samples.
@@ -185,20 +190,6 @@ class CalibrationTable:
         return json_bytes(_TableFile(self.header, records))
 
 
-_DAMAGE = (
-    msgspec.MsgspecError,
-    BadZipFile,
-    zlib.error,
-    TokenError,
-    KeyError,
-    ValueError,
-    RuntimeError,
-    EOFError,
-    OSError,
-)
-"""What msgspec, zipfile and NumPy raise for files that are cut off or overwritten."""
-
-
 def load_table(path: Path | str) -> CalibrationTable:
     """Read a table.
 
@@ -223,7 +214,7 @@ def load_table(path: Path | str) -> CalibrationTable:
         raise CalibrationError(
             f"no calibration table at {path}; calibrate first" if is_table else lacks
         ) from None
-    except _DAMAGE as error:
+    except (msgspec.MsgspecError, *DAMAGED_ARRAYS) as error:
         raise CalibrationError(
             f"{path} is not a calibration table of qbench ({error}); calibrate again"
         ) from error
@@ -231,15 +222,21 @@ def load_table(path: Path | str) -> CalibrationTable:
 
 
 def find_table(folder: Path, model_sha256: str) -> Path | None:
-    """Return the first whole table in `folder`, by name, that was made from the model, or None."""
+    """Return the table of all samples in `folder` that was made from the model, or None.
+
+    Of several the first by name, of those that this version reads and that have their histograms
+    where there are such.
+    """
+    found = []
     for path in sorted(folder.glob("*.json")):
         try:
             header = msgspec.json.decode(path.read_bytes(), type=_HeaderOnly).header
         except (msgspec.MsgspecError, OSError):
             continue  # some other JSON lives in this folder
         if header.model_sha256 == model_sha256 and header.shard is None:
-            return path
-    return None
+            has_all = path.with_suffix(".npz").exists()
+            found.append((not has_all or header.schema_version != SCHEMA_VERSION, path))
+    return min(found)[1] if found else None
 
 
 class _HeaderOnly(msgspec.Struct, frozen=True):

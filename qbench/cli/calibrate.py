@@ -104,7 +104,7 @@ class _Arguments(DataArguments):
         """Return where the table goes, `table` if nothing else is said, once that is possible.
 
         Raises:
-            UsageError: Its name does not end in .json.
+            UsageError: Its name does not end in .json, or the cache has it, too.
             StorageError: Something cannot be written there.
         """
         from qbench.artifacts import check_writable
@@ -114,6 +114,11 @@ class _Arguments(DataArguments):
             raise UsageError(f"the table {path} must end in .json; its histograms go to .npz")
         for place in filter(None, (path, self.tensorrt_cache)):
             check_writable(place)
+        cache, files = self.tensorrt_cache, (path, path.with_suffix(".npz"))
+        if cache is not None and cache.resolve() in {file.resolve() for file in files}:
+            raise UsageError(
+                f"{cache} is a file of the table; give the TensorRT cache another name"
+            )
         return path
 
 

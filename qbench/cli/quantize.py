@@ -100,8 +100,8 @@ def quantize(arguments: _Arguments) -> None:
     """
     from qbench.benchmarking.target_check import TargetCheck, check_on_target
     from qbench.cli.output.render import progress
+    from qbench.model.save import check_output
     from qbench.quantization.options import check_precision
-    from qbench.quantization.quantize import check_output
     from qbench.quantization.quantize import quantize as run
 
     path, precision, target = arguments.path(), arguments.precision, arguments.target

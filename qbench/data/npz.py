@@ -1,9 +1,6 @@
 """NumPy .npz files as a source, for models with several inputs or inputs that are no images."""
 
 import threading
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qbench.artifacts import DAMAGED_ARRAYS
 from qbench.data.samples import (
     Sample,
     file_digest,
@@ -98,20 +96,6 @@ class NpzSource:
         return range(len(arrays[self._specs[0].name]))
 
 
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-    RuntimeError,
-)
-"""What NumPy raises of files that are damaged, or none of its own."""
-
-
 def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
     """Return the arrays of a file, checked against the inputs `specs`.
 
@@ -121,7 +105,7 @@ def _read(path: Path, specs: Sequence[TensorSpec]) -> Arrays:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: _native(array) for name, array in file.items()}
-    except _DAMAGED as error:
+    except DAMAGED_ARRAYS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{path} is no .npz file of plain arrays ({reason}); write it again"

@@ -6,7 +6,6 @@ for another reason than the whole counts as one that builds.
 """
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,13 +16,13 @@ from pathlib import Path
 import msgspec
 import onnx_ir as ir
 
-from qbench.artifacts import SCHEMA_VERSION, check_writable, staged
+from qbench.artifacts import SCHEMA_VERSION
 from qbench.engines.reduce_check import failure_of, kind_of
 from qbench.errors import EngineError, UnfitError
 from qbench.model.graph import is_constant
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
-from qbench.model.save import save
+from qbench.model.save import check_output, save
 from qbench.model.shapes import bind_shapes, example_shapes
 from qbench.quantization.linting.lint import tidied
 from qbench.runtimes.flavour import Flavour, find_flavour
@@ -93,26 +92,26 @@ def reduce_model(
         UnfitError: No TensorRT is installed, or Polygraphy is needed and is not.
         ModelError: The model cannot be read, or needs an image size.
         EngineError: The model builds, or Polygraphy cannot cut it.
+        UsageError: The output is the model itself.
         StorageError: The output cannot be written.
     """
     flavour = find_flavour(backend)
-    check_writable(output)
     model = load(path)
+    check_output(model, output)
     whole = _with_static_shapes(model, image_size)
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         found = _failing_part(whole, Path(folder), flavour, on_step)
         if found is None:
             raise EngineError(f"{flavour} builds {path}; there is nothing to reduce")
         part, failure = found
-        nodes = tuple(Part(node.name or "", node.op_type) for node in ir.load(part).graph)
-        with staged(output) as place:
-            shutil.copyfile(part, place)
+        smallest = ir.load(part)
+        save(smallest, output)
     return Reduced(
         model=str(path),
         output=str(output),
         backend=str(flavour),
         failure=failure,
-        nodes=nodes,
+        nodes=tuple(Part(node.name or "", node.op_type) for node in smallest.graph),
         whole=len(whole.graph),
     )
 

@@ -14,7 +14,15 @@ from qbench.formatting import counted
 
 RECURRENT = {"LSTM", "GRU", "RNN"}
 
-INTEGER_PREFIXES = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "QAttention")
+INTEGER_PREFIXES = (
+    "ConvInteger",
+    "DynamicQuantizeLSTM",
+    "DynamicQuantizeMatMul",
+    "MatMulInteger",
+    "QAttention",
+    "QGemm",
+    "QLinear",
+)
 """How the names of operators begin that compute with integers."""
 
 

@@ -35,11 +35,13 @@ class Model:
         path: The file as given; None for a graph made in memory.
         sha256: Hash of that file and of its external data; the model's identity in every artifact.
             See `artifacts.sha256_with_data`.
+        files: That file and those of its external data, none for a graph made in memory.
     """
 
     ir: ir.Model
     path: Path | None
     sha256: str
+    files: tuple[Path, ...] = ()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -92,7 +94,7 @@ def load(path: Path | str) -> Model:
     _check_inputs(model.graph, path)
     _shorten_domain(model)
     _open_unknown_dimensions(model.graph)
-    return Model(model, path, sha256_with_data(path, data_files))
+    return Model(model, path, sha256_with_data(path, data_files), (path, *data_files))
 
 
 def size_on_disk(path: Path, model: ir.Model | None = None) -> int:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from qbench.artifacts import staged
+from qbench.artifacts import check_name, check_writable, staged
+from qbench.errors import UsageError
+from qbench.model.load import Model
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 2**26
 """A single protobuf message ends at 2 GiB; some room is kept for the graph itself."""
@@ -51,6 +53,25 @@ def save(model: ir.Model, path: Path, *, external: bool = False) -> None:
         _write(model, target, external=external or needs_external_data(model))
 
 
+def check_output(model: Model, output: Path | str | None) -> None:
+    """Make sure, before any work, that an output can be written, and not over the model itself.
+
+    Raises:
+        UsageError: It is the model, or its weights would replace those of the model.
+        StorageError: It cannot be written, or its name is not in UTF-8.
+    """
+    if output is None:
+        return
+    check_name(output)
+    check_writable(Path(output))
+    own = [file for file in model.files if file.exists()]
+    for place in filter(Path.exists, (Path(output), _data_file(Path(output)))):
+        if any(place.samefile(file) for file in own):
+            whole = place == Path(output) and place.samefile(own[0])
+            what = "the model itself" if whole else "where the model keeps its weights"
+            raise UsageError(f"{place} is {what}; choose another output with -o")
+
+
 @contextmanager
 def on_disk(model: ir.Model) -> Iterator[Path]:
     """Yield the path of a temporary copy of `model`, for libraries that read files only."""
@@ -61,4 +82,8 @@ def on_disk(model: ir.Model) -> Iterator[Path]:
 
 
 def _write(model: ir.Model, path: Path, *, external: bool) -> None:
-    ir.save(model, path, external_data=f"{path.name}.data" if external else None)
+    ir.save(model, path, external_data=_data_file(path).name if external else None)
+
+
+def _data_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")

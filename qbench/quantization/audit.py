@@ -60,7 +60,7 @@ def audit_cpu(quantized: Path, plan: Plan | None = None) -> KernelAudit:
     kernels = {
         (node.name or "").removesuffix("/MatMulAddFusion")
         for node in optimized
-        if is_integer_kernel(node) or _quantizes_inside(node)
+        if is_integer_kernel(node)
     }
     packed = {node.name: _packed_reason(node) for node in optimized if node.op_type == _PACKED}
     reasons = packed | blocking_reasons(model, "cpu")
@@ -93,11 +93,6 @@ def _likely_reason(node: ir.Node) -> str:
         return "its inputs are not quantized"
     held = code_type(weights).name.title()
     return f"its weights are {held}, which are dequantized when it runs; its input is not quantized"
-
-
-def _quantizes_inside(node: ir.Node) -> bool:
-    """Return whether a kernel takes and gives floats, and multiplies integers."""
-    return node.op_type.startswith("DynamicQuantize") and node.op_type != "DynamicQuantizeLinear"
 
 
 def _tells_apart(graph: ir.Graph) -> bool:

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.artifacts import SCHEMA_VERSION, staged, write_json
+from qbench.artifacts import DAMAGED_ARRAYS, SCHEMA_VERSION, staged, write_json
 from qbench.calibration.ranges import Range
 from qbench.errors import StorageError
 
@@ -103,8 +102,8 @@ def load_choice(path: Path, key: str) -> tuple[Choice, tuple[Step, ...]] | None:
         with np.load(path.with_suffix(".npz")) as arrays:
             key_of_codes, *codes = arrays.values()
         coded = dict(zip(kept.coded, codes, strict=True))
-    except (OSError, ValueError, BadZipFile, msgspec.MsgspecError):
-        return None  # none was made yet, or by another version
+    except (msgspec.MsgspecError, *DAMAGED_ARRAYS):
+        return None  # none was made yet, or by another version, or it is damaged
     if kept.key != key or key_of_codes != key:
         return None
     logger.info("ranges and float nodes: %s", path)

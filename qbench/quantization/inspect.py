@@ -133,11 +133,11 @@ def _inspect_target(prepared: Model, target: str, macs: Mapping[str, int]) -> Ta
         plan = place(suited(prepared, target)[0], target)
     except ModelError as error:
         return TargetInspection(target=target, problem=str(error))
-    quantized = sum(macs.get(name, 0) for name in plan.quantized)
+    quantized, whole = sum(macs.get(name, 0) for name in plan.quantized), sum(macs.values())
     return TargetInspection(
         target=target,
         quantized=len(plan.quantized),
-        int8_mac_fraction=quantized / sum(macs.values()) if macs else None,
+        int8_mac_fraction=quantized / whole if whole else None,
         float_nodes=plan.floats,
     )
 

@@ -217,7 +217,8 @@ class Quantizer:
 
     def statistics_of(self, tensor: str) -> TensorStatistics:
         """Return the statistics of a tensor that the plan observes."""
-        return self.table.statistics[self.source_of(tensor)]
+        assert not isinstance(self.table, GivenRanges)  # which hold none
+        return self.table.statistics_of(self.source_of(tensor))
 
     def channel_means(self, tensor: str) -> NDArray[np.float64] | None:
         """Return the mean of each channel of a tensor, [channels]; None where it is not known."""
@@ -274,7 +275,7 @@ class Quantizer:
         function = saturating_reader(value) if value is not None else None
         if function is None or method != DEFAULT_METHOD or self.plan.symmetric:
             return self.table.range_of(source, method, symmetric=symmetric)
-        return mse_behind(self.table.statistics[source], function)
+        return mse_behind(self.table.statistics_of(source), function)
 
 
 def activation_parameters(plan: Plan, tensor: str, clip: Range) -> QuantizationParameters:

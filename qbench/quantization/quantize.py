@@ -3,12 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from qbench.artifacts import check_name, check_writable
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
-from qbench.errors import UsageError
 from qbench.model.load import Model, load
-from qbench.model.save import needs_external_data, save
+from qbench.model.save import check_output, needs_external_data, save
 from qbench.quantization.by_precision import quantized_to
 from qbench.quantization.options import Options, check_precision, options_for
 from qbench.quantization.quantized import QuantizedModel
@@ -55,25 +53,6 @@ def quantize(
     known = table_if_used(model, precision, table)
     result = quantized_to(model, target, precision, known, options)
     return result if output is None else _saved(result, Path(output))
-
-
-def check_output(model: Model, output: Path | str | None) -> None:
-    """Make sure, before any work, that an output can be written, and not over the model itself.
-
-    Raises:
-        UsageError: It is the model.
-        StorageError: It cannot be written, or its name is not in UTF-8.
-    """
-    if output is None:
-        return
-    check_name(output)
-    check_writable(Path(output))
-    if model.path is not None and _same_file(Path(output), model.path):
-        raise UsageError(f"{output} is the model itself; choose another output with -o")
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return one.exists() and one.samefile(other)
 
 
 def _saved(result: QuantizedModel, path: Path) -> QuantizedModel:

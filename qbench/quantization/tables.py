@@ -1,13 +1,16 @@
 """Which calibration table a precision takes."""
 
+import logging
 from pathlib import Path
 
 from qbench.calibration.calibrate import load_found_table
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable, find_table, load_table
-from qbench.errors import UsageError
+from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model
 from qbench.quantization.options import NEED_TABLE
+
+logger = logging.getLogger(__name__)
 
 TABLES = Path("calibration")
 """Folder of calibration tables, below the current one."""
@@ -18,6 +21,8 @@ def table_if_used(
 ) -> CalibrationTable | GivenRanges | None:
     """Return the table that `precision` takes: one is needed, may help, or has no use.
 
+    One that may help is left alone where it is damaged.
+
     Raises:
         UsageError: Ranges are given, which serve INT8 alone.
         ModelError: The model is quantized already.
@@ -27,8 +32,15 @@ def table_if_used(
         if precision != "int8":
             raise UsageError(f"ranges from {table.path} serve --int8 alone, not --{precision}")
         return table
-    helps = precision == "fp16" and (table is not None or find_table(TABLES, model.sha256))
-    return load_or_find_table(model, table) if precision in NEED_TABLE or helps else None
+    if precision in NEED_TABLE or (precision == "fp16" and table is not None):
+        return load_or_find_table(model, table)
+    if precision != "fp16" or find_table(TABLES, model.sha256) is None:
+        return None
+    try:
+        return load_found_table(model, TABLES)
+    except CalibrationError as error:
+        logger.warning("FP16 does without a calibration table: %s", error)
+        return None
 
 
 def load_or_find_table(

@@ -8,10 +8,9 @@ from qbench.benchmarking.judging.material import Material
 from qbench.calibration.table import CalibrationTable, find_table
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
-from qbench.model.save import needs_external_data, save
+from qbench.model.save import check_output, needs_external_data, save
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Quantizer
-from qbench.quantization.quantize import check_output
 from qbench.quantization.searching.search import BUDGETS, key_of, to_int8
 from qbench.quantization.tables import TABLES, load_or_find_table
 from qbench.tuning.chain import shortest_prefix, without_needless

@@ -74,6 +74,22 @@ def test_a_table_is_found_by_its_model(table: CalibrationTable, path: Path) -> N
     assert find_table(path.parent / "none", table.header.model_sha256) is None
 
 
+def test_a_table_that_cannot_be_read_stands_back(table: CalibrationTable, path: Path) -> None:
+    """One without its histograms is found alone, so that the error can say so."""
+    bare, old = path.with_name("a.json"), path.with_name("b.json")
+    bare.write_bytes(path.read_bytes())
+    header = msgspec.structs.replace(table.header, schema_version=0)
+    CalibrationTable(header, table.statistics).save(old)
+    assert find_table(path.parent, table.header.model_sha256) == path
+    path.unlink()
+    assert find_table(path.parent, table.header.model_sha256) == bare
+
+
+def test_a_tensor_that_a_table_lacks_is_named(table: CalibrationTable) -> None:
+    with pytest.raises(CalibrationError, match="lacks tensor 'unseen'; calibrate again"):
+        table.statistics_of("unseen")
+
+
 def test_a_table_of_another_model_is_refused(table: CalibrationTable) -> None:
     table.check_model(table.header.model_sha256, "model.onnx")
     message = (

@@ -85,6 +85,14 @@ def test_a_method_without_a_cache_has_no_use(qbench: Qbench) -> None:
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("cache", ["t.json", "./t.npz"])
+def test_a_cache_does_not_replace_its_table(qbench: Qbench, cache: str) -> None:
+    text = refused(qbench("calibrate", *DATA, "-o", "t.json", "--tensorrt-cache", cache), 2)
+    assert "is a file of the table; give the TensorRT cache another name" in text
+    assert not Path("t.json").exists()
+
+
+@pytest.mark.usefixtures("project")
 def test_a_shard_makes_no_cache(qbench: Qbench) -> None:
     shard = ("--shard", "0/2", "--tensorrt-cache", "m.cache")
     assert "give --tensorrt-cache to --merge" in refused(qbench("calibrate", *DATA, *shard), 2)

@@ -14,7 +14,7 @@ from qbench.engines import reduce, reduce_check
 from qbench.engines.compiling import builder
 from qbench.engines.reduce import Part, reduce_model
 from qbench.engines.reduce_check import failure_of, kind_of
-from qbench.errors import EngineError, UnfitError
+from qbench.errors import EngineError, UnfitError, UsageError
 from qbench.runtimes.flavour import Flavour
 
 RTX = Flavour("tensorrt_rtx", "1.7")
@@ -74,6 +74,14 @@ def test_without_a_name_polygraphy_cuts(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"m.onnx", "part.onnx"}
     assert steps
     assert all(0 <= done < total for done, total in steps)
+
+
+def test_the_part_does_not_replace_the_model(saved: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    before = saved.read_bytes()
+    with pytest.raises(UsageError, match=r"m\.onnx is the model itself; choose another output"):
+        reduce_model(saved, saved, backend="rtx", image_size=(8, 8))
+    assert saved.read_bytes() == before
 
 
 def test_a_model_that_builds_has_nothing_to_reduce(tmp_path: Path) -> None:

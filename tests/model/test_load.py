@@ -70,7 +70,9 @@ def test_initializers_that_older_files_list_as_inputs_are_none(tmp_path: Path) -
     assert [spec.name for spec in load(tmp_path / "m.onnx").inputs] == ["x"]
 
 
-@pytest.mark.parametrize("op_type", ["QLinearConv", "QAttention", "MatMulNBits"])
+@pytest.mark.parametrize(
+    "op_type", ["QLinearConv", "QAttention", "MatMulNBits", "DynamicQuantizeLSTM"]
+)
 def test_a_model_with_integer_kernels_is_quantized(op_type: str) -> None:
     b = graphs.Builder()
     model = graphs.model_of(b.model(b.node(op_type, "kernel", b.x)))

@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from qbench.errors import StorageError
+from qbench.errors import StorageError, UsageError
 from qbench.model.load import load
-from qbench.model.save import needs_external_data, on_disk, save, weight_bytes
+from qbench.model.save import check_output, needs_external_data, on_disk, save, weight_bytes
 from qbench.runtimes.ort import OrtRunner
 
 LIMIT = "qbench.model.save.PROTOBUF_LIMIT_BYTES"
@@ -58,6 +58,19 @@ def test_a_model_with_external_data_may_replace_itself(
     save(model, path)
     save(load(path).ir, path)
     assert_computes_like(path, model)
+
+
+def test_no_output_replaces_a_file_of_the_model(model: ir.Model, tmp_path: Path) -> None:
+    """A renamed model still keeps its weights where an output of its old name would."""
+    save(model, tmp_path / "net.onnx", external=True)
+    (tmp_path / "net.onnx").rename(tmp_path / "float.onnx")
+    source = load(tmp_path / "float.onnx")
+    with pytest.raises(UsageError, match=r"float\.onnx is the model itself; choose another"):
+        check_output(source, tmp_path / "float.onnx")
+    for name in ("net.onnx", "net.onnx.data"):
+        with pytest.raises(UsageError, match=r"net\.onnx\.data is where the model keeps its weigh"):
+            check_output(source, tmp_path / name)
+    check_output(source, tmp_path / "other.onnx")
 
 
 def test_a_temporary_copy_vanishes(model: ir.Model) -> None:

@@ -50,6 +50,14 @@ def test_codes_of_another_choice_are_not_taken(path: Path) -> None:
     assert load_choice(path, "key") is None
 
 
+@pytest.mark.parametrize("damage", [b"", b"PK", b"\x93NUMPY"])
+def test_damaged_codes_are_ignored(path: Path, damage: bytes) -> None:
+    save_choice(path, "key", Choice(codes={"a": np.zeros((1, 1), np.int8)}), ())
+    assert load_choice(path, "key") is not None
+    path.with_suffix(".npz").write_bytes(damage)
+    assert load_choice(path, "key") is None
+
+
 def test_files_that_name_no_coded_nodes_are_ignored(path: Path) -> None:
     """An older version named the arrays by the nodes."""
     save_choice(path, "key", Choice(), STEPS)

@@ -341,6 +341,16 @@ def test_uint8_activations_by_channel_are_an_error_on_cpu() -> None:
     assert [(f.rule, f.severity) for f in found] == [("channel-activation", ERROR)]
 
 
+def test_scales_by_channel_are_no_matter_of_the_bias() -> None:
+    """Their number need not be that of the outputs: three of an image, sixteen of the weights."""
+    b = QdqBuilder()
+    x = b.qdq(b.x, "x", np.full(CHANNELS, 0.05))
+    weight = b.qweight("w", (2 * CHANNELS, CHANNELS, 3, 3))
+    y = b.node("Conv", "conv", x, weight, b.qbias("b", 0.3, 2 * CHANNELS), pads=[1] * 4)
+    found = check(b.model(b.qdq(y, "y")), "cpu", saturates=False)
+    assert {f.rule for f in found} == {"channel-activation"}
+
+
 @pytest.mark.parametrize(("high", "is_wider"), [(6.0, False), (5.0, True)])
 def test_a_range_beyond_a_clip_by_channel(high: float, is_wider: bool) -> None:
     found = {rule for rule, _ in rules(clipped_by_channel(high), "cpu")}

@@ -82,6 +82,18 @@ def test_without_a_table(model: Model) -> None:
         quantize(model, target="cpu")
 
 
+def test_half_precision_does_without_a_damaged_table(
+    model: Model, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It only helps; a table that is named must be whole, though."""
+    graphs.table_of(model).save(folder / "calibration/m.json")
+    (folder / "calibration/m.npz").unlink()
+    assert quantize(model, target="cpu", precision="fp16").table is None
+    assert "FP16 does without a calibration table: calibration/m.json lacks its" in caplog.text
+    with pytest.raises(CalibrationError, match="lacks its histograms"):
+        quantize(model, target="cpu", precision="fp16", table="calibration/m.json")
+
+
 def test_a_table_of_another_model(model: Model) -> None:
     table = graphs.table_of(graphs.model_of(graphs.depthwise()))
     with pytest.raises(CalibrationError, match="the calibration table was made from another model"):

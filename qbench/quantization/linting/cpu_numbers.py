@@ -56,8 +56,8 @@ def bias_scales(op_type: str, graph: ir.Graph) -> Iterator[Place]:
         if node.op_type != op_type or len(sources) < 3:
             continue
         data, weight, bias = map(scale_of, sources)
-        if data is None or weight is None or bias is None:
-            continue
+        if data is None or weight is None or bias is None or data.size != 1:
+            continue  # several scales of an activation are told of by themselves
         if bias.size not in {1, weight.size} or not np.allclose(bias, data * weight, 1e-3, 0):
             reason = "the scale of its int32 bias is not that of input times weight"
             yield Place(node, node.inputs[2], reason)
