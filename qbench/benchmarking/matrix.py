@@ -14,12 +14,11 @@ from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.sessions.workload import Load
-from qbench.benchmarking.variants import Variant, VariantMaker, has_its_precision
+from qbench.benchmarking.variants import Variant, VariantMaker, has_its_precision, made_precisions
 from qbench.calibration.table import CalibrationTable
 from qbench.model.load import Model
 from qbench.model.spec import TensorSpec
-from qbench.quantization.options import NEED_TABLE
-from qbench.quantization.tables import load_or_find_table
+from qbench.quantization.tables import table_for
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,9 @@ def jobs_of_model(model: Model, name: str, folder: Path, asked: Asked) -> Iterat
         DataError: The images cannot be used.
     """
     table = None
-    if NEED_TABLE.intersection(asked.precisions) and not has_its_precision(model):
-        table = load_or_find_table(model, asked.given_table(model.sha256))
+    if not has_its_precision(model):
+        made = made_precisions(asked.precisions, simulate=asked.options.simulate)
+        table = table_for(model, made, asked.given_table(model.sha256))
     feeding = asked.feeding(model.path, model.inputs, table)
     maker = VariantMaker(model, table, folder)
     slots = maker.timed(asked.precisions, asked.providers)

@@ -63,7 +63,7 @@ def _on_cpu(result: QuantizedModel) -> TargetCheck:
     assert result.source.path is not None
     try:
         check = TargetCheck(audit_cpu(result.path, result.plan), notes=_on_kernels(result))
-    except ModelError as error:
+    except (DataError, ModelError) as error:
         return TargetCheck(notes=(f"it was not audited: {error}",))
     try:
         speedup = speedup_of(result.source.path, result.path, _feeds(result))
@@ -122,8 +122,8 @@ def _on_kernels(result: QuantizedModel) -> tuple[str, ...]:
 
 def _on_tensorrt(result: QuantizedModel) -> TargetCheck:
     assert result.path is not None  # only files are asked about
-    model, size = load(result.path), _image_size(result)
     try:
+        model, size = load(result.path), _image_size(result)
         try:
             return TargetCheck(audit_tensorrt(model, result.plan, _shapes(result), size))
         except EngineError:
@@ -131,7 +131,7 @@ def _on_tensorrt(result: QuantizedModel) -> TargetCheck:
             raise
     except UnfitError:
         return TargetCheck()  # not installed, and nobody asked for it
-    except (EngineError, UsageError) as error:
+    except (DataError, EngineError, ModelError, UsageError) as error:
         return TargetCheck(notes=(f"it was not audited: {error}",))
 
 

@@ -1,12 +1,10 @@
 """The variants of a model: each precision on each provider, as files that are made when needed."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-
-import onnx_ir as ir
 
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import (
@@ -17,7 +15,7 @@ from qbench.errors import (
     UsageError,
 )
 from qbench.model.load import Model, size_on_disk
-from qbench.placement.targets import TARGETS
+from qbench.placement.targets import TARGETS, half_precision
 from qbench.quantization import options
 from qbench.quantization.quantize import quantize
 from qbench.runtimes import openvino, ort_providers
@@ -51,8 +49,6 @@ _NOTES = {
     ("weight-only", "cpu"): "ONNX Runtime dequantizes weights of convolutions in every call",
 }
 """What a reader must know of a precision on a provider."""
-
-_HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 _SIMULATED = " (simulated)"
@@ -171,7 +167,7 @@ class VariantMaker:
     def _arithmetic(self, precision: str) -> str:
         if precision != "as given":
             return precision
-        return "int8" if self._model.is_quantized else "fp16"
+        return "int8" if self._model.is_quantized else half_precision(self._model) or "fp32"
 
     def _file(self, precision: str, target: str) -> _File:
         if precision in {"fp32", "as given"}:
@@ -192,7 +188,11 @@ class VariantMaker:
         return _File(path, time.perf_counter() - started, reasons)
 
 
+def made_precisions(precisions: Iterable[str], *, simulate: bool) -> set[str]:
+    """Return what is made of a float model: what is timed, and INT8 where it is simulated."""
+    return {*precisions, *(["int8"] if simulate else [])}
+
+
 def has_its_precision(model: Model) -> bool:
-    """Return whether a model is no FP32 original: it holds integer operators or FP16 weights."""
-    weights = model.ir.graph.initializers.values()
-    return model.is_quantized or any(weight.dtype in _HALF for weight in weights)
+    """Return whether a model is no FP32 original, but computes in integers or half precision."""
+    return model.is_quantized or half_precision(model) is not None

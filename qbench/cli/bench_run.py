@@ -16,13 +16,14 @@ from qbench.benchmarking.judging.labelled_data import LabelledData
 from qbench.benchmarking.options import Options
 from qbench.benchmarking.presentation.naming import row_name
 from qbench.benchmarking.result import RunResult
+from qbench.benchmarking.variants import made_precisions
 from qbench.calibration.table import find_table
 from qbench.cli.options.bench import BenchArguments
 from qbench.data.choice import USUAL_RECIPE, recipe_by_name
 from qbench.data.recipes import Recipe, load_recipe
 from qbench.data.sources import is_arrays
 from qbench.errors import UsageError
-from qbench.quantization.options import NEED_TABLE
+from qbench.quantization.options import MAY_TAKE_TABLE
 from qbench.quantization.tables import TABLES
 from qbench.runs.baseline import Baseline, plan_baseline
 from qbench.runs.compare import find_run
@@ -160,7 +161,11 @@ def _baseline(arguments: BenchArguments, paths: Sequence[Path], store: Store) ->
         return None
     run = find_run(arguments.baseline, store, finished=True)
     models = [model_file(path) for path in paths]
-    return plan_baseline(run, models, _words(arguments.precisions))
+    return plan_baseline(run, models, _made(arguments))
+
+
+def _made(arguments: BenchArguments) -> set[str]:
+    return made_precisions(_words(arguments.precisions), simulate=arguments.simulate)
 
 
 def _request(
@@ -205,7 +210,7 @@ def _recipes(arguments: BenchArguments, models: Sequence[ModelFile]) -> list[Rec
 
 def _tables(arguments: BenchArguments, models: Sequence[ModelFile]) -> dict[str, str]:
     """Return the hashes of the calibration tables that precisions are made with."""
-    if not NEED_TABLE.intersection(_words(arguments.precisions)):
+    if not MAY_TAKE_TABLE.intersection(_made(arguments)):
         return {}
     found = {model.sha256: find_table(TABLES, model.sha256) for model in models}
     if arguments.table is not None and arguments.table.is_file():

@@ -54,6 +54,8 @@ def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source
 def prepared_alike(choice: DataChoice, model: Path | None, known: Recipe | None) -> DataChoice:
     """Return `choice` with its recipe read, or with the one that calibration used.
 
+    Images may be of another size than for calibration, where that is said.
+
     Args:
         choice: Which data.
         model: File of the model or engine that is fed.
@@ -64,12 +66,19 @@ def prepared_alike(choice: DataChoice, model: Path | None, known: Recipe | None)
     """
     choice = choice if choice.recipe is not None else replace(choice, recipe=known)
     recipe = chosen_recipe(model, choice)
-    if known is not None and recipe is not None and known != recipe:
+    if known is None or recipe is None:
+        return replace(choice, recipe=recipe)
+    if _but_for_size(known) != _but_for_size(recipe):
         raise DataError(
             f"images are prepared by recipe {recipe.name!r}, but calibration used "
             f"{known.name!r}; drop --recipe or calibrate again with it"
         )
-    return replace(choice, recipe=recipe)
+    size = known.size if recipe.size is None else recipe.size
+    return replace(choice, recipe=msgspec.structs.replace(recipe, size=size))
+
+
+def _but_for_size(recipe: Recipe) -> Recipe:
+    return msgspec.structs.replace(recipe, size=None, dynamic_size=None)
 
 
 def chosen_recipe(model: Path | None, choice: DataChoice) -> Recipe | None:

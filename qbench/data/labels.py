@@ -48,6 +48,22 @@ def load_labels(source_names: Sequence[str], labels: Path | None, data: Path) ->
     return _labels_from_csv(source_names, labels, data)
 
 
+def named_classes(labels: Path | None, data: Path) -> tuple[str, ...]:
+    """Return the names whose order gives classes their indices, but for those in a CSV file itself.
+
+    Args:
+        labels: As in `load_labels`.
+        data: As in `load_labels`.
+
+    Raises:
+        DataError: A `classes.txt` cannot be read.
+    """
+    root = data if labels is None else labels
+    if root.is_dir():
+        return _read_classes(root) or _folders(root)
+    return _read_classes(root.parent) or ()
+
+
 def has_class_folders(source_names: Sequence[str], data: Path) -> bool:
     """Return whether any sample of the source at `data` lies in a folder, which names its class."""
     return data.is_dir() and any("/" in name for name in source_names)

@@ -31,18 +31,20 @@ class Sample:
             sample is repeated.
         image_size: Height and width of the image before preprocessing; None for arrays.
         is_call: The arrays are those of one call, whose leading axis need not be a batch.
+        stacked: How many samples make up the batch of one that holds several; else 0.
     """
 
     name: str
     feeds: dict[str, NDArray[Any]]
     image_size: tuple[int, int] | None = None
     is_call: bool = False
+    stacked: int = 0
 
     @property
     def batch(self) -> int:
-        """How many times the sample is repeated."""
-        if self.is_call:
-            return 1
+        """How many samples it is, or how many times one is repeated."""
+        if self.is_call or self.stacked:
+            return self.stacked or 1
         return max((len(array) for array in self.feeds.values() if array.ndim), default=1)
 
 

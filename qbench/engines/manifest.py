@@ -156,9 +156,9 @@ def read_manifest(engine: Path) -> EngineManifest:
 def _decode(data: bytes, path: Path) -> EngineManifest:
     version = msgspec.json.decode(data, type=ManifestHeader).schema_version
     if version != MANIFEST_VERSION:
+        remedy = "take a newer qbench" if version > MANIFEST_VERSION else "build the engine again"
         raise EngineError(
-            f"{path} has schema version {version}, this qbench reads {MANIFEST_VERSION}; "
-            "build the engine again"
+            f"{path} has schema version {version}, this qbench reads {MANIFEST_VERSION}; {remedy}"
         )
     manifest = msgspec.json.decode(data, type=EngineManifest)
     for name in manifest.files:

@@ -8,7 +8,13 @@ import msgspec
 from qbench.artifacts import sha256_files
 from qbench.engines.fitness import UNFIT, UNKNOWN, Verdict, judge
 from qbench.engines.machine import Machine
-from qbench.engines.manifest import EngineManifest, manifest_path, read_header, read_manifest
+from qbench.engines.manifest import (
+    MANIFEST_VERSION,
+    EngineManifest,
+    manifest_path,
+    read_header,
+    read_manifest,
+)
 from qbench.errors import EngineError, StorageError, UnfitError
 from qbench.runtimes.flavour import Flavour
 
@@ -30,6 +36,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         name: Its file name without `.engine`.
         manifest: None where it has none that can be read.
         problem: Why not.
+        is_newer: Whether that is because a newer qbench wrote it.
         files: Names of the files that its manifest says are its own, the manifest last. Empty where
             no manifest says anything.
     """
@@ -39,6 +46,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     manifest: EngineManifest | None
     problem: str | None
     files: tuple[str, ...]
+    is_newer: bool = False
 
 
 class Discarded(msgspec.Struct, frozen=True):
@@ -106,7 +114,8 @@ def verify(
     """
     manifest = entry.manifest
     if manifest is None:
-        return Verdict(BROKEN, (entry.problem or "it has no manifest",))
+        state = UNKNOWN if entry.is_newer else BROKEN
+        return Verdict(state, (entry.problem or "it has no manifest",))
     if defect := _defect(entry, manifest, hashes):
         return Verdict(BROKEN, (defect,))
     verdict = judge(manifest, machine, flavours)
@@ -195,8 +204,15 @@ def _entry(folder: Path, name: str) -> Entry:
         manifest = read_manifest(engine)
     except EngineError as error:
         problem = str(error)
-    files = _files(manifest, folder, name)
-    return Entry(folder=folder, name=name, manifest=manifest, problem=problem, files=files)
+    header = read_header(manifest_path(engine))
+    return Entry(
+        folder=folder,
+        name=name,
+        manifest=manifest,
+        problem=problem,
+        files=_files(manifest, folder, name),
+        is_newer=header is not None and header.schema_version > MANIFEST_VERSION,
+    )
 
 
 def _files(manifest: EngineManifest | None, folder: Path, name: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class LayerOptions:
             arithmetic. Only dequantized tensors and outputs are compared then, since a runtime does
             not fuse what it must hand out.
         threshold_db: A layer below it is bad.
-        image_size: Height and width of random samples where the model is dynamic.
+        image_size: Height and width where the model is dynamic; None for those of calibration.
         on_progress: Called with (samples done, samples in all), each part of a large network
             counting its own.
 
@@ -146,7 +146,7 @@ def compare_layers(
     b = with_float_tensors(b, a)
     pairs = pair_tensors(a, b, dequantized_only=options.native)
     known = _table(a, table)
-    source = _source(a, _choice(data, known), known, options)
+    source = _source(a, _choice(data, known, options.image_size), known, options)
     run = _Comparison(pairs, b, source, options)
     scores = scored(pairs.layers, run.totals())
     bad, step = first_bad(scores, options.threshold_db), steepest(scores)
@@ -174,16 +174,21 @@ def _table(model: Model, table: CalibrationTable | Path | str | None) -> Calibra
 
 
 def _choice(
-    data: DataChoice | Path | str | None, table: CalibrationTable | None
+    data: DataChoice | Path | str | None,
+    table: CalibrationTable | None,
+    size: tuple[int, int] | None,
 ) -> DataChoice | None:
-    """Return what to read: what is given, else a few of the table's samples, else None."""
+    """Return what to read: what is given, else a few of the table's samples, else None.
+
+    These have the size of calibration where none is given.
+    """
     header = table.header if table else None
     if data is not None:
         choice = data if isinstance(data, DataChoice) else DataChoice(Path(data))
         return replace(choice, recipe=header.recipe) if header and not choice.recipe else choice
     if table is None or not table.source.exists():
         return None
-    return DataChoice(table.source, table.header.recipe, table.image_size, _FEW)
+    return DataChoice(table.source, table.header.recipe, size or table.image_size, _FEW)
 
 
 def _source(

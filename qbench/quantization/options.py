@@ -24,6 +24,9 @@ PRECISIONS = tuple(OPTIONS)
 NEED_TABLE = frozenset({"int8", "fp8"})
 """Precisions whose scales come from a calibration table."""
 
+MAY_TAKE_TABLE = NEED_TABLE | {"fp16"}
+"""Precisions that may be made otherwise where there is a calibration table."""
+
 _REFUSALS = {
     ("bf16", "cpu"): "ONNX Runtime's CPU provider has no BF16 kernels; use --fp16 or --int8",
     ("fp8", "cpu"): "ONNX Runtime's CPU provider has no FP8 kernels; use --int8",

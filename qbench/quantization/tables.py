@@ -1,6 +1,7 @@
 """Which calibration table a precision takes."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from qbench.calibration.calibrate import load_found_table
@@ -8,7 +9,7 @@ from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable, find_table, load_table
 from qbench.errors import CalibrationError, UsageError
 from qbench.model.load import Model
-from qbench.quantization.options import NEED_TABLE
+from qbench.quantization.options import MAY_TAKE_TABLE, NEED_TABLE
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,21 @@ def table_if_used(
     except CalibrationError as error:
         logger.warning("FP16 does without a calibration table: %s", error)
         return None
+
+
+def table_for(
+    model: Model, precisions: Iterable[str], table: CalibrationTable | None
+) -> CalibrationTable | None:
+    """Return the table that any of `precisions` takes; None where none does.
+
+    Raises:
+        ModelError: The model is quantized already.
+        CalibrationError: There is no table where one is needed, or it is damaged.
+    """
+    taking = sorted(MAY_TAKE_TABLE.intersection(precisions), key=lambda one: one not in NEED_TABLE)
+    found = table_if_used(model, taking[0], table) if taking else None
+    assert not isinstance(found, GivenRanges)  # none were given
+    return found
 
 
 def load_or_find_table(

@@ -11,7 +11,7 @@ from qbench.benchmarking.variants import has_its_precision
 from qbench.calibration.table import find_table
 from qbench.errors import ModelError
 from qbench.model.load import load
-from qbench.quantization.options import NEED_TABLE
+from qbench.quantization.options import MAY_TAKE_TABLE, NEED_TABLE
 from qbench.quantization.tables import TABLES
 from qbench.runs.compare import compare, part_of
 from qbench.runs.comparing.changes import Comparison
@@ -96,10 +96,9 @@ def _obstacle(
             return _Obstacle(
                 f"{old.path} has changed", "keep older and newer model under names of their own"
             )
-        if NEED_TABLE.intersection(precisions):
-            obstacle = _table_obstacle(old, run.request)
-            if obstacle is not None:
-                return obstacle
+        obstacle = _table_obstacle(old, run.request, precisions)
+        if obstacle is not None:
+            return obstacle
     return None
 
 
@@ -110,12 +109,18 @@ def _is_unchanged(model: ModelFile) -> bool:
         return False
 
 
-def _table_obstacle(model: ModelFile, request: Request) -> _Obstacle | None:
+def _table_obstacle(
+    model: ModelFile, request: Request, precisions: Collection[str]
+) -> _Obstacle | None:
     """Return what is wrong with the calibration table of a model; None where it needs none."""
     path = Path(model.path)
+    if not MAY_TAKE_TABLE.intersection(precisions):
+        return None
     if is_engine(path) or has_its_precision(load(path)):
         return None
     table = find_table(TABLES, model.sha256)
+    if table is None and not NEED_TABLE.intersection(precisions) and not _used(request):
+        return None
     if table is None:
         return _Obstacle(f"no calibration table of {model.name} is in {TABLES}", "put it there")
     if not _was_used(table, request):
@@ -125,9 +130,15 @@ def _table_obstacle(model: ModelFile, request: Request) -> _Obstacle | None:
     return None
 
 
+def _used(request: Request) -> dict[str, str]:
+    """Return the hashes of the tables that a run used."""
+    used: dict[str, str] = request.options.get("tables", {})
+    return used
+
+
 def _was_used(table: Path, request: Request) -> bool:
     """Return whether a run used a table; also where it needed none at all."""
-    used: dict[str, str] = request.options.get("tables", {})
+    used = _used(request)
     if len(request.models) == 1 and "given" in used:
         used = {"given": used["given"]}
     return not used or sha256_files([table]) in used.values()

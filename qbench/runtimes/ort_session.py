@@ -98,6 +98,8 @@ def create_session(
 
 
 ORT_ERRORS = (
+    ort.capi.onnxruntime_pybind11_state.EngineError,
+    ort.capi.onnxruntime_pybind11_state.EPFail,  # of a provider for GPUs
     ort.capi.onnxruntime_pybind11_state.Fail,
     ort.capi.onnxruntime_pybind11_state.InvalidArgument,
     ort.capi.onnxruntime_pybind11_state.InvalidGraph,
@@ -131,5 +133,5 @@ def first_line(error: BaseException) -> str:
 
     These are its code, and the place in its sources with the signature of a function.
     """
-    line = str(error).strip().splitlines()[0]
+    line, *_ = str(error).strip().splitlines() or [type(error).__name__]
     return _PLACE.sub(" ", _CODE.sub("", line)).strip() or line

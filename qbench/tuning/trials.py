@@ -13,7 +13,7 @@ import onnx_ir as ir
 from qbench.benchmarking.judging.judged import Judged
 from qbench.benchmarking.judging.judges import Judge
 from qbench.benchmarking.result import Accuracy
-from qbench.errors import ModelError, UnfitError
+from qbench.errors import DataError, ModelError, UnfitError
 from qbench.quantization.choice import Choice
 from qbench.quantization.fallback import nodes_to_free
 from qbench.quantization.int8 import Int8Graph, Quantizer
@@ -121,7 +121,7 @@ class Trials:
                 trial = msgspec.structs.replace(trial, accuracy=self._judged(graph.ir))
                 self._keep(trial)
             return msgspec.structs.replace(trial, speed=self.stopwatch.speed_of(graph.ir))
-        except (ModelError, UnfitError) as error:
+        except (DataError, ModelError, UnfitError) as error:
             return msgspec.structs.replace(trial, problem=str(error))
 
     def _keep(self, trial: Trial) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from qbench.artifacts import sha256_bytes
 from qbench.benchmarking.judging.material import Material
 from qbench.calibration.table import CalibrationTable, find_table
+from qbench.data.labels import named_classes
 from qbench.errors import CalibrationError
 from qbench.model.load import Model, load
 from qbench.model.save import check_output, needs_external_data, save
@@ -194,5 +195,6 @@ def _key(quantizer: Quantizer, start: Choice, material: Material, data: TuneData
         repr(material.recipe),
         material.source.fingerprint(),
         labels_fingerprint(material.labels),
+        repr(named_classes(material.labels, material.data) if data.metric == "top1" else ()),
     )
     return sha256_bytes("\n".join(parts).encode())

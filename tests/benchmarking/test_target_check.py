@@ -20,7 +20,7 @@ from qbench.calibration.given import GivenRanges
 from qbench.data.samples import Sample
 from qbench.data.synthetic import SyntheticSource
 from qbench.engines.auditing.engine import EngineAudit
-from qbench.errors import EngineError, ModelError, QbenchError, UnfitError, UsageError
+from qbench.errors import DataError, EngineError, ModelError, QbenchError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import quantize
@@ -124,26 +124,31 @@ def test_a_sample_gives_the_shapes_for_the_compiler(
     assert found.notes == ()
 
 
+@pytest.mark.parametrize("kind", [DataError, ModelError])
 @pytest.mark.parametrize(
     ("asked", "note"),
-    [("audit_cpu", "it was not audited: no"), ("speedup_of", "the speed was not looked at: no")],
+    [
+        ("audit_cpu", "it was not audited: no"),
+        ("_on_kernels", "it was not audited: no"),
+        ("speedup_of", "the speed was not looked at: no"),
+    ],
 )
 def test_a_refusal_of_the_runtime_becomes_a_note(
-    asked: str, note: str, model: Model, monkeypatch: pytest.MonkeyPatch
+    asked: str, note: str, kind: type[QbenchError], model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise ModelError("no")
+        raise kind("no")
 
     monkeypatch.setattr(module, asked, refuse)
     assert check_on_target(written(model, "cpu")).notes == (note,)
 
 
-@pytest.mark.parametrize("error", [EngineError("no"), UsageError("no")])
+@pytest.mark.parametrize("kind", [DataError, EngineError, ModelError, UsageError])
 def test_a_refusal_of_the_compiler_becomes_a_note(
-    error: QbenchError, model: Model, monkeypatch: pytest.MonkeyPatch
+    kind: type[QbenchError], model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise error
+        raise kind("no")
 
     monkeypatch.setattr(module, "audit_tensorrt", refuse)
     monkeypatch.setattr(module, "find_flavour", lambda _: SimpleNamespace(name="tensorrt_rtx"))

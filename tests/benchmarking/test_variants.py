@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import graphs
+import numpy as np
 import onnx
 import pytest
 
@@ -78,6 +79,21 @@ def test_a_converted_model_is_measured_as_given(precision: str, tmp_path: Path) 
     maker = VariantMaker(made, None, tmp_path)
     assert names(maker.timed(["fp32", "int8"], ["cpu"])) == [("as given", "cpu")]
     assert names(maker.simulated()) == [("as given", "simulated")]
+
+
+def test_one_half_precision_weight_makes_no_half_precision_model(tmp_path: Path) -> None:
+    b = graphs.Builder()
+    half = b.constant("half", np.ones(1, np.float16))
+    scale = b.node("Cast", "scale", half, to=onnx.TensorProto.FLOAT)
+    onnx.save(b.model(b.node("Mul", "head", b.conv("stem", b.x), scale)), tmp_path / "m.onnx")
+    assert not has_its_precision(load(tmp_path / "m.onnx"))
+
+
+def test_a_bfloat16_model_computes_in_bfloat16(model: Model, tmp_path: Path) -> None:
+    quantize(model, target="tensorrt", precision="bf16", output=tmp_path / "half.onnx")
+    maker = VariantMaker(load(tmp_path / "half.onnx"), None, tmp_path)
+    (variant,) = [maker.make(slot) for slot in maker.timed(["fp32"], ["tensorrt"])]
+    assert variant.arithmetic == "bf16"
 
 
 def test_the_size_counts_external_data(tmp_path: Path) -> None:

@@ -255,9 +255,12 @@ def test_another_calibration_begins_another_run(
     qbench(*BENCH, "--precisions", "int8")
     qbench(*BENCH, "--precisions", "int8", "--table", "calibration/m.json")
     qbench(*BENCH)
+    qbench(*BENCH, "--precisions", "fp16")  # which a table may help
+    qbench(*BENCH, *DATA, "--simulate")
     assert len(set(keys[0].values()) | set(keys[1].values())) == 2
     assert keys[2].keys() - keys[1].keys() == {"given"}
     assert keys[3] == {}
+    assert keys[4] == keys[5] == keys[1]
 
 
 # Holding against an older run

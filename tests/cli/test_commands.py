@@ -443,6 +443,16 @@ class TestBench:
         assert all(row["latency_ms"] is None for row in simulated)
         assert all(row["accuracy"]["n"] == 12 for row in simulated)
 
+    @pytest.mark.usefixtures("calibrated")
+    def test_a_table_serves_what_is_simulated_alone(self, qbench: Qbench) -> None:
+        """Images are prepared as it says; INT8 is nothing that is timed here."""
+        for file in ("m.json", "m.npz"):
+            Path("calibration", file).rename(file)
+        data = ("--data", "imgs", "--task", "classify", "--simulate", "--table", "m.json")
+        rows = qbench("bench", "--quick", *data, "--json").json["rows"]
+        assert [row["precision"] for row in rows] == ["fp32", "int8", "int8"]
+        assert all(row["accuracy"]["n"] == 12 for row in rows)
+
     @pytest.mark.usefixtures("project")
     def test_an_unfit_provider_has_a_row_with_the_reason(
         self, qbench: Qbench, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from qbench.data.labels import Labels, load_labels
+from qbench.data.labels import Labels, load_labels, named_classes
 from qbench.errors import DataError
 
 
@@ -43,6 +43,15 @@ def test_classes_txt_lacks_a_folder(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("dog\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"classes\.txt lacks the class 'cat' of cat/1\.png; add"):
         load_labels(names, None, tmp_path)
+
+
+def test_the_names_that_order_classes(tmp_path: Path) -> None:
+    tree(tmp_path, "dog/1.png", "cat/1.png")
+    csv = table(tmp_path, "file,label\n")
+    assert named_classes(None, tmp_path) == named_classes(tmp_path, Path()) == ("cat", "dog")
+    assert named_classes(csv, Path()) == ()
+    (tmp_path / "classes.txt").write_text("dog\ncat\n", encoding="utf-8")
+    assert named_classes(None, tmp_path) == named_classes(csv, Path()) == ("dog", "cat")
 
 
 def test_labels_folder_above_the_data(tmp_path: Path) -> None:

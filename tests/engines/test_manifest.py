@@ -31,7 +31,7 @@ def test_foreign(tmp_path, text):
 
 def test_other_schema(tmp_path):
     write_manifest(msgspec.structs.replace(MANIFEST, schema_version=99), tmp_path)
-    with pytest.raises(EngineError, match="has schema version 99, this qbench reads 2; build the"):
+    with pytest.raises(EngineError, match="has schema version 99, this qbench reads 2; take a new"):
         read_manifest(tmp_path / "net.int8.engine")
 
 

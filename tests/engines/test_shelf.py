@@ -186,6 +186,13 @@ def test_a_manifest_of_an_older_version_still_names_its_engine(folder: Path) -> 
     assert gone(folder) == {"old.engine", "old.json"}
 
 
+def test_an_engine_of_a_newer_version_stays(folder: Path) -> None:
+    put(folder, "new")
+    (folder / "new.json").write_text(json.dumps({"engine": "new.engine", "schema_version": 99}))
+    assert "new.json has schema version 99" in reason(folder, "new")
+    assert gone(folder) == set()
+
+
 def test_a_manifest_that_names_files_elsewhere(folder: Path) -> None:
     outside = folder.parent / "precious"
     outside.write_text("keep")

@@ -14,7 +14,7 @@ from qbench.errors import CalibrationError, DataError, ModelError
 from qbench.evaluation import compare_layers as module
 from qbench.evaluation.compare_layers import LayerComparison, LayerOptions, compare_layers
 from qbench.evaluation.layerwise import LIMIT_DB
-from qbench.model.load import load
+from qbench.model.load import Model, load
 from qbench.quantization.options import Int8Options
 from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
@@ -186,6 +186,24 @@ def test_without_data_the_tables_samples_are_taken(models: tuple[str, str]) -> N
     other = graphs.model_of(graphs.classifier())
     with pytest.raises(CalibrationError, match="was made from another model"):
         compare_layers(other, other, table=table)
+
+
+def test_the_tables_images_have_the_size_that_is_asked_for(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    b = graphs.Builder((1, 3, "height", "width"))
+    onnx.save(b.model(b.conv("head", b.x, cin=3)), "open.onnx")
+    table = calibrate("open.onnx", DataChoice(images, "raw", size=(16, 16)))
+    opened, sizes = module.open_choice, []
+
+    def noted(model: Model, choice: DataChoice) -> Any:
+        sizes.append(choice.size)
+        return opened(model, choice)
+
+    monkeypatch.setattr(module, "open_choice", noted)
+    for size in (None, (8, 8)):
+        compare_layers("open.onnx", "open.onnx", table=table, options=LayerOptions(image_size=size))
+    assert sizes == [(16, 16), (8, 8)]
 
 
 def test_images_are_prepared_as_for_calibration(images: Path) -> None:

@@ -75,6 +75,15 @@ def test_int8_needs_the_calibration_of_the_old_model(old: ModelFile) -> None:
     assert plan_baseline(of(old), NEW, ["int8"]).models == (old,)
 
 
+def test_fp16_does_without_a_calibration_unless_one_was_used(old: ModelFile) -> None:
+    assert plan_baseline(of(old), NEW, ["fp16"]).models == (old,)
+    run = replace(
+        of(old), request=run_parts.request(models=(old,), options={"tables": {"old": "gone"}})
+    )
+    assert plan_baseline(run, NEW, ["fp16"]).models == ()
+    assert plan_baseline(run, NEW, ["fp32"]).models == (old,)
+
+
 @pytest.mark.parametrize(
     ("tables", "is_again"),
     [

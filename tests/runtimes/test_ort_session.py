@@ -27,6 +27,7 @@ def test_a_version_that_is_too_new_is_told_without_places_in_sources(tmp_path: P
         ("/src/onnxruntime/core/a.cc:12 void f(int, b::c<d>&) const Wrong type", "Wrong type"),
         ("/src/onnxruntime/core/a.cc:12 void f(int)", "/src/onnxruntime/core/a.cc:12 void f(int)"),
         ("plain", "plain"),
+        ("", "RuntimeError"),
     ],
 )
 def test_what_is_kept_of_an_error(said: str, told: str) -> None:

@@ -11,7 +11,14 @@ import pytest
 from qbench.benchmarking.judging.agreement import AgreementJudge
 from qbench.benchmarking.stats import Interval
 from qbench.calibration.table import CalibrationTable
-from qbench.errors import BudgetError, CalibrationError, ModelError, UsageError
+from qbench.errors import (
+    BudgetError,
+    CalibrationError,
+    DataError,
+    ModelError,
+    QbenchError,
+    UsageError,
+)
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
 from qbench.runtimes.ort import OrtRunner
@@ -275,14 +282,19 @@ def test_as_much_stays_int8_as_is_asked_for(
     assert (result.is_met, [trial.float_nodes for trial in result.trials]) == (False, [()])
 
 
+@pytest.mark.parametrize("error", [ModelError, DataError])
 def test_a_trial_that_cannot_be_judged_says_why_and_meets_nothing(
-    model: Model, table: CalibrationTable, cosine: TuneData, monkeypatch: pytest.MonkeyPatch
+    error: type[QbenchError],
+    model: Model,
+    table: CalibrationTable,
+    cosine: TuneData,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judge = AgreementJudge.judge
 
     def refuse(self: AgreementJudge, runner: OrtRunner) -> Any:
         if refused:
-            raise ModelError(refused.pop())
+            raise error(refused.pop())
         refused.append("output 'y' holds NaN")
         return judge(self, runner)
 

@@ -145,7 +145,7 @@ def _stacked(samples: Sequence[Sample], is_open: set[str]) -> Sample:
         else array
         for name, array in first.feeds.items()
     }
-    return Sample(first.name, feeds, first.image_size)
+    return Sample(first.name, feeds, first.image_size, stacked=len(samples))
 
 
 def _is_open(spec: TensorSpec) -> bool:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import cv2
+import graphs
 import numpy as np
+import onnx
 import pytest
 
 from qbench.benchmarking.judging.feeding import Feeding, first_samples
@@ -13,6 +15,7 @@ from qbench.data.image_folder import ImageFolder
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
+from qbench.runtimes.ort import OrtRunner
 
 RECIPE = Recipe(name="mine")
 INPUT = TensorSpec("x", ("N", 3, 8, 8), np.dtype(np.float32))
@@ -62,3 +65,14 @@ def test_images_of_a_model_are_looked_for_at_once() -> None:
     with pytest.raises(DataError, match="no data at imgs"):
         Feeding((INPUT,), images=images("classify")).check()
     Feeding(None, images=images("classify")).check()  # an engine's inputs are not known yet
+
+
+def test_a_stack_is_as_large_as_was_asked_for(folder: Path) -> None:
+    """Whatever the first axis of inputs without a batch is, such as the anchors of a detector."""
+    b = graphs.Builder(("N", graphs.CHANNELS, 16, 16))
+    anchors = b.node("ReduceSum", "anchor", b.input("anchors", (840, 4)))
+    onnx.save(b.model(b.node("Add", "head", b.conv("stem", b.x), anchors)), folder / "m.onnx")
+    runner = OrtRunner(folder / "m.onnx")
+    sample = Feeding(runner.inputs, None, None, None).sample(runner, 3)
+    assert sample.feeds["x"].shape[0] == sample.batch == 3
+    assert sample.feeds["anchors"].shape == (840, 4)
