@@ -16,6 +16,7 @@ from qbench.calibration.table import (
     TableHeader,
     find_table,
     load_table,
+    tell_replaced,
 )
 from qbench.data.choice import DataChoice as DataChoice
 from qbench.data.choice import open_choice
@@ -174,6 +175,7 @@ def make_table(
     model.check_float()
     path = table_path(model, folder)
     check_writable(path, "run `qbench calibrate` with -o, and give its file as --table")
+    tell_replaced(path, model.sha256)
     table = calibrate(model, choice, on_progress=on_progress)
     table.save(path)
     return replace(table, path=path)

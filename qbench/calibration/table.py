@@ -5,6 +5,7 @@ the histograms and what is known of channels. Neither holds a date, a duration o
 model and data give the same bytes.
 """
 
+import logging
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,8 @@ from qbench.calibration.shard import Shard
 from qbench.calibration.statistics import TensorStatistics
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError
+
+logger = logging.getLogger(__name__)
 
 
 class DataProvenance(msgspec.Struct, frozen=True):
@@ -237,6 +240,20 @@ def find_table(folder: Path, model_sha256: str) -> Path | None:
             has_all = path.with_suffix(".npz").exists()
             found.append((not has_all or header.schema_version != SCHEMA_VERSION, path))
     return min(found)[1] if found else None
+
+
+def tell_replaced(path: Path, model_sha256: str) -> None:
+    """Warn where the table at `path` will be replaced by that of another model."""
+    try:
+        header = msgspec.json.decode(path.read_bytes(), type=_HeaderOnly).header
+    except (msgspec.MsgspecError, OSError):
+        return
+    if header.model_sha256 != model_sha256:
+        logger.warning(
+            "%s was made from another model, or another export of it, and will be replaced; "
+            "`qbench calibrate -o` keeps both",
+            path,
+        )
 
 
 class _HeaderOnly(msgspec.Struct, frozen=True):

@@ -163,12 +163,15 @@ def calibrate(arguments: _Arguments) -> None:
 def _calibrated(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.calibration.calibrate import calibrate as run
     from qbench.calibration.calibrate import table_path
+    from qbench.calibration.table import tell_replaced
     from qbench.cli.output.render import progress
     from qbench.quantization.tables import TABLES
 
     model, shard = load_model(arguments.model()), arguments.shard
     output = arguments.path(table_path(model, TABLES, shard))
     data, threads = arguments.images(), arguments.threads
+    if arguments.output is None and shard is None:
+        tell_replaced(output, model.sha256)
     with progress("calibrating", "image") as report:
         return run(model, data, shard=shard, threads=threads, on_progress=report), output
 

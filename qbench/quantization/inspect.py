@@ -1,7 +1,7 @@
 """Describe a model before anything is done to it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import prod
 
 import msgspec
@@ -14,8 +14,9 @@ from qbench.model.graph import recurrent_notes, subgraph_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.model.save import stored_weights
-from qbench.model.shapes import bound_to_one, macs_of
+from qbench.model.shapes import bound_to_one, macs_by_node, macs_of
 from qbench.model.spec import Shape, TensorSpec
+from qbench.placement.cut import faster_in_float
 from qbench.placement.plan import FloatNode
 from qbench.placement.targets import TARGETS, place, suited
 from qbench.quantization.encodings import Encoding, encodings, is_integer_kernel
@@ -106,7 +107,7 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         macs=sum(counts.values()) if macs else None,
         uncounted=macs.uncounted if macs else (),
         ops=dict(ops.most_common()),
-        targets=tuple(_inspect_target(prepared, target, counts) for target in TARGETS),
+        targets=tuple(_inspect_target(prepared, target, image_size) for target in TARGETS),
         encodings=encodings(tidied(model.ir).graph),
         notes=version_notes(model.ir)
         + subgraph_notes(model.ir)
@@ -128,9 +129,16 @@ def _integer_notes(model: Model) -> tuple[str, ...]:
     return (f"not listed: the scales of {nodes} with integer operators",) if count else ()
 
 
-def _inspect_target(prepared: Model, target: str, macs: Mapping[str, int]) -> TargetInspection:
+def _inspect_target(
+    prepared: Model, target: str, image_size: tuple[int, int] | None
+) -> TargetInspection:
+    model = suited(prepared, target)[0]
+    bound = bound_to_one(model, image_size)
+    macs = macs_by_node(bound) if bound else {}
     try:
-        plan = place(suited(prepared, target)[0], target)
+        plan = place(model, target)
+        floats = faster_in_float(bound.graph if bound else None, plan, macs)
+        plan = place(model, target, float_nodes=floats) if floats else plan
     except ModelError as error:
         return TargetInspection(target=target, problem=str(error))
     quantized, whole = sum(macs.get(name, 0) for name in plan.quantized), sum(macs.values())

@@ -18,7 +18,7 @@ from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.model.shapes import Macs, bound_to_one, macs_of
 from qbench.placement.analysis import DATA_MOVEMENT, saturating_reader
-from qbench.placement.cut import Divider, divider_of
+from qbench.placement.cut import Divider, divider_of, faster_in_float
 from qbench.placement.plan import Plan
 from qbench.placement.targets import place, suited
 from qbench.quantization.bias_room import with_room_for_biases
@@ -41,8 +41,6 @@ DEFAULT_METHOD = "mse"
 
 EFFORTS = ("fast", "balanced", "thorough")
 """How long to search for better ranges and for nodes that stay float; see `search.BUDGETS`."""
-
-_FASTER = "takes no longer in float on a CPU"
 
 _NON_NEGATIVE = {"HardSigmoid", "Relu", "Sigmoid", "Softmax"}
 """Operators that write no negative values."""
@@ -153,10 +151,9 @@ class Quantizer:
         if self._images:
             self.prepared = replace(self.prepared, ir=padded)
             self.plan = self._place({})
-        divider = self.divider({})
-        division = divider.fastest() if divider else None
-        if division is not None and division.floats:
-            self._faster_in_float = dict.fromkeys(division.floats, _FASTER)
+        bound = self._bound.graph if self._bound else None
+        self._faster_in_float = faster_in_float(bound, self.plan, self._macs.by_node)
+        if self._faster_in_float:
             self.plan = self._place({})
         self.work = work_of(self.prepared.ir.graph, self.plan, self._macs.by_node)
         self._values = values_by_name(self.prepared.ir.graph)

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from qbench.calibration.table import CalibrationTable, find_table, load_table
+from qbench.calibration.table import CalibrationTable, find_table, load_table, tell_replaced
 from qbench.data.recipes import Recipe
 from qbench.errors import CalibrationError, StorageError
 
@@ -83,6 +83,17 @@ def test_a_table_that_cannot_be_read_stands_back(table: CalibrationTable, path: 
     assert find_table(path.parent, table.header.model_sha256) == path
     path.unlink()
     assert find_table(path.parent, table.header.model_sha256) == bare
+
+
+def test_a_table_of_another_model_is_not_replaced_in_silence(
+    table: CalibrationTable, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell_replaced(path, table.header.model_sha256)
+    tell_replaced(path.with_name("none.json"), "0" * 64)
+    assert caplog.text == ""
+    tell_replaced(path, "0" * 64)
+    assert "model.json was made from another model" in caplog.text
+    assert "will be replaced; `qbench calibrate -o` keeps both" in caplog.text
 
 
 def test_a_tensor_that_a_table_lacks_is_named(table: CalibrationTable) -> None:

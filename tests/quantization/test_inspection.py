@@ -11,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from qbench.model.load import load
 from qbench.quantization.encodings import Encoding
 from qbench.quantization.inspect import SpecDocument, TargetInspection, inspect
+from qbench.quantization.options import Int8Options
+from qbench.quantization.quantize import quantize
 
 
 def test_a_classifier(tmp_path: Path) -> None:
@@ -38,6 +40,30 @@ def test_targets_tell_what_stays_float_and_why() -> None:
     stem, up, head = 8 * 8 * 9 * 64, 8 * 8 * 4 * 64, 16 * 16 * 9 * 64
     assert cpu.int8_mac_fraction == pytest.approx(stem / (stem + up + head))
     assert tensorrt.int8_mac_fraction == pytest.approx((stem + head) / (stem + up + head))
+
+
+def mobile_stem() -> onnx.ModelProto:
+    """How a MobileNet begins: with convolutions that integers make no faster on a CPU."""
+    b = graphs.Builder((1, 3, 64, 64))
+    stem = b.node("Relu", "stem_relu", b.conv("stem", b.x, cin=3, cout=16))
+    spread = b.node("Relu", "spread", b.conv("depthwise", stem, cin=16, cout=16, group=16))
+    x = b.conv("project", spread, size=1, cin=16, cout=32)
+    for name in ("first", "second"):
+        x = b.node("Relu", f"{name}_relu", b.conv(name, x, cin=32, cout=32, strides=[2, 2]))
+    return b.model(b.conv("head", x, cin=32))
+
+
+def test_it_tells_what_quantize_writes() -> None:
+    model = graphs.model_of(mobile_stem())
+    table, options = graphs.table_of(model), Int8Options(effort="fast")
+    for found in inspect(model).targets:
+        written = quantize(model, target=found.target, table=table, options=options)
+        assert written.plan is not None
+        assert found.quantized == len(written.plan.quantized)
+        assert found.int8_mac_fraction == written.int8_mac_fraction
+        assert found.float_nodes == written.float_nodes
+    reasons = {node.name: node.reason for node in inspect(model).targets[0].float_nodes}
+    assert reasons["depthwise"] == "takes no longer in float on a CPU"
 
 
 def test_weights_count_that_lie_in_constants_and_in_branches() -> None:

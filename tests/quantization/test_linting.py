@@ -16,6 +16,7 @@ from qdq import CHANNELS, S8, U8, QdqBuilder, conv, gemm
 from qbench.errors import UsageError
 from qbench.quantization.audit import audit_cpu
 from qbench.quantization.int8 import Int8Options
+from qbench.quantization.linting.cpu_fusion import merge_equal_pairs
 from qbench.quantization.linting.finding import ERROR, WARNING, Finding
 from qbench.quantization.linting.lint import RULES, blocking_reasons, lint
 from qbench.quantization.quantize import quantize
@@ -287,6 +288,19 @@ def with_float_bias(bias: float) -> onnx.ModelProto:
     inputs = b.qdq(b.x, "x"), b.qweight("w", (CHANNELS, CHANNELS, 3, 3)), values
     y = b.node("Conv", "conv", *inputs, pads=[1] * 4)
     return b.model(b.qdq(y, "y", scale=bias / 100))
+
+
+def test_pairs_in_other_codes_are_not_equal() -> None:
+    """Without a zero-point, `output_dtype` alone tells int8 from uint8."""
+    b = QdqBuilder()
+    b.opset = 21
+    scale = b.constant("scale", np.float32(0.05))
+    for dtype in (TensorProto.INT8, TensorProto.UINT8):
+        codes = b.node("QuantizeLinear", f"q{dtype:d}", b.x, scale, output_dtype=dtype)
+        b.node("DequantizeLinear", f"dq{dtype:d}", codes, scale)
+    model = ir.from_proto(b.model(b.node("Add", "sum", "dq3", "dq2")))
+    merge_equal_pairs(model.graph)
+    assert [node.op_type for node in model.graph].count("QuantizeLinear") == 2
 
 
 @pytest.mark.parametrize(("steps", "is_lost"), [(2.0**30, False), (2.0**32 + 2.0**31, True)])

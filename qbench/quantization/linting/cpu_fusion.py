@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from qbench.model.graph import only_user
+from qbench.model.graph import integer, only_user
 from qbench.placement import cpu
 from qbench.placement.analysis import COMPUTE
 from qbench.placement.cpu import final_output
@@ -48,7 +48,8 @@ def merge_equal_pairs(graph: ir.Graph) -> None:
         output = node.outputs[0] if is_qdq(node) else None
         if output is None or output.is_graph_output():
             continue
-        twin = known.setdefault((node.op_type, *node.inputs, axis_of(node)), output)
+        kind = node.op_type, code_type(node), axis_of(node), integer(node, "block_size", 0)
+        twin = known.setdefault((*kind, *node.inputs), output)
         if twin is not output:
             output.replace_all_uses_with(twin)
             graph.remove(node, safe=True)

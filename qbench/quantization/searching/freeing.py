@@ -76,12 +76,12 @@ def best_divided(best: Trial, divider: Divider, start: Division, attempt: Attemp
     two is taken from what was judged last.
 
     Args:
-        best: What was judged of `start`.
+        best: What was judged with all on integers that may be.
         divider: Divides further.
         start: The division of least time.
         attempt: Judges a choice.
     """
-    tried = {start: best}
+    tried = {start: attempt(_divided(best.choice, start)) if start.floats else best}
     division = start
     for _ in range(_DIVISIONS):
         scale = tried[division].noise / division.noise if division.noise else 0.0
