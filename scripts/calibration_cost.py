@@ -92,7 +92,7 @@ def main() -> None:
 
 def measure_pairs(model: Model, choice: DataChoice, count: int) -> list[dict[str, float]]:
     """Return seconds of both sides and their ratio, `count` times in turn."""
-    recipe, found = open_choice(model, choice)
+    recipe, found = open_choice(model.path, model.inputs, choice)
     source = Preloaded(found)
     prepared = prepare(model)
     tensors = observed_tensors(prepared, list(TARGETS))

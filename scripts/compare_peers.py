@@ -85,12 +85,13 @@ def compare(args: argparse.Namespace, folder: Path) -> tuple[list[Row], Measurem
     """Quantize the model in every way, then judge and time the results."""
     size = (args.size, args.size) if args.size else None
     model = load(args.model)
-    recipe, source = open_choice(model, DataChoice(args.val, args.recipe, size))
+    recipe, source = open_choice(model.path, model.inputs, DataChoice(args.val, args.recipe, size))
     judge = METRICS[args.metric](
         Material(source, args.val, recipe, args.labels, args.decoder, model)
     )
     samples = folder / "samples"
-    write_samples(open_choice(model, DataChoice(args.data, recipe, size, args.limit))[1], samples)
+    calibration = DataChoice(args.data, recipe, size, args.limit)
+    write_samples(open_choice(model.path, model.inputs, calibration)[1], samples)
     rows = [Row("fp32", raised(model, (args.keep or folder) / f"{args.model.stem}.onnx"))]
     for way in (way for way in WAYS if way.split()[0] in args.peers):
         say(way)

@@ -74,7 +74,7 @@ def calibrate(
     choice = data if isinstance(data, DataChoice) else DataChoice(Path(data), recipe)
     prepared = prepare(model)
     tensors = observed_tensors(prepared, list(TARGETS))
-    chosen, whole = open_choice(model, choice)
+    chosen, whole = open_choice(model.path, model.inputs, choice)
     source = shard.of(whole) if shard else whole
     _warn_of_few(whole)
     _warn_of_batches(model)

@@ -1,11 +1,9 @@
 """Which data to read, and how: a folder or arrays, and a recipe."""
 
-from __future__ import annotations
-
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,9 +11,7 @@ from qbench.data.recipes import Recipe, load_recipe
 from qbench.data.samples import Source, subset
 from qbench.data.sources import is_arrays, open_source
 from qbench.errors import DataError
-
-if TYPE_CHECKING:
-    from qbench.model.load import Model  # which loads the graph library, and that takes seconds
+from qbench.model.spec import TensorSpec
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +36,21 @@ class DataChoice:
     limit: int | None = None
 
 
-def open_choice(model: Model, choice: DataChoice) -> tuple[Recipe | None, Source]:
-    """Return the recipe (None for arrays) and the samples of `choice` for `model`.
+def open_choice(
+    model: Path | None, specs: Sequence[TensorSpec], choice: DataChoice
+) -> tuple[Recipe | None, Source]:
+    """Return the recipe (None for arrays) and the samples of `choice`.
+
+    Args:
+        model: File of the model or engine that is fed.
+        specs: Its inputs.
+        choice: Which data.
 
     Raises:
         DataError: The data cannot be read, or does not fit the model.
     """
-    recipe = chosen_recipe(model.path, choice)
-    source = open_source(Path(choice.path), model.inputs, recipe)
+    recipe = chosen_recipe(model, choice)
+    source = open_source(Path(choice.path), specs, recipe)
     return recipe, subset(source, choice.limit)
 
 

@@ -195,7 +195,7 @@ def _source(
     model: Model, choice: DataChoice | None, table: CalibrationTable | None, options: LayerOptions
 ) -> Source:
     if choice is not None:
-        return open_choice(model, choice)[1]
+        return open_choice(model.path, model.inputs, choice)[1]
     size = options.image_size or (table.header.image_size if table else None)
     return SyntheticSource(model.inputs, _RANDOM, seed=0, size=size)
 

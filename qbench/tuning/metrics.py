@@ -62,7 +62,7 @@ def material_of(model: Model, table: CalibrationTable, data: TuneData) -> Materi
         DataError: The samples cannot be read, or are prepared otherwise than in calibration.
     """
     choice = prepared_alike(data.choice, model.path, table.header.recipe)
-    recipe, source = open_choice(model, choice)
+    recipe, source = open_choice(model.path, model.inputs, choice)
     place = Path(choice.path)
     labels = None if data.labels is None else Path(data.labels)
     if labels is None and data.metric == "map":

@@ -14,7 +14,7 @@ from qbench.errors import CalibrationError, DataError, ModelError
 from qbench.evaluation import compare_layers as module
 from qbench.evaluation.compare_layers import LayerComparison, LayerOptions, compare_layers
 from qbench.evaluation.layerwise import LIMIT_DB
-from qbench.model.load import Model, load
+from qbench.model.load import load
 from qbench.quantization.options import Int8Options
 from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
@@ -196,9 +196,9 @@ def test_the_tables_images_have_the_size_that_is_asked_for(
     table = calibrate("open.onnx", DataChoice(images, "raw", size=(16, 16)))
     opened, sizes = module.open_choice, []
 
-    def noted(model: Model, choice: DataChoice) -> Any:
+    def noted(path: Path, specs: Any, choice: DataChoice) -> Any:
         sizes.append(choice.size)
-        return opened(model, choice)
+        return opened(path, specs, choice)
 
     monkeypatch.setattr(module, "open_choice", noted)
     for size in (None, (8, 8)):

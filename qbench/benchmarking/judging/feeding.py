@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qbench.data.samples import Sample, Source, subset
+from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
@@ -187,8 +187,6 @@ class _Opened:
 
 
 def _source(choice: DataChoice, inputs: tuple[TensorSpec, ...]) -> Source:
-    from qbench.data.choice import chosen_recipe
-    from qbench.data.sources import open_source
+    from qbench.data.choice import open_choice
 
-    source = open_source(Path(choice.path), inputs, chosen_recipe(None, choice))
-    return subset(source, choice.limit)
+    return open_choice(None, inputs, choice)[1]

@@ -6,9 +6,7 @@ from pathlib import Path
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.interop import tensorrt_cache_from_ranges, tensorrt_cache_from_table
 from qbench.calibration.table import CalibrationTable
-from qbench.data.choice import DataChoice, chosen_recipe
-from qbench.data.samples import subset
-from qbench.data.sources import open_source
+from qbench.data.choice import DataChoice, open_choice
 from qbench.engines.compiling.implicit import CALIBRATORS
 from qbench.engines.compiling.protocol import CalibrationImages, FedInput, ImplicitInt8
 from qbench.engines.profiles import ShapeProfile, shapes_of
@@ -51,8 +49,7 @@ def implicit_on_images(
     _check(calibrator)
     shapes = shapes_of(model.inputs, profiles[0] if profiles else None)
     inputs = tuple(TensorSpec(s.name, shapes[s.name].opt, s.dtype) for s in model.inputs)
-    recipe = chosen_recipe(model.path, choice)
-    subset(open_source(Path(choice.path), inputs, recipe), choice.limit)  # for its checks
+    recipe, _ = open_choice(model.path, inputs, choice)
     fed = tuple(FedInput(s.name, shapes[s.name].opt, s.dtype.name) for s in inputs)
     images = CalibrationImages(Path(choice.path).absolute(), recipe, choice.limit, fed)
     return ImplicitInt8(calibrator, images=images)

@@ -27,7 +27,7 @@ def samples_of(
     header = table.header
     choice = DataChoice(table.source, header.recipe, header.image_size)
     try:
-        _, source = open_choice(model, choice)
+        _, source = open_choice(model.path, model.inputs, choice)
     except DataError as error:
         logger.warning(
             "the samples of the calibration table cannot be looked at, so that nothing is judged "
