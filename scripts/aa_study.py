@@ -48,7 +48,8 @@ DEMO_MODEL = Path(__file__).parents[1] / "qbench/demo/classifier.onnx"
 def main() -> None:
     """Run the study and print one line per repetition, then the counts as JSON."""
     args = parse_args()
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # where workers find what is planted
+    known = filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH")))
+    os.environ["PYTHONPATH"] = os.pathsep.join(known)  # where workers find what is planted
     found = kept(args)
     ends = time.monotonic() + args.seconds
     for repetition in range(args.repetitions):

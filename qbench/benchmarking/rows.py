@@ -19,6 +19,7 @@ from qbench.benchmarking.stats import FEWEST_FOR, FEWEST_SITTINGS
 from qbench.benchmarking.timing.schedule import Measurement
 from qbench.benchmarking.timing.settings import MODES
 from qbench.benchmarking.variants import Variant
+from qbench.data.samples import fixed_batch
 from qbench.errors import QbenchError
 
 
@@ -134,12 +135,18 @@ class Findings:
     error: QbenchError | None
 
 
+def _batch_without_facts(job: Job) -> int:
+    """Return the batch of a candidate that did not load: what is asked for, else what is fixed."""
+    fixed = map(fixed_batch, job.feeding.inputs or ())
+    return job.load.batch or max(fixed, default=1)
+
+
 def row_of(found: Findings, timing: Timing | None) -> Row:
     """Return the row of a candidate; `timing` is None where it was not timed."""
     cell, variant, facts = found.job.cell, found.variant, found.facts
     notes = [*variant.notes, *(facts.notes if facts else ()), *(timing.notes if timing else ())]
     notes += timing.lacking(found.job) if timing else []
-    batch = facts.batch if facts else cell.batch
+    batch = facts.batch if facts else _batch_without_facts(found.job)
     if found.job.load.batch is None and batch > 1:
         notes.append(f"a call runs the model's fixed batch of {batch}")
     return Row(

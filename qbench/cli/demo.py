@@ -64,9 +64,10 @@ def _print_text(result: DemoResult, task: str) -> None:
         manifest = result.engine.manifest
         share = manifest.int8_conv_fraction
         audit = "" if share is None else f"{percent(share)} of convolutions in INT8"
+        gpus = ", ".join(manifest.targets) or "the GPU at hand"
         click.echo(
             f"engine: {result.engine.path}\n"
-            f"  {manifest.flavour} {manifest.flavour_version} for {', '.join(manifest.targets)}, "
+            f"  {manifest.flavour} {manifest.flavour_version} for {gpus}, "
             f"built in {manifest.seconds:.1f} s\n  {audit}"
         )
     click.echo(f"All files are in {result.folder}/. Go on there with your own commands:")

@@ -52,6 +52,8 @@ pad = "centre"
 pad_value = 114
 """
 
+_PROJECT_FILE = "qbench.toml"
+
 _PROJECT = """\
 # Stands in for options that are not given, in this folder.
 model = "{}"
@@ -73,6 +75,11 @@ class Subject:
     model: Path
     recipe: str
     draw: Callable[[Path], Path | None]
+
+    @property
+    def project(self) -> bytes:
+        """Content of the project file."""
+        return _PROJECT.format(self.model.name).encode()
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,11 @@ def run_demo(
     Raises:
         StorageError: The folder cannot be written.
         UnfitError: The task is `detect`, and what computes mAP is not installed.
-        UsageError: The task is unknown.
+        UsageError: The task is unknown, or the folder holds files that no demo wrote.
     """
     if task not in SUBJECTS:
         raise UsageError(f"there is no demo of task {task!r}; choose {' or '.join(SUBJECTS)}")
+    check_folder(folder, task)
     if task == "detect":
         load_library()  # before anything is made in vain
     on_step("drawing labelled images")
@@ -132,6 +140,24 @@ def run_demo(
     return DemoResult(folder, result, engine, missing)
 
 
+def check_folder(folder: Path, task: str) -> None:
+    """Make sure that the demo of a key of `SUBJECTS` replaces no files but those of an earlier one.
+
+    Raises:
+        UsageError: It would.
+    """
+    project = folder / _PROJECT_FILE
+    if project.is_file() and project.read_bytes() in {one.project for one in SUBJECTS.values()}:
+        return
+    names = (_PROJECT_FILE, "imgs", "val", SUBJECTS[task].model.name)
+    for name in names:
+        if (folder / name).exists():
+            raise UsageError(
+                f"{folder / name} is not of the demo, which would replace it; "
+                "choose another folder with -o"
+            )
+
+
 def write_project(folder: Path, task: str = "classify") -> tuple[Path, LabelledData]:
     """Write images, model, recipe and project file of a key of `SUBJECTS`.
 
@@ -139,13 +165,13 @@ def write_project(folder: Path, task: str = "classify") -> tuple[Path, LabelledD
         Path of the model, and the images to judge it on.
     """
     subject = SUBJECTS[task]
+    write_bytes(folder / _PROJECT_FILE, subject.project)  # first, by which the rest is known again
     for images in ("imgs", "val"):
         shutil.rmtree(folder / images, ignore_errors=True)
     labels = subject.draw(folder)
     model, recipe = folder / subject.model.name, folder / "calibration" / "demo.toml"
     write_bytes(model, subject.model.read_bytes())
     write_bytes(recipe, subject.recipe.encode())
-    write_bytes(folder / "qbench.toml", _PROJECT.format(model.name).encode())
     return model, LabelledData(DataChoice(folder / "val", str(recipe)), labels, task)
 
 

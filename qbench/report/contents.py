@@ -12,7 +12,7 @@ class Layer:
 
     Attributes:
         depth: Its place from the input on.
-        sqnr_db: Of its output; None where nothing differs, or nothing can be told.
+        sqnr_db: Of its output; None where nothing can be told, 200 where nothing differs.
         cosine: Between the two outputs.
     """
 

@@ -19,12 +19,11 @@ from qbench.benchmarking.result import OperatorTime
 from qbench.formatting import digits, percent
 from qbench.report.about import float_groups, machine_terms, method_terms
 from qbench.report.charts.common import Chart
+from qbench.report.charts.layers import EQUAL_DB, WORST
 from qbench.report.contents import Contents, Layer
 from qbench.report.figures import Figure, figures_for
 from qbench.report.images import svg_text
 from qbench.report.theme import DARK, LIGHT, NARROW, WIDE, style_variables
-
-_WORST = 5
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,9 @@ def _profiles(contents: Contents) -> list[tuple[str, tuple[OperatorTime, ...]]]:
 
 def _worst(contents: Contents) -> list[Layer]:
     """Return the layers that lose most, worst first."""
-    told = [layer for layer in contents.layers if layer.sqnr_db is not None]
-    return sorted(told, key=lambda layer: layer.sqnr_db or 0.0)[:_WORST]
+    told = [(db, layer) for layer in contents.layers if (db := layer.sqnr_db) is not None]
+    unlike = [(db, layer) for db, layer in told if db < EQUAL_DB]
+    return [layer for _, layer in sorted(unlike, key=lambda pair: pair[0])[:WORST]]
 
 
 def _colours() -> str:

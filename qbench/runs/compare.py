@@ -49,7 +49,9 @@ def read_document(path: Path) -> Run:
         DataError: It cannot be read.
     """
     try:
-        result = msgspec.json.decode(path.read_bytes(), type=RunResult)
+        data = path.read_bytes()
+        result = msgspec.json.decode(data, type=RunResult)
+        is_finished = msgspec.json.decode(data, type=_Ending).finished
     except FileNotFoundError:
         raise DataError(f"no document at {path}; write one with `qbench bench --json`") from None
     except (OSError, msgspec.MsgspecError) as error:
@@ -61,7 +63,11 @@ def read_document(path: Path) -> Run:
             f"{path} has schema_version {result.schema_version}, this qbench reads "
             f"{SCHEMA_VERSION}; update qbench"
         )
-    return Run(path.name, result)
+    return Run(path.name, result, finished=is_finished)
+
+
+class _Ending(msgspec.Struct, frozen=True):
+    finished: bool = True
 
 
 def part_of(run: Run, hashes: Collection[str]) -> Run:

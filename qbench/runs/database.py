@@ -140,7 +140,7 @@ def _is_ours(path: Path) -> bool:
             version = _first(database, "PRAGMA user_version")
             tables = _first(database, "SELECT count(*) FROM sqlite_master")
     except sqlite3.Error as error:
-        if error.sqlite_errorcode in _DAMAGE:
+        if sqlite_code(error) in _DAMAGE:
             raise _DamagedError(str(error)) from error
         told = _told(error, "check its permissions")
         raise StorageError(f"cannot read {path}: {told}") from error

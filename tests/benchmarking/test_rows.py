@@ -10,11 +10,13 @@ from qbench.benchmarking.judging.feeding import Feeding
 from qbench.benchmarking.ledger import Cell
 from qbench.benchmarking.matrix import Job
 from qbench.benchmarking.result import Mode
-from qbench.benchmarking.rows import Timing, latency_of
+from qbench.benchmarking.rows import Findings, Timing, latency_of, row_of
 from qbench.benchmarking.sessions.workload import Load
 from qbench.benchmarking.timing.schedule import Measurement
 from qbench.benchmarking.timing.settings import MODES
 from qbench.benchmarking.variants import Variant
+from qbench.errors import ModelError
+from qbench.model.spec import TensorSpec
 
 
 def job(mode: Mode, rate: float | None = None) -> Job:
@@ -36,6 +38,16 @@ def timing(calls: int, seconds: float, effort: str = "quick") -> Timing:
         settings=MODES[effort],
     )
     return Timing(measurement, 0)
+
+
+@pytest.mark.parametrize(("asked", "batch"), [(None, 8), (4, 4)])
+def test_what_does_not_load_still_has_its_batch(asked: int | None, batch: int) -> None:
+    """A baseline has it, too, and is asked about the row of this batch."""
+    inputs = (TensorSpec("x", (8, 3, 32, 32), np.dtype(np.float32)),)
+    broken = replace(job("latency"), feeding=Feeding(inputs), load=Load(batch=asked))
+    variant = Variant("fp32", "cpu", None)
+    found = Findings(broken, variant, None, None, ModelError("refused"))
+    assert row_of(found, None).batch == batch
 
 
 def test_latencies_keep_outliers_and_are_milliseconds() -> None:

@@ -7,7 +7,7 @@ from qbench.calibration.table import load_table
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import load_recipe
 from qbench.demo import workflow
-from qbench.demo.workflow import SUBJECTS, run_demo, write_project
+from qbench.demo.workflow import SUBJECTS, check_folder, run_demo, write_project
 from qbench.errors import UnfitError, UsageError
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
@@ -73,6 +73,23 @@ def test_images_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:
     stale.touch()
     write_project(tmp_path, "detect")
     assert not stale.exists()
+
+
+@pytest.mark.parametrize("name", ["imgs", "val", "qbench.toml", "classifier.onnx"])
+def test_files_that_are_not_of_the_demo_stay(name: str, tmp_path: Path) -> None:
+    """Whoever runs the demo in a project of their own keeps it."""
+    (tmp_path / name).write_text("own")
+    with pytest.raises(UsageError, match=rf"{name} is not of the demo, .*; choose another folder"):
+        run_demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "own"
+
+
+def test_a_demo_takes_the_place_of_another(tmp_path: Path) -> None:
+    check_folder(tmp_path / "not-there", "classify")
+    write_project(tmp_path, "detect")
+    for task in SUBJECTS:
+        check_folder(tmp_path, task)
 
 
 def test_what_is_missing_for_map_is_said_before_anything_is_made(

@@ -45,6 +45,13 @@ def test_the_same_run_gives_the_same_page(report: Path) -> None:
     assert page_html(contents_to_show()) == report.read_text("utf-8")
 
 
+def test_layers_that_are_equal_are_none_of_the_worst() -> None:
+    equal = (replace_run(layer, sqnr_db=200.0) for layer in layers_to_show(6, "/equal"))
+    shown = replace_run(contents_to_show(), layers=(*layers_to_show(2), *equal))
+    assert "/stage1/Conv_output_0" in page_html(shown)
+    assert "/equal" not in page_html(shown)
+
+
 def test_what_is_not_known_is_a_sentence() -> None:
     page = page_html(Contents(Run("r", replace(result_to_show(), rows=rows()[7:8], control=None))))
     for sentence in (

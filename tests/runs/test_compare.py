@@ -13,7 +13,7 @@ from qbench.benchmarking.judging.judged import Outcome
 from qbench.benchmarking.result import Accuracy, Figure
 from qbench.benchmarking.stats import Interval
 from qbench.errors import DataError, UsageError
-from qbench.runs.compare import compare, find_run, part_of
+from qbench.runs.compare import compare, find_run, part_of, read_document
 from qbench.runs.comparing.changes import AccuracyChange, SpeedChange
 from qbench.runs.run import Run
 from qbench.runs.store import Store
@@ -43,6 +43,32 @@ def test_the_same_times_of_two_sessions_settle_nothing_finer_than_sessions_do() 
     _, speed = both(run(row(), samples=[CALLS]), run(row(), samples=[CALLS]))
     assert speed is not None
     assert speed.verdict == "inconclusive"
+
+
+def test_throughput_is_lost_by_calls_that_take_long() -> None:
+    """One in ten takes ten times as long: the median call is what it was."""
+    before = row(mode="throughput", throughput_per_s=500.0)
+    after = row(mode="throughput", throughput_per_s=265.0)
+    slow = np.where(np.arange(100) % 10 == 0, 10 * CALLS, CALLS)
+    _, speed = both(run(before, samples=[CALLS]), run(after, samples=[slow]))
+    assert speed is not None
+    assert (speed.before, speed.after) == pytest.approx((2.0, 1e3 / 265))
+    assert speed.ratio == pytest.approx(1 / 1.9, rel=0.02)
+    assert speed.verdict == "slower"
+    _, calls = both(run(row(), samples=[CALLS]), run(row(), samples=[slow]))
+    assert calls is not None
+    assert calls.ratio == pytest.approx(1)
+
+
+def test_the_baseline_is_that_of_the_ratios_where_another_row_stands_first() -> None:
+    """As in a run that went on, whose first row could not be measured before."""
+    other = run_parts.environment(cpu="Another")
+    rows = row(ratio=ratio(0.5)), row("int8", ratio=ratio(1.0, 0.0)), row("fp16", ratio=ratio(2.0))
+    first, own, third = compare(run(*rows), run(*rows, environment=other)).rows
+    assert own.speed is None
+    assert first.speed is not None
+    assert third.speed is not None
+    assert (first.speed.before, third.speed.after) == (0.5, 2.0)
 
 
 def test_times_of_other_machines_are_refused_and_the_reason_is_told() -> None:
@@ -288,6 +314,13 @@ def test_documents_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / "bad.json").write_bytes(content)
         with pytest.raises(DataError, match=r"bad\.json is no document of `qbench bench --json`"):
             find_run(str(tmp_path / "bad.json"), store)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_document_says_whether_its_run_was_stopped(finished: bool, tmp_path: Path) -> None:
+    kept = replace(run(row()), finished=finished)
+    (tmp_path / "r.json").write_bytes(msgspec.json.encode(kept.document()))
+    assert read_document(tmp_path / "r.json").finished is finished
 
 
 def test_a_document_of_a_newer_qbench(tmp_path: Path) -> None:

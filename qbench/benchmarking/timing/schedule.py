@@ -159,11 +159,11 @@ def measure_blocks(
     for timed in run_rounds(timers, block_calls, settings.seed, watch):
         if isinstance(timed, Disturbed):
             voids.add(timed)
-            if voids.are_too_many(rounds.good):
+            if voids.are_too_many(rounds.good) or stop.is_late(rounds, _since(started, clock)):
                 break
             continue
         rounds.add(timed, sittings)
-        done = stop.is_done(rounds, (clock() - started) * 1e-9, may_look=sittings.may_look)
+        done = stop.is_done(rounds, _since(started, clock), may_look=sittings.may_look)
         if on_round is not None:
             on_round(len(rounds.good), stop.half_width)
         if done:
@@ -177,7 +177,7 @@ def measure_blocks(
         loads=tuple(sittings.loads),
         block_calls=block_calls,
         unsettled=tuple(warm.unsettled for warm in warmed),
-        seconds=(clock() - started) * 1e-9,
+        seconds=_since(started, clock),
         settings=settings,
         voided=tuple(voids.counts),
         disturbance=voids.given_up,
@@ -250,6 +250,11 @@ class _Rounds:
         return np.array(self._sittings)
 
 
+def _since(started: int, clock: Clock) -> float:
+    """Return the seconds since the clock showed `started`."""
+    return (clock() - started) * 1e-9
+
+
 class _StopRule:
     """Decides when the intervals are narrow enough.
 
@@ -271,8 +276,12 @@ class _StopRule:
         count = len(rounds.good)
         if count >= self._next_look and may_look:
             self._look(rounds)
-        capped = count >= self._settings.max_rounds or seconds >= self._settings.max_seconds
-        return self._narrow_looks >= _LOOKS_TO_STOP or (capped and count >= FEWEST_ROUNDS)
+        capped = count >= self._settings.max_rounds and count >= FEWEST_ROUNDS
+        return self._narrow_looks >= _LOOKS_TO_STOP or capped or self.is_late(rounds, seconds)
+
+    def is_late(self, rounds: _Rounds, seconds: float) -> bool:
+        """Return whether the time is up, and the good rounds are enough for an interval."""
+        return seconds >= self._settings.max_seconds and len(rounds.good) >= FEWEST_ROUNDS
 
     def _look(self, rounds: _Rounds) -> None:
         self.half_width = widest(rounds.figures, rounds.sittings, self._settings.seed)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qbench.benchmarking.presentation.metric_text import figure_text
+from qbench.benchmarking.presentation.naming import is_baseline
 from qbench.benchmarking.result import Row, RunResult
 from qbench.cli.output.render import digits, print_heading, print_notes, print_table
 from qbench.cli.output.result_notes import (
@@ -116,8 +117,7 @@ def _widest(cells: Sequence[Mapping[str, str]], name: str) -> int:
 
 def _cells_of(result: RunResult) -> list[dict[str, str]]:
     """Return the texts of all rows."""
-    baseline = next((row for row in result.rows if row.latency_ms), None)
-    return [_cells(row, is_first=row is baseline) for row in result.rows]
+    return [_cells(row) for row in result.rows]
 
 
 def _columns(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
@@ -130,10 +130,10 @@ def _columns(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
     return [*shown, *figures, "ratio [95 %]", "verdict", *size]
 
 
-def _cells(row: Row, *, is_first: bool) -> dict[str, str]:
+def _cells(row: Row) -> dict[str, str]:
     """Return the texts of a row by the names of all columns."""
     accuracy, latency = row.accuracy, row.latency_ms
-    ratio, verdict = _ratio(row, is_first=is_first)
+    ratio, verdict = _ratio(row)
     return {
         "model": row.model,
         "precision": row.precision,
@@ -153,10 +153,10 @@ def _digits(value: float | None) -> str:
     return _NONE if value is None else digits(value)
 
 
-def _ratio(row: Row, *, is_first: bool) -> tuple[str, str]:
+def _ratio(row: Row) -> tuple[str, str]:
     if row.latency_ms is None or row.ratio is None:
         return _NONE, "failed" if row.error else ""
-    if is_first:
+    if is_baseline(row.ratio):
         return "1", "baseline"
     ratio = row.ratio
     text = f"{digits(ratio.value)} {interval_text(ratio.ci_low, ratio.ci_high)}"

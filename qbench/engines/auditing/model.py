@@ -37,6 +37,14 @@ from qbench.runtimes.layers import INT8, EngineLayer
 
 _FLOAT = "Float"
 
+_TYPES = {
+    ir.DataType.BFLOAT16: "bf16",
+    ir.DataType.FLOAT8E4M3FN: "fp8",
+    ir.DataType.INT4: "int4",
+    ir.DataType.INT8: "int8",
+}
+"""Types that not every GPU has, and the precisions of `LEAST_GPU`."""
+
 
 class ModelAudit(msgspec.Struct, frozen=True, kw_only=True):
     """What a target makes of a quantized model.
@@ -185,7 +193,8 @@ def least_gpu_of(graph: ir.Graph) -> int:
     """Return the least compute capability that knows the types of a graph; 0 for any."""
     values = (value for node in graph for value in node.outputs)
     types = {value.dtype for value in (*graph.initializers.values(), *values)}
-    return LEAST_GPU["fp8"] if ir.DataType.FLOAT8E4M3FN in types else 0
+    needed = (LEAST_GPU[name] for dtype, name in _TYPES.items() if dtype in types)
+    return max(needed, default=0)
 
 
 def audit_file(layers: Sequence[EngineLayer], onnx: Path, plan: Plan | None = None) -> EngineAudit:

@@ -10,10 +10,14 @@ from qbench.report.contents import Contents, Layer
 from qbench.report.theme import Theme
 
 _FACTS = ("layer", "depth", "SQNR", "cosine")
-_WORST = 5
 _HEIGHT = 300
 _EDGES = -20.0, 100.0
-_EQUAL_DB = 200.0
+
+WORST = 5
+"""Layers that are ringed, and listed below the chart."""
+
+EQUAL_DB = 200.0
+"""What a debug document says of layers that are equal."""
 
 
 def draw_layers(contents: Contents, theme: Theme) -> Chart | None:
@@ -26,7 +30,7 @@ def layers_chart(compared: Sequence[Layer], theme: Theme) -> Chart | None:
     records = [
         _record(layer, layer.sqnr_db)
         for layer in compared
-        if layer.sqnr_db is not None and layer.sqnr_db < _EQUAL_DB
+        if layer.sqnr_db is not None and layer.sqnr_db < EQUAL_DB
     ]
     if not records:
         return None
@@ -38,7 +42,7 @@ def layers_chart(compared: Sequence[Layer], theme: Theme) -> Chart | None:
     line = layers.mark_line(color=theme["muted"], strokeWidth=1, aria=False)
     lowest = line.encode(y=alt.Y("min(db):Q", axis=y_axis))
     dots = layers.mark_point(filled=True, size=40, opacity=1, color=theme["accent"])
-    worst = sorted(records, key=lambda item: float(item["db"]))[:_WORST]
+    worst = sorted(records, key=lambda item: float(item["db"]))[:WORST]
     low = alt.Chart(data(worst)).encode(x=x, y=y)
     rings = low.mark_point(size=90, color=theme["alarm"], opacity=1, aria=False)
     return dressed([lowest, dots.encode(**told(_FACTS)), rings], theme, _HEIGHT)

@@ -75,7 +75,7 @@ def _marks(points: Sequence[Record], theme: Theme, x: alt.X) -> list[alt.Chart]:
         x=x, y=by_row(points, theme), color=by_precision(points, theme)
     )
     return [
-        base.mark_line(strokeWidth=2, aria=False),
+        base.mark_line(strokeWidth=2, aria=False).encode(detail="row:N"),
         base.mark_point(filled=True, size=90, opacity=1).encode(
             shape=shape, **told(("row", "percentile", "latency", "late calls"))
         ),

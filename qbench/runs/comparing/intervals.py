@@ -1,6 +1,8 @@
 """Intervals of differences and ratios between rows, which may come from different runs."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,30 +42,36 @@ def quotient_of(after: Interval, before: Interval) -> Interval:
     return _exp(difference_of(*logs))
 
 
-def speedup(before: NDArray[np.float64], after: NDArray[np.float64]) -> Interval | None:
+def speedup(
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    typical: Callable[..., Any] = np.median,
+) -> Interval | None:
     """Return time before / time after, from the seconds of calls of two sessions, [calls] each.
 
     Both are cut into parts of equal length. Calls that follow each other are alike, the more so as
     they share a load of the file, so that parts, not calls, are drawn anew for the interval. That
     tells little of what the sessions differ by; `BETWEEN_SESSIONS` widens the interval.
 
+    Args:
+        before: Seconds of calls.
+        after: Seconds of calls.
+        typical: What is taken of the calls of each part, and over parts; a function of NumPy.
+
     Returns:
-        The ratio of medians with its 95 % interval; None where there are too few calls.
+        The ratio with its 95 % interval; None where there are too few calls.
     """
     parts = min(_PARTS, before.size, after.size)
     if parts < FEWEST_ROUNDS:
         return None
-    logs = [_part_medians(samples, parts) for samples in (before, after)]
+    cut = (np.array_split(samples, parts) for samples in (before, after))
+    found = [np.array([typical(part) for part in pieces]) for pieces in cut]
     rng = np.random.default_rng(0)
-    drawn = [np.median(rng.choice(log, (_RESAMPLES, parts)), axis=1) for log in logs]
-    change = resampled_interval(float(np.median(logs[0]) - np.median(logs[1])), drawn[0] - drawn[1])
+    drawn = [np.log(typical(rng.choice(one, (_RESAMPLES, parts)), axis=1)) for one in found]
+    value = math.log(typical(found[0]) / typical(found[1]))
+    change = resampled_interval(value, drawn[0] - drawn[1])
     return _exp(difference_of(change, Interval(0.0, -BETWEEN_SESSIONS, BETWEEN_SESSIONS)))
 
 
 def _exp(logs: Interval) -> Interval:
     return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high))
-
-
-def _part_medians(samples: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
-    """Return the logarithm of each part's median, [parts]."""
-    return np.log([np.median(part) for part in np.array_split(samples, parts)])

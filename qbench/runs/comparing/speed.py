@@ -1,7 +1,10 @@
 """How speed changed between two runs."""
 
 import msgspec
+import numpy as np
 
+from qbench.benchmarking.presentation.naming import is_baseline
+from qbench.benchmarking.result import Row
 from qbench.benchmarking.stats import Interval, verdict
 from qbench.runs.comparing.changes import SpeedChange
 from qbench.runs.comparing.intervals import quotient_of, speedup
@@ -37,22 +40,28 @@ def _by_first_row(sides: Sides, pair: Pair) -> Interval | None:
 def _by_samples(sides: Sides, pair: Pair) -> Interval | None:
     before = sides.before.samples.get(pair.before)
     after = sides.after.samples.get(pair.after)
-    return None if before is None or after is None else speedup(before, after)
+    if before is None or after is None:
+        return None
+    # Calls that take long are what throughput is lost by, and medians do not see them.
+    is_throughput = sides.after.result.rows[pair.after].mode == "throughput"
+    return speedup(before, after, np.mean if is_throughput else np.median)
 
 
 def _of_times(sides: Sides, pair: Pair, ratio: Interval | None) -> SpeedChange | None:
     """Compare milliseconds; without an interval where there are no samples to tell one."""
-    before = sides.before.result.rows[pair.before].latency_ms
-    after = sides.after.result.rows[pair.after].latency_ms
+    before = _milliseconds(sides.before.result.rows[pair.before])
+    after = _milliseconds(sides.after.result.rows[pair.after])
     if before is None or after is None:
         return None
-    change = SpeedChange(
-        basis="time",
-        before=before.median,
-        after=after.median,
-        ratio=before.median / after.median,
-    )
+    change = SpeedChange(basis="time", before=before, after=after, ratio=before / after)
     return change if ratio is None else _with_interval(change, sides, ratio)
+
+
+def _milliseconds(row: Row) -> float | None:
+    """Return the median of a call, or what an image takes in mode `throughput`."""
+    if row.mode == "throughput":
+        return 1e3 / row.throughput_per_s if row.throughput_per_s else None
+    return row.latency_ms.median if row.latency_ms else None
 
 
 def _of_speedups(sides: Sides, pair: Pair) -> SpeedChange | None:
@@ -70,8 +79,8 @@ def _of_speedups(sides: Sides, pair: Pair) -> SpeedChange | None:
 
 
 def _baseline(run: Run) -> int:
-    """Return the index of the first row that was timed; -1 where none was."""
-    return next((i for i, row in enumerate(run.result.rows) if row.ratio is not None), -1)
+    """Return the index of the row that the others' speed is relative to; -1 where there is none."""
+    return next((i for i, row in enumerate(run.result.rows) if is_baseline(row.ratio)), -1)
 
 
 def _with_interval(change: SpeedChange, sides: Sides, ratio: Interval) -> SpeedChange:

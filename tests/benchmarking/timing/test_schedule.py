@@ -364,6 +364,14 @@ def test_too_many_disturbed_rounds_end_the_measurement() -> None:
     assert found.disturbance == f"disturbed in block {4 * 10 + MOST_VOIDED}"
 
 
+def test_disturbed_rounds_do_not_outlast_the_cap_of_seconds() -> None:
+    machine = machine_of(steady(0.5), steady(0.5))
+    found, _ = watched(machine, range(4 * 10 + 1, 1000), Settings(max_seconds=60))
+    assert len(found.orders) == 10
+    assert 0 < sum(found.voided) < MOST_VOIDED
+    assert found.seconds == pytest.approx(60, rel=0.1)
+
+
 def test_too_few_good_rounds_settle_nothing() -> None:
     machine = machine_of(steady(0.02), steady(0.01))
     with pytest.raises(

@@ -45,6 +45,22 @@ def test_the_widest_rows_fit_80_columns() -> None:
     assert "543.2" in lines[1]
 
 
+def test_the_baseline_is_the_row_whose_ratio_is_one() -> None:
+    """In a run that went on, another may stand in front of it."""
+    latency = Latency(median=2.0, mad=0.1, min=1.9, p90=None)
+    late = Row(
+        model="m.onnx",
+        precision="fp32",
+        provider="cuda",
+        latency_ms=latency,
+        ratio=Ratio(2.0, 1.9, 2.1, "faster"),
+    )
+    first = replace(late, provider="cpu", ratio=Ratio(1.0, 1.0, 1.0, "same"))
+    _, one, other = lines_of(late, first)
+    assert one.split()[-2:] == ["faster", "-"]
+    assert other.split()[-3:] == ["1", "baseline", "-"]
+
+
 def lines_of(*rows: Row) -> list[str]:
     out = io.StringIO()
     Console(file=out, width=200).print(result_table(result_of(*rows)))

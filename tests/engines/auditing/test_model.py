@@ -26,6 +26,7 @@ from qbench.engines.auditing.model import (
     audit_file,
     audit_model,
     audit_tensorrt,
+    least_gpu_of,
     likely_target,
 )
 from qbench.errors import BudgetError, EngineError, ModelError, UnfitError, UsageError
@@ -35,6 +36,25 @@ from qbench.placement.targets import place
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.flavour import Flavour
+
+
+@pytest.mark.parametrize(
+    ("dtype", "least"),
+    [
+        ("FLOAT", 0),
+        ("FLOAT16", 0),
+        ("BFLOAT16", 80),
+        ("INT4", 80),
+        ("INT8", 80),
+        ("FLOAT8E4M3FN", 89),
+    ],
+)
+def test_types_need_a_gpu_that_has_them(dtype: str, least: int) -> None:
+    value = ir.val("x", ir.DataType[dtype])
+    graph = ir.Graph(
+        [value], [], nodes=[ir.node("Identity", [value], outputs=[ir.val("y", ir.DataType[dtype])])]
+    )
+    assert least_gpu_of(graph) == least
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -109,6 +109,16 @@ def test_percentiles_stand_beside_when_the_next_call_was_due() -> None:
     assert values(points, chart)[0]["late calls"] == "7.0 %"
 
 
+def test_percentiles_of_rows_of_one_precision_are_not_joined() -> None:
+    latency = Latency(4.0, 0.1, 3.9, p90=5.0)
+    paced = [
+        replace_fields(row, precision="fp32", mode="paced", rate=100.0, latency_ms=latency)
+        for row in rows()[:2]
+    ]
+    _, line, _ = layers(draw_percentiles(with_rows(*paced), PLAIN))
+    assert line["encoding"]["detail"]["field"] == "row"
+
+
 @pytest.mark.parametrize(
     ("axes", "names"),
     [
