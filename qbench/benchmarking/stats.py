@@ -121,8 +121,13 @@ def half_width(ratio: Interval) -> float:
     return math.log(ratio.high / ratio.low) / 2
 
 
+def margin(noise: float) -> float:
+    """Return the relative difference that a verdict must exceed: max(1 %, 2 * A/A error)."""
+    return max(MARGIN, 2 * noise)
+
+
 def verdict(ratio: Interval, noise: float) -> Verdict:
-    """Judge a speed-up against the margin m = max(1 %, 2 * `noise`).
+    """Judge a speed-up against m = `margin(noise)`.
 
     `faster`: the whole interval lies above 1 + m. `slower`: all of it lies below 1 / (1 + m).
     `same`: all of it lies between the two, ends included. `inconclusive`: anything else, also an
@@ -132,12 +137,12 @@ def verdict(ratio: Interval, noise: float) -> Verdict:
         ratio: The interval of `ratio_interval`.
         noise: The A/A error, relative: see `aa_error`.
     """
-    margin = 1 + max(MARGIN, 2 * noise)
-    if ratio.low > margin:
+    edge = 1 + margin(noise)
+    if ratio.low > edge:
         return "faster"
-    if ratio.high < 1 / margin:
+    if ratio.high < 1 / edge:
         return "slower"
-    return "same" if 1 / margin <= ratio.low and ratio.high <= margin else "inconclusive"
+    return "same" if 1 / edge <= ratio.low and ratio.high <= edge else "inconclusive"
 
 
 def aa_error(control: Interval) -> float:

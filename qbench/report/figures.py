@@ -70,8 +70,8 @@ FIGURES = (
         "speed-up",
         "What each row gains",
         "Speed-up over the baseline with its 95 % interval, from paired rounds. A verdict needs "
-        "the whole interval outside of the grey band. The last line is the baseline "
-        "against itself.",
+        "the whole interval outside of the grey band, which is as wide as the noisiest rows "
+        "need it. The last line is the baseline against itself.",
         "",
         draw_speedups,
     ),

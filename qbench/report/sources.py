@@ -9,7 +9,7 @@ from qbench.errors import DataError
 from qbench.evaluation.compare_layers import LayerComparison
 from qbench.report.contents import Contents, Layer
 from qbench.runs.compare import find_run
-from qbench.runs.run import Run
+from qbench.runs.run import UNKEPT, Run
 from qbench.runs.store import Store
 
 Source = Run | RunResult | Path | str
@@ -28,7 +28,7 @@ class _Layers(msgspec.Struct, frozen=True):
 def read_contents(run: Source, debug: Layers = None) -> Contents:
     """Return what a report shows; arguments and errors are those of `write.write_report`."""
     if isinstance(run, RunResult):
-        run = Run("not kept", run)
+        run = Run(UNKEPT, run)
     found = run if isinstance(run, Run) else find_run(str(run), Store())
     return Contents(found, layers_of(debug))
 

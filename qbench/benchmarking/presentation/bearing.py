@@ -4,7 +4,7 @@ from qbench.benchmarking.presentation.columns import difference_text
 from qbench.benchmarking.presentation.metric_text import is_share
 from qbench.benchmarking.presentation.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import Ratio, Row, RunResult
-from qbench.benchmarking.stats import MARGIN, Interval, aa_error, half_width
+from qbench.benchmarking.stats import MARGIN, aa_error, half_width, margin
 from qbench.formatting import counted, digits, interval_text, percent
 
 
@@ -12,11 +12,6 @@ def bearing(result: RunResult) -> list[str]:
     """Return the sentences: whether to trust the run, what it found, and what it leaves open."""
     makers = (_control, _fastest, _verdicts, _widths, _images, _failed)
     return [sentence for make in makers if (sentence := make(result))]
-
-
-def margin(control: Interval) -> float:
-    """Return the relative difference that a verdict must exceed: max(1 %, 2 * A/A error)."""
-    return max(MARGIN, 2 * aa_error(control))
 
 
 def is_noisy(result: RunResult) -> bool:
@@ -70,9 +65,12 @@ def _verdicts(result: RunResult) -> str:
     judged = [ratio for _, _, ratio in _timed(result) if not is_baseline(ratio)]
     if not judged or result.control is None:
         return ""
-    limit = percent(margin(result.control))
+    # Rows that were timed together share a control.
+    errors = [aa_error(row.control or result.control) for _, row, _ in _timed(result)]
+    limits = dict.fromkeys(percent(margin(end(errors))) for end in (min, max))
     text = (
-        f"A row is called faster or slower where its whole interval lies beyond a margin of {limit}"
+        "A row is called faster or slower where its whole interval lies beyond a margin of "
+        f"{' to '.join(limits)}"
     )
     open_ones = sum(ratio.verdict == "inconclusive" for ratio in judged)
     return f"{text}; {open_ones} of {len(judged)} are inconclusive." if open_ones else f"{text}."

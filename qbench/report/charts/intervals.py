@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from qbench.benchmarking.presentation.bearing import margin
 from qbench.benchmarking.presentation.columns import difference_text, speedup_text, verdict_text
 from qbench.benchmarking.presentation.metric_text import is_share
 from qbench.benchmarking.presentation.naming import is_baseline, metric_name, named_rows
 from qbench.benchmarking.result import RunResult
-from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.stats import Interval, aa_error, margin
 from qbench.formatting import digits, interval_text
 from qbench.report.charts.common import (
     Chart,
@@ -37,7 +36,7 @@ def draw_speedups(contents: Contents, theme: Theme) -> Chart | None:
     if not records or control is None:
         return None
     records.append(_control(control))
-    edge = 1 + margin(control)
+    edge = 1 + margin(aa_error(control))
     ends = [item[end] for item in records for end in ("low", "high")]
     scale, values = log_scale([*ends, edge, 1 / edge])
     axis = alt.Axis(

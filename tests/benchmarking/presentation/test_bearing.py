@@ -4,9 +4,9 @@ import pytest
 from msgspec.structs import replace
 from runs_to_show import result_to_show, rows, timed_row
 
-from qbench.benchmarking.presentation.bearing import bearing, margin
+from qbench.benchmarking.presentation.bearing import bearing
 from qbench.benchmarking.result import Accuracy, Row, RunResult
-from qbench.benchmarking.stats import Interval
+from qbench.benchmarking.stats import Interval, aa_error, margin
 from qbench.benchmarking.timing.settings import Settings
 
 MINUS = "\N{MINUS SIGN}"
@@ -47,8 +47,15 @@ def test_a_control_that_tells_little_is_called_noisy() -> None:
 
 
 def test_the_margin_is_never_below_one_percent() -> None:
-    assert margin(Interval(1.001, 0.99, 1.01)) == 0.01
-    assert margin(Interval(1 / 1.02, 0.97, 0.99)) == pytest.approx(0.04)
+    assert margin(aa_error(Interval(1.001, 0.99, 1.01))) == 0.01
+    assert margin(aa_error(Interval(1 / 1.02, 0.97, 0.99))) == pytest.approx(0.04)
+
+
+def test_rows_that_were_timed_apart_have_margins_of_their_own() -> None:
+    first, second, *_ = rows()
+    controls = [Interval(1.001, 0.99, 1.01), Interval(1.012, 1.0, 1.02)]
+    apart = [replace(row, control=c) for row, c in zip((first, second), controls, strict=True)]
+    assert "lies beyond a margin of 1.0 % to 2.4 %" in said(rows=tuple(apart), control=controls[1])
 
 
 def test_intervals_as_narrow_as_asked_for_are_no_topic() -> None:
