@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -22,7 +22,7 @@ from zipfile import BadZipFile
 
 import msgspec
 
-from qbench.errors import StorageError
+from qbench.errors import StorageError, UsageError
 
 SCHEMA_VERSION = 1
 """Version of every JSON document that qbench writes; raised when a reader would have to change."""
@@ -159,6 +159,22 @@ def check_writable(target: Path, fix: str = _CHOOSE) -> None:
         Path(tempfile.mkdtemp(prefix=".qbench-", dir=there)).rmdir()
     except OSError as error:
         raise storage_error(target, error, fix) from error
+
+
+def check_unread(outputs: Iterable[Path], read: Iterable[Path | None]) -> None:
+    """Make sure that no output takes the place of a file that it is made from.
+
+    Args:
+        outputs: Files to write.
+        read: What is read, None for nothing; of folders, what lies in them is not looked at.
+
+    Raises:
+        UsageError: One does.
+    """
+    known = [path for path in read if path is not None and path.is_file()]
+    for output in outputs:
+        if output.exists() and any(output.samefile(path) for path in known):
+            raise UsageError(f"{output} is read here, and would be replaced; choose another name")
 
 
 def check_name(name: Path | str) -> None:

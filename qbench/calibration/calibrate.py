@@ -14,6 +14,7 @@ from qbench.calibration.table import (
     CalibrationTable,
     DataProvenance,
     TableHeader,
+    check_place,
     find_table,
     load_table,
     tell_replaced,
@@ -171,10 +172,12 @@ def make_table(
         ModelError: The model is quantized already.
         DataError: The data cannot be used.
         StorageError: The table cannot be kept there.
+        UsageError: Its histograms would replace other arrays there.
     """
     model.check_float()
     path = table_path(model, folder)
     check_writable(path, "run `qbench calibrate` with -o, and give its file as --table")
+    check_place(path)
     tell_replaced(path, model.sha256)
     table = calibrate(model, choice, on_progress=on_progress)
     table.save(path)

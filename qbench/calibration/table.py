@@ -26,7 +26,7 @@ from qbench.calibration.ranges import Range, clipping_range
 from qbench.calibration.shard import Shard
 from qbench.calibration.statistics import TensorStatistics
 from qbench.data.recipes import Recipe
-from qbench.errors import CalibrationError
+from qbench.errors import CalibrationError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -240,6 +240,27 @@ def find_table(folder: Path, model_sha256: str) -> Path | None:
             has_all = path.with_suffix(".npz").exists()
             found.append((not has_all or header.schema_version != SCHEMA_VERSION, path))
     return min(found)[1] if found else None
+
+
+def check_place(path: Path) -> None:
+    """Make sure that the histograms of a table at `path` replace none but those of a table.
+
+    Raises:
+        UsageError: Beside it lies an archive of other arrays, such as samples.
+    """
+    beside = path.with_suffix(".npz")
+    if not beside.exists():
+        return
+    try:
+        with np.load(beside) as file:
+            is_of_table = "counts" in file.files
+    except DAMAGED_ARRAYS:
+        is_of_table = path.exists()
+    if not is_of_table:
+        raise UsageError(
+            f"{beside} is not of a calibration table, whose histograms would replace it; "
+            "choose another name with -o"
+        )
 
 
 def tell_replaced(path: Path, model_sha256: str) -> None:

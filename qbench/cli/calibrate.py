@@ -23,6 +23,8 @@ from qbench.cli.options.shared import (
 from qbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qbench.calibration.shard import Shard
     from qbench.calibration.table import CalibrationTable
     from qbench.data.choice import DataChoice
@@ -100,14 +102,20 @@ class _Arguments(DataArguments):
                 f"--method {self.method} is for --tensorrt-cache; the table serves every method"
             )
 
-    def path(self, table: Path) -> Path:
+    def path(self, table: Path, read: Iterable[Path]) -> Path:
         """Return where the table goes, `table` if nothing else is said, once that is possible.
 
+        Args:
+            table: A place.
+            read: Files that it is made from, beside the samples.
+
         Raises:
-            UsageError: Its name does not end in .json, or the cache has it, too.
+            UsageError: Its name does not end in .json, or a file that is read, or the cache, has
+                that of one of its files.
             StorageError: Something cannot be written there.
         """
-        from qbench.artifacts import check_writable
+        from qbench.artifacts import check_unread, check_writable
+        from qbench.calibration.table import check_place
 
         path = self.output or table
         if path.suffix != ".json":
@@ -119,6 +127,8 @@ class _Arguments(DataArguments):
             raise UsageError(
                 f"{cache} is a file of the table; give the TensorRT cache another name"
             )
+        check_unread((*files, *filter(None, [cache])), [*self.read, *read])
+        check_place(path)
         return path
 
 
@@ -168,7 +178,7 @@ def _calibrated(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.quantization.tables import TABLES
 
     model, shard = load_model(arguments.model()), arguments.shard
-    output = arguments.path(table_path(model, TABLES, shard))
+    output = arguments.path(table_path(model, TABLES, shard), model.files)
     data, threads = arguments.images(), arguments.threads
     if arguments.output is None and shard is None:
         tell_replaced(output, model.sha256)
@@ -180,8 +190,10 @@ def _merged(arguments: _Arguments) -> tuple[CalibrationTable, Path]:
     from qbench.calibration.merge import merge_tables
     from qbench.quantization.tables import TABLES
 
-    table = merge_tables(arguments.tables())
-    return table, arguments.path(TABLES / f"{Path(table.header.model).stem}.json")
+    shards = arguments.tables()
+    table = merge_tables(shards)
+    read = (file for shard in shards for file in (shard, shard.with_suffix(".npz")))
+    return table, arguments.path(TABLES / f"{Path(table.header.model).stem}.json", read)
 
 
 def _write_cache(table: CalibrationTable, path: Path, method: str) -> None:

@@ -98,6 +98,7 @@ def quantize(arguments: _Arguments) -> None:
     one; --data calibrates on the way. Of INT8, the target itself then says which nodes run on
     integers (tensorrt: where TensorRT for RTX is installed) and, on a CPU, how fast they do.
     """
+    from qbench.artifacts import check_unread
     from qbench.benchmarking.target_check import TargetCheck, check_on_target
     from qbench.cli.output.render import progress
     from qbench.model.save import check_output
@@ -110,6 +111,7 @@ def quantize(arguments: _Arguments) -> None:
     model = load_model(path)
     output = arguments.output or path.with_suffix(f".{target}.{precision}.onnx")
     check_output(model, output)
+    check_unread([output], arguments.read)
     table = arguments.calibration(model)
     with progress("searching", "run") as report:
         result = run(

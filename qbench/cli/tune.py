@@ -131,11 +131,13 @@ def tune(arguments: _Arguments) -> None:
     The calibration table must be there: run `qbench calibrate` before. Every trial is kept in
     .qbench/tune; an interrupted run goes on where it was, on another machine with new timings.
     """
+    from qbench.artifacts import check_unread
     from qbench.cli.output.render import print_json
     from qbench.tuning.tune import tune as run
 
     path, data = arguments.path(), arguments.judged_on()
     output = arguments.output or path.with_suffix(f".{arguments.target}.tuned.onnx")
+    check_unread([output], [*arguments.read, arguments.labels, arguments.table])
     model = load_model(path)
     with _options(arguments) as options:
         result = run(model, arguments.target, data, options, table=arguments.table, output=output)

@@ -57,7 +57,8 @@ def check_output(model: Model, output: Path | str | None) -> None:
     """Make sure, before any work, that an output can be written, and not over the model itself.
 
     Raises:
-        UsageError: It is the model, or its weights would replace those of the model.
+        UsageError: It is the model, or its weights would replace those of the model, or its name
+            does not end in .onnx.
         StorageError: It cannot be written, or its name is not in UTF-8.
     """
     if output is None:
@@ -70,6 +71,8 @@ def check_output(model: Model, output: Path | str | None) -> None:
             whole = place == Path(output) and place.samefile(own[0])
             what = "the model itself" if whole else "where the model keeps its weights"
             raise UsageError(f"{place} is {what}; choose another output with -o")
+    if Path(output).suffix != ".onnx":  # `onnx_ir` writes text by some other endings
+        raise UsageError(f"the model {output} must end in .onnx")
 
 
 @contextmanager

@@ -319,6 +319,7 @@ def test_other_files_beside_tables_are_passed_over(qbench: Qbench) -> None:
         ("quantize m.onnx --target cpu --recipe raw", "--recipe says how to read images", 2),
         ("quantize m.onnx --target cpu --limit 3", "--limit says how to read images", 2),
         ("quantize m.onnx --target cpu -o m.onnx", "m.onnx is the model itself; choose", 2),
+        ("quantize m.onnx --target cpu -o q.json", "the model q.json must end in .onnx", 2),
         (
             "quantize m.onnx --target cpu --table calibration/m.json --data imgs",
             "--table and --data exclude each other; drop one",

@@ -92,6 +92,45 @@ def test_a_cache_does_not_replace_its_table(qbench: Qbench, cache: str) -> None:
     assert not Path("t.json").exists()
 
 
+@pytest.mark.usefixtures("calibrated")
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("calibrate m.onnx --data d.npz -o d.json", "d.npz"),
+        ("calibrate m.onnx --data d.npz --tensorrt-cache d.npz", "d.npz"),
+        ("calibrate m.onnx --data d.npz --tensorrt-cache m.onnx", "m.onnx"),
+        ("calibrate m.onnx --data imgs --recipe r.toml --tensorrt-cache r.toml", "r.toml"),
+        ("calibrate m.onnx --data imgs -o other.json", "other.npz"),
+        ("quantize m.onnx --target cpu --data d.onnx -o d.onnx", "d.onnx"),
+        ("quantize m.onnx --target cpu --ranges c.onnx -o c.onnx", "c.onnx"),
+        ("quantize m.onnx --target cpu --table t.onnx -o t.onnx", "t.onnx"),
+        ("tune m.onnx --target cpu --data imgs --budget 1% --labels c.onnx -o c.onnx", "c.onnx"),
+    ],
+)
+def test_no_command_replaces_what_it_reads(qbench: Qbench, command: str, name: str) -> None:
+    """Whatever it is called."""
+    np.savez("d.npz", x=np.zeros((4, 3, 8, 8), np.float32))
+    np.savez("other.npz", own=np.zeros(4))
+    for own in ("c.onnx", "d.onnx", "t.onnx"):
+        Path(own).write_text("own")
+    Path("r.toml").write_text('colour = "rgb"\n')
+    before = Path(name).read_bytes()
+    text = refused(qbench(*command.split()), 2)
+    assert name in text
+    assert "replace" in text
+    assert Path(name).read_bytes() == before
+
+
+@pytest.mark.usefixtures("project")
+def test_a_merged_table_replaces_no_shard(qbench: Qbench) -> None:
+    for name, shard in (("a.json", "0/2"), ("b.json", "1/2")):
+        qbench("calibrate", *DATA, "--shard", shard, "-o", name)
+    before = Path("a.json").read_bytes()
+    text = refused(qbench("calibrate", "--merge", "a.json", "b.json", "-o", "a.json"), 2)
+    assert "a.json is read here, and would be replaced; choose another name" in text
+    assert Path("a.json").read_bytes() == before
+
+
 @pytest.mark.usefixtures("project")
 def test_a_shard_makes_no_cache(qbench: Qbench) -> None:
     shard = ("--shard", "0/2", "--tensorrt-cache", "m.cache")

@@ -106,7 +106,7 @@ WORK = (
     "qbench.tuning.tune.to_int8",
     "qbench.engines.build.build",
     "qbench.engines.reduce.failure_of",
-    "qbench.report.sources.read_contents",
+    "qbench.report.sources.find_run",
 )
 """What takes time."""
 

@@ -55,6 +55,11 @@ class PrecisionArguments(ModelArguments):
     effort: str | None
     ranges: Path | None
 
+    @property
+    def read(self) -> tuple[Path | None, ...]:
+        """What is read of the files that the command line names."""
+        return *super().read, self.table, self.ranges
+
     def quantization(self, method: str | None = None) -> Options | None:
         """Return how to write the precision; None where there is nothing to choose.
 

@@ -118,6 +118,11 @@ class DataArguments:
     limit: int | None
     project: Project = field(default_factory=load_project)
 
+    @property
+    def read(self) -> tuple[Path | None, ...]:
+        """What is read of the files that the command line names."""
+        return self.data, Path(self.recipe) if self.recipe else None
+
     def choice(self, default: str | None = None) -> DataChoice | None:
         """Return which images to read and how, completed from `qbench.toml`; None for none.
 
