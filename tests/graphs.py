@@ -194,6 +194,14 @@ def upsample() -> onnx.ModelProto:
     return b.model(b.conv("head", b.conv("after", joined, cin=2 * CHANNELS)))
 
 
+def bicubic() -> onnx.ModelProto:
+    b = Builder()
+    deep = b.node("Relu", "deep_relu", b.conv("deep", b.x, strides=[2, 2]))
+    scales = b.constant("scales", np.array([1, 1, 2, 2], np.float32))
+    wide = b.node("Resize", "wide", deep, "", scales, mode="cubic")
+    return b.model(b.conv("head", b.conv("after", wide)))
+
+
 def classifier() -> onnx.ModelProto:
     b = Builder()
     features = b.node("Relu", "features_relu", b.conv("features", b.x))
@@ -493,6 +501,7 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
         concat_branches,
         focus,
         upsample,
+        bicubic,
         classifier,
         attention,
         encoder,

@@ -52,7 +52,7 @@ NEED_OUTPUT = {"Conv"} | ELEMENTWISE
 """Operators whose integer kernel writes integers; those of MatMul and Gemm may write floats."""
 
 MOVES = DATA_MOVEMENT | {"Resize", "Split"}
-"""Operators that run on integers where input and output share one scale."""
+"""Operators that run on integers where input and output share one scale; see `moves`."""
 
 _ABSORBED = {"Relu", "Clip"}
 _NO_KERNEL = {"ConvTranspose"}
@@ -120,9 +120,20 @@ def _without_float_readers(graph: ir.Graph, able: set[ir.Node]) -> list[ir.Node]
         if node in able and (node.op_type in COMPUTE or final_output(node) in wanted):
             kept.append(node)
             wanted.update(node.inputs)
-        elif node.op_type in MOVES and not wanted.isdisjoint(node.outputs):
+        elif moves(node) and not wanted.isdisjoint(node.outputs):
             wanted.add(node.inputs[0])
     return kept[::-1]
+
+
+def moves(node: ir.Node) -> bool:
+    """Return whether the values that a node writes lie within those that it reads."""
+    return node.op_type in MOVES and not overshoots(node)
+
+
+def overshoots(node: ir.Node) -> bool:
+    """Return whether a node is a cubic Resize: behind a ReLU, it writes negative values, too."""
+    mode = node.attributes.get("mode")
+    return node.op_type == "Resize" and mode is not None and mode.as_string() == "cubic"
 
 
 def _needs_output(node: ir.Node) -> bool:
@@ -165,7 +176,7 @@ def _marks(
             if _needs_output(node) and node not in products:
                 output = final_output(node)
                 marks[output] = _all_readers(output, output.name or "")
-        elif node.op_type in MOVES and node not in tail and node.inputs[0] in marks:
+        elif moves(node) and node not in tail and node.inputs[0] in marks:
             source = marks[node.inputs[0]]
             for output in node.outputs:
                 if is_float(output):

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from qbench.model.graph import values_by_name
-from qbench.placement.cpu import MOVES, final_output
+from qbench.placement.cpu import final_output, moves
 from qbench.placement.cpu_times import NodeTime, dequantize_time, node_time, quantize_time
 from qbench.placement.plan import Plan
 
@@ -165,7 +165,7 @@ class Divider:
             name = usage.node.name or ""
             if name in self._times:
                 self._tie(tensor, name)
-            if writer is not None and usage.node.op_type not in MOVES:
+            if writer is not None and not moves(usage.node):
                 side = name if name in self._times else _FLOAT
                 self._join(side, writer, dequantize_time(value, usage.node))
 

@@ -18,6 +18,7 @@ from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.model.shapes import Macs, bound_to_one, macs_of
 from qbench.placement.analysis import DATA_MOVEMENT, saturating_reader
+from qbench.placement.cpu import moves
 from qbench.placement.cut import Divider, divider_of, faster_in_float
 from qbench.placement.plan import Plan
 from qbench.placement.targets import place, suited
@@ -230,7 +231,7 @@ class Quantizer:
         """
         while tensor not in self.table and tensor in self._values:
             writer = self._values[tensor].producer()
-            if writer is None or writer.op_type not in DATA_MOVEMENT | {"Pad", "Resize", "Split"}:
+            if writer is None or not (moves(writer) or writer.op_type == "Pad"):
                 break
             source = writer.inputs[0]
             tensor = (source.name or "") if source is not None else ""

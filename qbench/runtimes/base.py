@@ -75,7 +75,19 @@ def closed() -> ModelError:
 def misfit(
     feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec], reason: str
 ) -> DataError:
-    """Return the error of `feeds` that a model does not take, with the runtime's words."""
+    """Return the error of `feeds` that a model does not take, with the runtime's words.
+
+    Where they are what the inputs ask for, it is the model that fails on them.
+    """
     given = ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in feeds.items())
+    known = {spec.name: spec for spec in inputs}
+    if known.keys() == feeds.keys() and all(_fits(known[name], feeds[name]) for name in feeds):
+        return DataError(f"the model fails on data that fits it ({given}): {reason}")
     wanted = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in inputs)
     return DataError(f"the data ({given}) does not fit the model's inputs ({wanted}): {reason}")
+
+
+def _fits(spec: TensorSpec, array: NDArray[Any]) -> bool:
+    sizes = zip(spec.shape, array.shape, strict=False)
+    is_alike = all(size == wanted or not isinstance(wanted, int) for wanted, size in sizes)
+    return is_alike and len(spec.shape) == array.ndim and spec.dtype == array.dtype

@@ -131,7 +131,10 @@ def refused(
 def first_line(error: BaseException) -> str:
     """Return the first line of an error without what only ONNX Runtime's authors can read.
 
-    These are its code, and the place in its sources with the signature of a function.
+    These are its code, and the place in its sources with the signature of a function. A line that
+    announces something takes the next one along.
     """
-    line, *_ = str(error).strip().splitlines() or [type(error).__name__]
+    line, *others = str(error).strip().splitlines() or [type(error).__name__]
+    if line.rstrip().endswith(":"):
+        line = " ".join([line, *(other.strip() for other in others[:1])])
     return _PLACE.sub(" ", _CODE.sub("", line)).strip() or line

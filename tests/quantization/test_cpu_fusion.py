@@ -34,6 +34,7 @@ KERNELS: dict[str, dict[str, int]] = {
     "concat_branches": {"QLinearConv": 3, "QLinearConcat": 1},
     "focus": {"QLinearConv": 2},
     "upsample": {"QLinearConv": 2, "QLinearConcat": 1},
+    "bicubic": {"QLinearConv": 2},
     "classifier": {"QLinearConv": 1, "QLinearGlobalAveragePool": 1, "QGemm": 1},
     "attention": {"QLinearMatMul": 2, "MatMulIntegerToFloat": 2},
     "detector": {"QLinearConv": 1},

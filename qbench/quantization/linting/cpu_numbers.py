@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.model.graph import constant, floating, integer
-from qbench.placement.cpu import final_output
+from qbench.placement.cpu import final_output, overshoots
 from qbench.quantization.encodings import (
     axis_of,
     code_type,
@@ -122,7 +122,7 @@ def unequal_moves(graph: ir.Graph) -> Iterator[Place]:
     """Yield data movement between unequal encodings."""
     for node in quantized_nodes(graph):
         source = dequantizer(node.inputs[0])
-        if node.op_type not in MOVES or source is None:
+        if node.op_type not in MOVES or overshoots(node) or source is None:
             continue
         for output in node.outputs:
             if any(not same_encoding(source, quantize) for quantize in quantizers(output)):
