@@ -28,7 +28,7 @@ from qbench.formatting import counted
 from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.model.spec import open_image_size
-from qbench.placement.targets import TARGETS, check_computes_in_float32, observed_tensors
+from qbench.placement.targets import TARGETS, observed_tensors
 from qbench.runtimes.cpu import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def load_found_table(model: Model, folder: Path) -> CalibrationTable:
     found = find_table(folder, model.sha256)
     if found is None:
         # Where no table could ever be made, to ask for one would lead nowhere.
-        check_computes_in_float32(prepare(model), alone=False)
+        observed_tensors(prepare(model), list(TARGETS))
         name = model.path.name if model.path else "the model"
         raise CalibrationError(
             f"no calibration table in {folder}/ was made from {name}; "

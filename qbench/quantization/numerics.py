@@ -13,8 +13,14 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from qbench.errors import QuantizationError
+
 SMALLEST_SCALE = np.float32(2.0**-60)
-"""A tensor of zeros gets this scale, so that no division by zero can follow."""
+"""Scales are no smaller, so that no division by zero can follow."""
+
+_SCALE_OF_ZEROS = 2.0**-16
+"""Of an activation that is zero throughout: a bias behind it, in steps of this times the weights'
+scales, mostly fits into int32 and loses nothing that counts."""
 
 FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
 """FP8 E4M3: 4 bits of exponent, 3 of mantissa, no infinity, at most 448."""
@@ -55,7 +61,7 @@ class QuantizationParameters:
 
 def symmetric(low: float, high: float) -> QuantizationParameters:
     """Return int8 parameters with zero-point 0 over [-127, 127] steps for the range [low, high]."""
-    return _around_zero(max(abs(low), abs(high)) / 127, np.int8)
+    return _around_zero(max(abs(low), abs(high)) / 127 or _SCALE_OF_ZEROS, np.int8)
 
 
 def with_offset(low: float, high: float) -> QuantizationParameters:
@@ -64,7 +70,7 @@ def with_offset(low: float, high: float) -> QuantizationParameters:
     The zero-point is 0 where that would gain little, since the range is nearly symmetric.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    if high - low > _LOPSIDED * 2 * max(-low, high):
+    if high - low >= _LOPSIDED * 2 * max(-low, high):
         return symmetric(low, high)
     unsigned = asymmetric(low, high)
     return QuantizationParameters(
@@ -80,7 +86,7 @@ def float8(low: float, high: float) -> QuantizationParameters:
 def asymmetric(low: float, high: float) -> QuantizationParameters:
     """Return uint8 parameters over 255 steps for the range [low, high] widened to hold zero."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = np.maximum(np.float32((high - low) / 255), SMALLEST_SCALE)
+    scale = np.maximum(np.float32((high - low) / 255 or _SCALE_OF_ZEROS), SMALLEST_SCALE)
     zero_point = np.clip(np.rint(-low / scale), 0, 255)
     return QuantizationParameters(np.array(scale, np.float32), np.array(zero_point, np.uint8))
 
@@ -94,6 +100,9 @@ def per_channel_symmetric(
         weight: The float weights, any shape.
         axis: Channel axis, or None for one scale.
         least: Magnitudes, [channels], that have to fit into 127 steps, too.
+
+    Raises:
+        QuantizationError: A weight is NaN or infinite; so do those below.
     """
     largest = _largest(weight, axis)
     if least is not None:
@@ -145,6 +154,8 @@ def _best_int4_scale(blocks: NDArray[Any]) -> NDArray[Any]:
 
 def _around_zero(scale: Any, dtype: DTypeLike) -> QuantizationParameters:
     scale = np.maximum(np.asarray(scale, np.float32), SMALLEST_SCALE)
+    if not np.isfinite(scale).all():
+        raise QuantizationError("weights hold NaN or Inf; train or export the model again")
     return QuantizationParameters(np.array(scale, np.float32), np.zeros(scale.shape, dtype))
 
 

@@ -61,6 +61,14 @@ def test_an_input_that_is_no_tensor(path: Path) -> None:
         load(path)
 
 
+def test_a_graph_without_nodes_computes_nothing(tmp_path: Path) -> None:
+    """As one that hands its input on, which ONNX allows."""
+    b = graphs.Builder()
+    onnx.save(b.model("x"), tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"m\.onnx computes nothing: its graph has no nodes"):
+        load(tmp_path / "m.onnx")
+
+
 def test_initializers_that_older_files_list_as_inputs_are_none(tmp_path: Path) -> None:
     proto = graphs.classifier()
     weight = proto.graph.initializer[0]

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from qbench.errors import QuantizationError
 from qbench.quantization.numerics import (
     FLOAT8,
     INT4,
@@ -22,6 +24,7 @@ from qbench.quantization.numerics import (
     per_channel_symmetric,
     quantize,
     symmetric,
+    with_offset,
 )
 from qbench.runtimes.ort_graphs import open_graph
 
@@ -119,10 +122,33 @@ def test_zero_points(low: float, high: float, zero_point: int) -> None:
 
 def test_zeros_get_a_scale_that_can_be_divided_by() -> None:
     zeros = np.zeros((2, 3), np.float32)
-    for parameters in (symmetric(0, 0), asymmetric(0, 0), per_channel_symmetric(zeros, None)):
-        assert parameters.scale == SMALLEST_SCALE
-        assert not dequantize(quantize(zeros, parameters), parameters).any()
+    assert per_channel_symmetric(zeros, None).scale == SMALLEST_SCALE
     assert per_channel_symmetric(zeros, 0).scale.tolist() == [SMALLEST_SCALE] * 2
+    for parameters in (symmetric(0, 0), asymmetric(0, 0), with_offset(0, 0)):
+        assert not parameters.zero_point.any()
+        assert not dequantize(quantize(zeros, parameters), parameters).any()
+
+
+def test_a_bias_behind_zeros_fits_into_int32() -> None:
+    """In steps of the scale of the zeros times that of the weights, which are 1 at most here."""
+    weights = per_channel_symmetric(np.float32([[0.3]]), None)
+    for parameters in (symmetric(0, 0), asymmetric(0, 0), with_offset(0, 0)):
+        steps = 50 / (parameters.scale.astype(np.float64) * weights.scale)
+        assert 1e6 < steps < np.iinfo(np.int32).max
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", [0, None])
+def test_weights_that_are_no_numbers_have_no_scale(value: float, axis: int | None) -> None:
+    weight = np.ones((2, 32), np.float32)
+    weight[1, 3] = value
+    for find in (
+        partial(per_channel_symmetric, weight, axis),
+        partial(per_channel_float8, weight, axis),
+        partial(per_block_int4, weight, 1, 32),
+    ):
+        with pytest.raises(QuantizationError, match="weights hold NaN or Inf; train or export"):
+            find()
 
 
 @given(values)

@@ -71,6 +71,13 @@ def test_external_data_is_kept_external(model: Model, folder: Path) -> None:
     assert not (folder / "one.onnx.data").exists()
 
 
+def test_a_model_without_anything_to_quantize_is_not_sent_to_calibrate(folder: Path) -> None:
+    b = graphs.Builder()
+    onnx.save(b.model(b.node("Sigmoid", "y", b.x)), folder / "s.onnx")
+    with pytest.raises(ModelError, match=r"s\.onnx has no Conv, Gemm or MatMul that could be qu"):
+        quantize("s.onnx", target="cpu")
+
+
 def test_a_table_that_is_named(model: Model, folder: Path) -> None:
     graphs.table_of(model).save(folder / "t.json")
     assert quantize(model, target="cpu", table=folder / "t.json").path is None

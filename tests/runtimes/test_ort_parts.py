@@ -73,7 +73,7 @@ def test_what_fails_in_a_later_part_is_told_of_the_models_inputs(
     list(runner.run({"x": np.zeros((1, 8, 16, 16), np.float32)}))
     with pytest.raises(
         DataError,
-        match=r"on data that fits it \(x \[1, 8, 15, 15\] float32\).*running Add.*; try a --size of mul",
+        match=r"fits it \(x \[1, 8, 15, 15\] float32\).*running Add.*; try a --size of mul",
     ):
         list(runner.run({"x": np.zeros((1, 8, 15, 15), np.float32)}))
 
