@@ -33,6 +33,20 @@ _CHUNK = 1 << 20
 _WINDOW = 1 << 26
 """Bytes that are mapped at once: what is mapped counts as memory of the process."""
 
+DAMAGED_ARRAYS = (
+    OSError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    KeyError,
+    BadZipFile,
+    zlib.error,
+    TokenError,
+    RuntimeError,
+)
+"""What NumPy raises of files of arrays that are damaged, cut off, or none of its own."""
+
 _PACKAGES = ("qbench-onnx", "numpy", "onnx", "onnx-ir", "opencv-python")
 _CHOOSE = "choose another place with -o"
 _AS_UTF8 = "set PYTHONUTF8=1 or LANG=C.UTF-8, or choose another name"
@@ -125,21 +139,6 @@ def staged(target: Path, fix: str = _CHOOSE) -> Iterator[Path]:
         raise storage_error(target, error, fix) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-DAMAGED_ARRAYS = (
-    OSError,
-    ValueError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    KeyError,
-    BadZipFile,
-    zlib.error,
-    TokenError,
-    RuntimeError,
-)
-"""What NumPy raises of files of arrays that are damaged, cut off, or none of its own."""
 
 
 def check_writable(target: Path, fix: str = _CHOOSE) -> None:

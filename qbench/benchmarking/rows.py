@@ -19,7 +19,7 @@ from qbench.benchmarking.stats import FEWEST_FOR, FEWEST_SITTINGS
 from qbench.benchmarking.timing.schedule import Measurement
 from qbench.benchmarking.timing.settings import MODES
 from qbench.benchmarking.variants import Variant
-from qbench.data.samples import fixed_batch
+from qbench.data.samples import fixed_batch, share_batch
 from qbench.errors import QbenchError
 
 
@@ -137,7 +137,8 @@ class Findings:
 
 def _batch_without_facts(job: Job) -> int:
     """Return the batch of a candidate that did not load: what is asked for, else what is fixed."""
-    fixed = map(fixed_batch, job.feeding.inputs or ())
+    inputs = job.feeding.inputs or ()
+    fixed = map(fixed_batch, inputs if share_batch(inputs) else ())
     return job.load.batch or max(fixed, default=1)
 
 

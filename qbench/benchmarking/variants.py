@@ -50,7 +50,6 @@ _NOTES = {
 }
 """What a reader must know of a precision on a provider."""
 
-
 _SIMULATED = " (simulated)"
 
 

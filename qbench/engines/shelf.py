@@ -11,6 +11,7 @@ from qbench.engines.machine import Machine
 from qbench.engines.manifest import (
     MANIFEST_VERSION,
     EngineManifest,
+    ManifestHeader,
     manifest_path,
     read_header,
     read_manifest,
@@ -210,20 +211,21 @@ def _entry(folder: Path, name: str) -> Entry:
         name=name,
         manifest=manifest,
         problem=problem,
-        files=_files(manifest, folder, name),
+        files=_files(manifest, header, engine),
         is_newer=header is not None and header.schema_version > MANIFEST_VERSION,
     )
 
 
-def _files(manifest: EngineManifest | None, folder: Path, name: str) -> tuple[str, ...]:
+def _files(
+    manifest: EngineManifest | None, header: ManifestHeader | None, engine: Path
+) -> tuple[str, ...]:
     """Return the files that a manifest says are its own; it is not the manifest of another."""
-    path = manifest_path(folder / f"{name}.engine")
-    header = read_header(path)
     if header is None:
         return ()
-    if header.engine != f"{name}.engine":
-        return (path.name,)
-    return (*(manifest.files if manifest else (header.engine,)), path.name)
+    own = manifest_path(engine).name
+    if header.engine != engine.name:
+        return (own,)
+    return (*(manifest.files if manifest else (header.engine,)), own)
 
 
 def _defect(entry: Entry, manifest: EngineManifest, hashes: bool) -> str | None:

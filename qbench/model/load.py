@@ -86,10 +86,10 @@ def load(path: Path | str) -> Model:
         raise ModelError(
             f"{path} is not a complete ONNX file ({reason}); export or copy it again"
         ) from error
-    if not len(model.graph) and model.graph.outputs:
-        raise ModelError(f"{path} computes nothing: its graph has no nodes; export it again")
-    if not len(model.graph) or not model.graph.outputs:
+    if not model.graph.outputs:
         raise ModelError(f"{path} holds no graph; is it really an ONNX model?")
+    if not len(model.graph):
+        raise ModelError(f"{path} computes nothing: its graph has no nodes; export it again")
     data_files = _external_files(model, path)
     _check_graph(model, path)
     _unpack_weights(model, path)

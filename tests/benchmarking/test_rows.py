@@ -40,10 +40,18 @@ def timing(calls: int, seconds: float, effort: str = "quick") -> Timing:
     return Timing(measurement, 0)
 
 
-@pytest.mark.parametrize(("asked", "batch"), [(None, 8), (4, 4)])
-def test_what_does_not_load_still_has_its_batch(asked: int | None, batch: int) -> None:
+IMAGES = TensorSpec("x", (8, 3, 32, 32), np.dtype(np.float32))
+ANCHORS = TensorSpec("anchors", (840, 4), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("asked", "inputs", "batch"),
+    [(None, (IMAGES,), 8), (4, (IMAGES,), 4), (None, (IMAGES, ANCHORS), 1), (None, None, 1)],
+)
+def test_what_does_not_load_still_has_its_batch(
+    asked: int | None, inputs: tuple[TensorSpec, ...] | None, batch: int
+) -> None:
     """A baseline has it, too, and is asked about the row of this batch."""
-    inputs = (TensorSpec("x", (8, 3, 32, 32), np.dtype(np.float32)),)
     broken = replace(job("latency"), feeding=Feeding(inputs), load=Load(batch=asked))
     variant = Variant("fp32", "cpu", None)
     found = Findings(broken, variant, None, None, ModelError("refused"))
