@@ -244,21 +244,21 @@ class Divider:
         self._costs[one, other] = None
 
 
-def faster_in_float(graph: ir.Graph | None, plan: Plan, macs: Mapping[str, int]) -> dict[str, str]:
+def faster_in_float(bound: ir.Model | None, plan: Plan, macs: Mapping[str, int]) -> dict[str, str]:
     """Return the planned nodes that integers make no faster, and that reason, by name.
 
     Args:
-        graph: See `divider_of`.
+        bound: See `divider_of`.
         plan: See `divider_of`.
         macs: See `divider_of`.
     """
-    divider = divider_of(graph, plan, macs)
+    divider = divider_of(bound, plan, macs)
     division = divider.fastest() if divider else None
     return dict.fromkeys(division.floats, _FASTER) if division else {}
 
 
 def divider_of(
-    graph: ir.Graph | None,
+    bound: ir.Model | None,
     plan: Plan,
     macs: Mapping[str, int],
     noise: Mapping[str, float] = MappingProxyType({}),
@@ -266,13 +266,14 @@ def divider_of(
     """Return what divides a plan; None where times are not known, as on other targets than `cpu`.
 
     Args:
-        graph: The prepared graph, with static shapes; None where they are not known.
+        bound: The prepared model, with static shapes; None where they are not known.
         plan: What could be quantized.
         macs: Multiply-accumulates by node name.
         noise: See `Divider`.
     """
-    if graph is None or plan.target != "cpu":
+    if bound is None or plan.target != "cpu":
         return None
+    graph = bound.graph
     nodes = {node.name or "": node for node in graph}
     known = ((n, node_time(nodes[n], macs.get(n, 0))) for n in plan.quantized if n in nodes)
     times = {name: time for name, time in known if time is not None}

@@ -91,7 +91,8 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         ModelError: The graph cannot be prepared.
     """
     prepared = prepare(model)
-    macs = macs_of(prepared, bound_to_one(prepared, image_size))
+    bound = bound_to_one(prepared, image_size)
+    macs = macs_of(prepared, bound)
     counts = macs.by_node if macs else {}
     arrays = list(_weights(model))
     ops = Counter(node.op_type for node in model.ir.graph)
@@ -107,7 +108,7 @@ def inspect(model: Model, image_size: tuple[int, int] | None = None) -> Inspecti
         macs=sum(counts.values()) if macs else None,
         uncounted=macs.uncounted if macs else (),
         ops=dict(ops.most_common()),
-        targets=tuple(_inspect_target(prepared, target, image_size) for target in TARGETS),
+        targets=tuple(_inspect_target(prepared, bound, target, image_size) for target in TARGETS),
         encodings=encodings(tidied(model.ir).graph),
         notes=version_notes(model.ir)
         + subgraph_notes(model.ir)
@@ -130,14 +131,16 @@ def _integer_notes(model: Model) -> tuple[str, ...]:
 
 
 def _inspect_target(
-    prepared: Model, target: str, image_size: tuple[int, int] | None
+    prepared: Model, bound: ir.Model | None, target: str, image_size: tuple[int, int] | None
 ) -> TargetInspection:
+    """Describe what a target makes of a prepared model, and of it `bound` to static shapes."""
     model = suited(prepared, target)[0]
-    bound = bound_to_one(model, image_size)
+    if model is not prepared:
+        bound = bound_to_one(model, image_size)
     macs = macs_by_node(bound) if bound else {}
     try:
         plan = place(model, target)
-        floats = faster_in_float(bound.graph if bound else None, plan, macs)
+        floats = faster_in_float(bound, plan, macs)
         plan = place(model, target, float_nodes=floats) if floats else plan
     except ModelError as error:
         return TargetInspection(target=target, problem=str(error))

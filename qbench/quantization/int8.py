@@ -152,8 +152,7 @@ class Quantizer:
         if self._images:
             self.prepared = replace(self.prepared, ir=padded)
             self.plan = self._place({})
-        bound = self._bound.graph if self._bound else None
-        self._faster_in_float = faster_in_float(bound, self.plan, self._macs.by_node)
+        self._faster_in_float = faster_in_float(self._bound, self.plan, self._macs.by_node)
         if self._faster_in_float:
             self.plan = self._place({})
         self.work = work_of(self.prepared.ir.graph, self.plan, self._macs.by_node)
@@ -198,8 +197,7 @@ class Quantizer:
 
     def divider(self, noise: Mapping[str, float]) -> Divider | None:
         """Return what divides the plan between float and integers; see `placement.cut`."""
-        bound = self._bound.graph if self._bound else None
-        return divider_of(bound, self.plan, self._macs.by_node, noise)
+        return divider_of(self._bound, self.plan, self._macs.by_node, noise)
 
     def ranges(self) -> dict[str, Range]:
         """Return what the range method chooses for each tensor that the plan observes."""

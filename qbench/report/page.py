@@ -19,8 +19,8 @@ from qbench.benchmarking.result import OperatorTime
 from qbench.formatting import digits, percent
 from qbench.report.about import float_groups, machine_terms, method_terms
 from qbench.report.charts.common import Chart
-from qbench.report.charts.layers import EQUAL_DB, WORST
-from qbench.report.contents import Contents, Layer
+from qbench.report.charts.layers import worst_layers
+from qbench.report.contents import Contents
 from qbench.report.figures import Figure, figures_for
 from qbench.report.images import svg_text
 from qbench.report.theme import DARK, LIGHT, NARROW, WIDE, style_variables
@@ -52,7 +52,7 @@ def page_html(contents: Contents) -> str:
         table=Markup(table_html(result)),
         drawn=_drawn(contents),
         profiles=_profiles(contents),
-        worst=_worst(contents),
+        worst=worst_layers(contents.layers),
         floats=float_groups(result),
         machine=machine_terms(result.environment),
         method=method_terms(result.settings),
@@ -75,13 +75,6 @@ def _svg(chart: Chart | None) -> Markup | None:
 
 def _profiles(contents: Contents) -> list[tuple[str, tuple[OperatorTime, ...]]]:
     return [(name, row.profile) for name, row in named_rows(contents.result) if row.profile]
-
-
-def _worst(contents: Contents) -> list[Layer]:
-    """Return the layers that lose most, worst first."""
-    told = [(db, layer) for layer in contents.layers if (db := layer.sqnr_db) is not None]
-    unlike = [(db, layer) for db, layer in told if db < EQUAL_DB]
-    return [layer for _, layer in sorted(unlike, key=lambda pair: pair[0])[:WORST]]
 
 
 def _colours() -> str:

@@ -42,7 +42,7 @@ def divider_for(
 ) -> Divider | None:
     model = prepare(graphs.model_of(proto))
     bound = bind_shapes(model.ir, example_shapes(model))
-    return divider_of(bound.graph, place(model, target), macs_by_node(bound), noise)
+    return divider_of(bound, place(model, target), macs_by_node(bound), noise)
 
 
 def divider(proto: ModelProto, noise: Mapping[str, float] = MappingProxyType({})) -> Divider:
