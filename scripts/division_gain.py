@@ -83,7 +83,7 @@ def compare(path: Path, data: str, threads: int) -> None:
     shapes = example_shapes(prepared, table.image_size)
     bound = bind_shapes(prepared.ir, shapes)
     whole = place(prepared, "cpu")
-    divider = divider_of(bound.graph, whole, macs_by_node(bound))
+    divider = divider_of(bound, whole, macs_by_node(bound))
     if divider is None:
         print(f"{path.name}: times are not known")
         return

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.calibration.fixed_point import add_sums, add_terms, no_sums
-from qbench.calibration.kernels import Moments
+from qbench.calibration.fixed_point import add_sums, no_sums
 
 
 @dataclass
@@ -26,21 +25,17 @@ class ChannelStatistics:
     totals: NDArray[Any]
     squares: NDArray[Any]
 
-    def add(self, seen: Moments) -> None:
-        """Count in one image's tensor."""
-        self._extend(seen.lows, seen.highs)
-        add_terms(self.totals, seen.totals)
-        add_terms(self.squares, seen.squares)
+    @property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """All four, in this order."""
+        return self.lows, self.highs, self.totals, self.squares
 
     def merge(self, other: "ChannelStatistics") -> None:
         """Count in all that `other` has seen."""
-        self._extend(other.lows, other.highs)
+        np.minimum(self.lows, other.lows, out=self.lows)
+        np.maximum(self.highs, other.highs, out=self.highs)
         add_sums(self.totals, other.totals)
         add_sums(self.squares, other.squares)
-
-    def _extend(self, lows: NDArray[Any], highs: NDArray[Any]) -> None:
-        np.minimum(self.lows, lows, out=self.lows)
-        np.maximum(self.highs, highs, out=self.highs)
 
 
 def no_channels(size: int) -> ChannelStatistics:
@@ -60,8 +55,7 @@ CHANNEL_ARRAYS: dict[str, NDArray[Any]] = {
 
 def join_channels(tensors: list[ChannelStatistics]) -> dict[str, NDArray[Any]]:
     """Return `CHANNEL_ARRAYS` with the channels of all tensors, one after the other."""
-    parts = ((c.lows, c.highs, c.totals, c.squares) for c in tensors)
-    columns = zip(CHANNEL_ARRAYS.values(), *parts, strict=True)
+    columns = zip(CHANNEL_ARRAYS.values(), *(one.arrays for one in tensors), strict=True)
     joined = (np.concatenate(column, axis=-1) for column in columns)
     return dict(zip(CHANNEL_ARRAYS, joined, strict=True))
 

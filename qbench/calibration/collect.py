@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qbench.calibration.kernels import COUNTED_VALUES
 from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
-from qbench.calibration.statistics import NonFiniteError, TensorStatistics, observe
+from qbench.calibration.statistics import NonFiniteError, TensorStatistics
 from qbench.data.samples import Skips, Source, first_names
 from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model
@@ -245,10 +245,6 @@ class _Observer:
         return [name for name in self.tensors if name not in self.sigmoids.values()]
 
     def count(self, name: str, array: NDArray[Any], statistics: Statistics) -> None:
-        if not array.size:
-            return
-        axis = self.tensors[name]
-        seen = observe(array, axis, self.counted)
-        statistics[name].add_moments(seen, by_channel=axis is not None)
-        if name in self.sigmoids:
-            statistics[self.sigmoids[name]].add_moments(behind_sigmoid(seen), by_channel=False)
+        seen = statistics[name].add(array, self.tensors[name], self.counted)
+        if seen is not None and name in self.sigmoids:
+            statistics[self.sigmoids[name]].add_derived(behind_sigmoid(seen))

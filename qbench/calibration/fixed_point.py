@@ -23,13 +23,6 @@ def no_sums(size: int) -> NDArray[Any]:
     return np.zeros((2, size), np.int64)
 
 
-def add_terms(sums: NDArray[Any], terms: NDArray[Any]) -> None:
-    """Add float64 `terms` [n] to `sums` [2, n]."""
-    from qbench.calibration.loops import add_in_fixed_point
-
-    add_in_fixed_point(sums, terms)
-
-
 def add_sums(sums: NDArray[Any], others: NDArray[Any]) -> None:
     """Add the sums `others` [2, n] to `sums` [2, n]."""
     sums += others

@@ -8,8 +8,9 @@ the shape alone. The compiled loops are loaded by those functions alone that nee
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
+
+from qbench.calibration.channels import ChannelStatistics
 
 BINS = 1 << 13
 """Bins of every histogram."""
@@ -25,26 +26,18 @@ ZERO_BIN = BINS // 2
 
 
 class Moments(NamedTuple):
-    """What is taken of all values of an array, by channel.
+    """What is taken of all values of an array.
 
     Attributes:
-        lows: Least values, float32 [channels].
-        highs: Greatest values, float32 [channels].
-        totals: Sums of the values, float64 [channels].
-        squares: Sums of their squares, float64 [channels].
-        low: Least of all values.
-        high: Greatest of all values.
-        total: Sum of all values.
-        square: Sum of all squares. It is not finite if and only if a value is NaN or Inf, since the
-            squares of finite float32 values cannot overflow; the rest is then void.
+        low: The least.
+        high: The greatest.
+        total: Their sum.
+        square: The sum of their squares. It is not finite if and only if a value is NaN or Inf,
+            since the squares of finite float32 values cannot overflow; the rest is then void.
         sampled: Values at even distances, float32 [n].
         size: Number of values.
     """
 
-    lows: NDArray[Any]
-    highs: NDArray[Any]
-    totals: NDArray[Any]
-    squares: NDArray[Any]
     low: float
     high: float
     total: float
@@ -53,19 +46,32 @@ class Moments(NamedTuple):
     size: int
 
 
-def moments(values: NDArray[Any], stride: int) -> Moments:
-    """Return the moments of float32 `values` [outer, channels, inner], contiguous, not empty.
+def take(
+    values: NDArray[Any],
+    stride: int,
+    channels: ChannelStatistics,
+    counts: NDArray[Any],
+    exponent: int,
+) -> Moments:
+    """Return the moments of an array; count it into its channels, and a sample into a histogram.
 
-    Every `stride`-th value is sampled.
+    An array with NaN or Inf is counted nowhere, and one with values beyond the histogram's range
+    not into the histogram.
+
+    Args:
+        values: float32 [outer, channels, inner], contiguous, not empty.
+        stride: Every `stride`-th value is sampled.
+        channels: Of as many channels, or of none, where they are not asked for.
+        counts: See `count_into`.
+        exponent: See `count_into`.
     """
-    from qbench.calibration.loops import take_moments
+    from qbench.calibration import loops
 
-    channels = values.shape[1]
-    keys, sums = np.empty((2, channels), np.int32), np.zeros((2, channels))
-    sampled = np.empty(-(-values.size // stride), np.float32)
-    bits, (lows, highs) = values.view(np.int32), keys.view(np.float32)
-    low, high, total, square = take_moments(values, bits, keys, sums, sampled, stride)
-    return Moments(lows, highs, sums[0], sums[1], low, high, total, square, sampled, values.size)
+    inverse_width = _inverse_width(exponent)
+    low, high, total, square, sampled = loops.take(
+        values, stride, channels.arrays, counts, inverse_width
+    )
+    return Moments(low, high, total, square, sampled, values.size)
 
 
 def counted_values(images: int) -> int:
@@ -99,4 +105,8 @@ def count_into(counts: NDArray[Any], values: NDArray[Any], exponent: int) -> Non
     """
     from qbench.calibration.loops import count
 
-    count(values, counts, math.ldexp(ZERO_BIN, -exponent))
+    count(values, counts, _inverse_width(exponent))
+
+
+def _inverse_width(exponent: int) -> float:
+    return math.ldexp(ZERO_BIN, -exponent)

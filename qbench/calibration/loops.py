@@ -37,62 +37,73 @@ def _compiled(**options: Any) -> Callable[[_Loop], _Loop]:
     return decorated
 
 
+# All that a tensor needs is one call: workers wait for the interpreter's lock behind each.
 @_compiled()
-def take_moments(
+def take(
     values: NDArray[Any],
-    bits: NDArray[Any],
-    keys: NDArray[Any],
-    sums: NDArray[Any],
-    sampled: NDArray[Any],
     stride: int,
-) -> tuple[float, float, float, float]:
-    """Write what `kernels.moments` returns into arrays; return low, high, total and square.
+    channels: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    counts: NDArray[Any],
+    inverse_width: float,
+) -> tuple[float, float, float, float, NDArray[Any]]:
+    """Do what `kernels.take` does; return low, high, total, square and the sampled values.
 
     Args:
         values: float32 [outer, channels, inner], contiguous, not empty.
-        bits: The same memory as int32.
-        keys: int32 [2, channels], for the bits of lows and highs.
-        sums: float64 [2, channels] of zeros, for totals and squares.
-        sampled: float32, for every `stride`-th value.
         stride: Distance between sampled values.
+        channels: See `ChannelStatistics.arrays`.
+        counts: int64 [BINS].
+        inverse_width: One over the width of a bin.
     """
-    for channel in range(values.shape[1]):
-        keys[0, channel], keys[1, channel] = _HIGHEST_KEY, _LOWEST_KEY
-    outer, channels, inner = values.shape
+    outer, size, inner = values.shape
+    keys, sums = np.empty((2, size), np.int32), np.zeros((2, size))
+    keys[0], keys[1] = _HIGHEST_KEY, _LOWEST_KEY
+    sampled = np.empty(-(-values.size // stride), np.float32)
     if inner == 1:
-        _take_columns(
-            values.reshape(outer, channels),
-            bits.reshape(outer, channels),
-            keys,
-            sums,
-            sampled,
-            stride,
-        )
+        _take_columns(values.reshape(outer, size), keys, sums, sampled, stride)
     else:
-        _take_rows(values, bits, keys, sums, sampled, stride)
+        _take_rows(values, keys, sums, sampled, stride)
     extremes = keys.view(np.float32)
     low, high, total, square = np.float32(np.inf), np.float32(-np.inf), 0.0, 0.0
-    for channel in range(channels):
+    for channel in range(size):
         for end in range(2):
             keys[end, channel] = _key(keys[end, channel])
             extremes[end, channel] += np.float32(0)  # of -0 and 0 the order would decide
         low, high = min(low, extremes[0, channel]), max(high, extremes[1, channel])
         total += sums[0, channel]
         square += sums[1, channel]
-    return float(low), float(high), total, square
+    if np.isfinite(square):
+        _add_to_channels(channels, extremes, sums)
+        if max(-low, high) * inverse_width < ZERO_BIN:
+            count(sampled, counts, inverse_width)
+    return float(low), float(high), total, square, sampled
+
+
+@_compiled()
+def _add_to_channels(
+    channels: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
+    extremes: NDArray[Any],
+    sums: NDArray[Any],
+) -> None:
+    lows, highs, totals, squares = channels
+    for channel in range(lows.size):
+        lows[channel] = min(lows[channel], extremes[0, channel])
+        highs[channel] = max(highs[channel], extremes[1, channel])
+    add_in_fixed_point(totals, sums[0])
+    add_in_fixed_point(squares, sums[1])
 
 
 # Row by row, so that all loops but the first over a row find it in the cache.
 @_compiled()
 def _take_rows(
     values: NDArray[Any],
-    bits: NDArray[Any],
     keys: NDArray[Any],
     sums: NDArray[Any],
     sampled: NDArray[Any],
     stride: int,
 ) -> None:
     """Take the moments of [outer, channels, inner]."""
+    bits = values.view(np.int32)
     skip = taken = 0  # values of the next row before the next sampled one; values sampled
     for outer in range(values.shape[0]):
         for channel in range(values.shape[1]):
@@ -142,7 +153,6 @@ def _key(bits: np.int32) -> np.int32:
 @_compiled()
 def _take_columns(
     values: NDArray[Any],
-    bits: NDArray[Any],
     keys: NDArray[Any],
     sums: NDArray[Any],
     sampled: NDArray[Any],
@@ -150,7 +160,7 @@ def _take_columns(
 ) -> None:
     """Take the moments of [rows, channels], a few rows at a time, which sampling finds cached."""
     rows, channels = values.shape
-    flat = values.reshape(values.size)
+    bits, flat = values.view(np.int32), values.reshape(values.size)
     at_once = 4 * max(1, _CACHED // (4 * channels))
     taken = 0
     for first in range(0, rows, at_once):
@@ -199,7 +209,7 @@ def count(values: NDArray[Any], counts: NDArray[Any], inverse_width: float) -> N
 @_compiled()
 def add_in_fixed_point(sums: NDArray[Any], terms: NDArray[Any]) -> None:
     """Add float64 `terms` [n] to `sums`, int64 [2, n]; see `fixed_point`."""
-    for i in range(terms.size):
+    for i in range(sums.shape[1]):
         term = min(max(terms[i], -LIMIT), LIMIT)
         high = np.trunc(term / HIGH_UNIT)
         low = term - high * HIGH_UNIT  # exact: the rest of the same mantissa

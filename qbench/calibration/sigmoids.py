@@ -33,7 +33,7 @@ def behind_sigmoid(seen: Moments) -> Moments:
     """Return the moments of a Sigmoid's output from those of its input.
 
     The extremes are those of the input, mapped; the sampled values are sampled at the same places.
-    Sums are estimated from them, those of channels left as they are.
+    Sums are estimated from them.
     """
     sigmoid = SATURATING["sigmoid"]
     sampled = sigmoid(seen.sampled)

@@ -19,8 +19,8 @@ from qbench.calibration.kernels import (
     COUNTED_VALUES,
     Moments,
     count_into,
-    moments,
     stride_of,
+    take,
 )
 
 SMALLEST_EXPONENT = -80
@@ -28,6 +28,8 @@ SMALLEST_EXPONENT = -80
 
 _FRACTION_BITS = 80
 """Sums are kept as whole multiples of 2**-80."""
+
+_NO_CHANNELS = no_channels(0)
 
 
 class NonFiniteError(ValueError):
@@ -96,7 +98,7 @@ class TensorStatistics:
         array: NDArray[Any],
         channel_axis: int | None = None,
         counted: int = COUNTED_VALUES,
-    ) -> None:
+    ) -> Moments | None:
         """Count in the values of `array`, of any shape and float type: one image's tensor.
 
         Args:
@@ -104,29 +106,35 @@ class TensorStatistics:
             channel_axis: Axis whose entries are observed apart, too; the same in every call.
             counted: The histogram counts about this many values; the same in every call.
 
-        Raises:
-            NonFiniteError: A value is NaN or Inf; nothing is counted then.
-        """
-        if array.size:
-            seen = observe(array, channel_axis, counted)
-            self.add_moments(seen, by_channel=channel_axis is not None)
-
-    def add_moments(self, seen: Moments, *, by_channel: bool) -> None:
-        """Count in what was seen of one image's tensor, its channels, too, if they have a meaning.
+        Returns:
+            What was seen, or None of an empty array.
 
         Raises:
             NonFiniteError: A value is NaN or Inf; nothing is counted then.
         """
+        if not array.size:
+            return None
+        values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
+        size, stride = values.shape[1], stride_of(values.size, counted)
+        channels = _NO_CHANNELS if channel_axis is None else self._channels_of(size)
+        seen = take(values, stride, channels, self.counts, self.exponent)
+        self._add_whole(seen, is_counted=_exponent(seen) <= self.exponent)
+        return seen
+
+    def add_derived(self, seen: Moments) -> None:
+        """Count in what is known of one image's tensor that was not read."""
+        self._add_whole(seen, is_counted=False)
+
+    def _add_whole(self, seen: Moments, *, is_counted: bool) -> None:
         if not math.isfinite(seen.square):
             raise NonFiniteError
         self.count += seen.size
         self.low, self.high = min(self.low, seen.low), max(self.high, seen.high)
         self.total += _to_fixed(seen.total)
         self.squares += _to_fixed(seen.square)
-        if by_channel:
-            self._channels_of(seen.lows.size).add(seen)
-        self._widen(_exponent(seen.low, seen.high))
-        count_into(self.counts, seen.sampled, self.exponent)
+        if not is_counted:
+            self._widen(_exponent(seen))
+            count_into(self.counts, seen.sampled, self.exponent)
 
     def merge(self, other: "TensorStatistics") -> None:
         """Count in all that `other` has seen."""
@@ -155,12 +163,6 @@ class TensorStatistics:
             self.exponent = exponent
 
 
-def observe(array: NDArray[Any], channel_axis: int | None, counted: int) -> Moments:
-    """Return the moments of `array`, which is not empty; see `TensorStatistics.add`."""
-    values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
-    return moments(values, stride_of(values.size, counted))
-
-
 def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
     """Return a histogram, [BINS], over a range that is `doublings` times doubled; exact."""
     for _ in range(doublings):
@@ -172,9 +174,9 @@ def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
     return counts
 
 
-def _exponent(low: float, high: float) -> int:
-    """Return the least exponent of a histogram that holds all values between two."""
-    magnitude = max(-low, high)
+def _exponent(seen: Moments) -> int:
+    """Return the least exponent of a histogram that holds all values; of NaN and Inf, any."""
+    magnitude = max(-seen.low, seen.high)
     return math.frexp(magnitude)[1] if magnitude else SMALLEST_EXPONENT
 
 

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from qbench.calibration.fixed_point import add_sums, add_terms, no_sums, to_float
+from qbench.calibration.fixed_point import add_sums, no_sums, to_float
+from qbench.calibration.loops import add_in_fixed_point
 
 terms = arrays(np.float64, (6, 3), elements=st.floats(-(2.0**61), 2.0**61))
 
@@ -12,7 +13,7 @@ terms = arrays(np.float64, (6, 3), elements=st.floats(-(2.0**61), 2.0**61))
 def summed(terms: NDArray[np.float64]) -> NDArray[np.int64]:
     sums = no_sums(terms.shape[1])
     for term in terms:
-        add_terms(sums, term)
+        add_in_fixed_point(sums, term)
     return sums
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from qbench.calibration import loops
-from qbench.calibration.kernels import moments
+from qbench.calibration.channels import no_channels
+from qbench.calibration.fixed_point import to_float
+from qbench.calibration.kernels import BINS, take
 
 
 def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,18 +29,29 @@ def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
 def test_channels_may_come_last(shape: tuple[int, int, int], stride: int) -> None:
     """With one value after the other of a channel, as in [outer, channels, inner], or none."""
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    found, wide, axes = moments(values, stride), values.astype(np.float64), (0, 2)
-    assert np.array_equal(found.lows, values.min(axes))
-    assert np.array_equal(found.highs, values.max(axes))
-    assert np.allclose(found.totals, wide.sum(axes), rtol=1e-12, atol=1e-12)
-    assert np.allclose(found.squares, np.square(wide).sum(axes), rtol=1e-12)
+    channels, wide, axes = no_channels(shape[1]), values.astype(np.float64), (0, 2)
+    found = take(values, stride, channels, np.zeros(BINS, np.int64), exponent=8)
+    assert np.array_equal(channels.lows, values.min(axes))
+    assert np.array_equal(channels.highs, values.max(axes))
+    assert np.allclose(to_float(channels.totals), wide.sum(axes), rtol=1e-12, atol=1e-12)
+    assert np.allclose(to_float(channels.squares), np.square(wide).sum(axes), rtol=1e-12)
     assert (found.low, found.high) == (values.min(), values.max())
     assert np.array_equal(found.sampled, values.reshape(-1)[::stride])
     assert found.sampled.size == -(-values.size // stride)
 
 
-def test_channels_that_come_last_show_infinity_and_nan() -> None:
-    for wrong in (np.inf, -np.inf, np.nan):
-        values = np.ones((6, 3, 1), np.float32)
-        values[5, 1] = wrong
-        assert not np.isfinite(moments(values, 1).square)
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
+def test_an_array_with_infinity_or_nan_shows_it_and_is_counted_nowhere(wrong: float) -> None:
+    values, channels, counts = np.ones((6, 3, 1), np.float32), no_channels(3), np.zeros(BINS, int)
+    values[5, 1] = wrong
+    assert not np.isfinite(take(values, 1, channels, counts, exponent=8).square)
+    assert all(map(np.array_equal, channels.arrays, no_channels(3).arrays))
+    assert not counts.any()
+
+
+def test_values_beyond_a_histogram_are_left_out_of_it_alone() -> None:
+    values, channels, counts = np.float32([[[1, 4]]]), no_channels(1), np.zeros(BINS, int)
+    assert take(values, 1, channels, counts, exponent=2).high == 4
+    assert (channels.highs.tolist(), counts.sum()) == ([4], 0)
+    assert take(values, 1, channels, counts, exponent=3).high == 4
+    assert counts.sum() == 2

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qbench.calibration.collect import Settings, collect
 from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
-from qbench.calibration.statistics import TensorStatistics, observe
+from qbench.calibration.statistics import TensorStatistics
 from qbench.data.synthetic import SyntheticSource
 from qbench.model.prepare import prepare
 
@@ -28,7 +28,9 @@ def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float64]:
 @given(arrays(np.float32, st.integers(1, 50), elements=st.floats(-100, 100, width=32)))
 def test_moments_behind_a_sigmoid_are_those_of_its_output(values: NDArray[np.float32]) -> None:
     derived, wanted = TensorStatistics(), sigmoid(values)
-    derived.add_moments(behind_sigmoid(observe(values, None, values.size)), by_channel=False)
+    seen = TensorStatistics().add(values, counted=values.size)
+    assert seen is not None
+    derived.add_derived(behind_sigmoid(seen))
     assert derived.count == values.size
     assert (derived.low, derived.high) == pytest.approx((wanted.min(), wanted.max()), rel=1e-5)
     assert derived.mean == pytest.approx(wanted.mean(), rel=1e-5)
