@@ -207,6 +207,18 @@ def count(values: NDArray[Any], counts: NDArray[Any], inverse_width: float) -> N
 
 
 @_compiled()
+def sigmoids(values: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
+    """Return the sigmoids of float32 values [n], their sum and that of their squares."""
+    found, total, squares = np.empty_like(values), 0.0, 0.0
+    for i in range(values.size):
+        found[i] = np.float32(1) / (np.float32(1) + np.exp(-values[i]))
+        wide = np.float64(found[i])
+        total += wide
+        squares += wide * wide
+    return found, total, squares
+
+
+@_compiled()
 def add_in_fixed_point(sums: NDArray[Any], terms: NDArray[Any]) -> None:
     """Add float64 `terms` [n] to `sums`, int64 [2, n]; see `fixed_point`."""
     for i in range(sums.shape[1]):

@@ -10,7 +10,6 @@ import numpy as np
 import onnx_ir as ir
 
 from qbench.calibration.kernels import Moments
-from qbench.calibration.ranges import SATURATING
 
 
 def sigmoids_between(graph: ir.Graph, tensors: Mapping[str, int | None]) -> dict[str, str]:
@@ -35,10 +34,9 @@ def behind_sigmoid(seen: Moments) -> Moments:
     The extremes are those of the input, mapped; the sampled values are sampled at the same places.
     Sums are estimated from them.
     """
-    sigmoid = SATURATING["sigmoid"]
-    sampled = sigmoid(seen.sampled)
-    low, high = sigmoid(np.array([seen.low, seen.high], np.float32)).tolist()
+    from qbench.calibration.loops import sigmoids
+
+    sampled, total, square = sigmoids(seen.sampled)
+    low, high = sigmoids(np.array([seen.low, seen.high], np.float32))[0].tolist()
     share = seen.size / sampled.size
-    total = float(sampled.sum(dtype=np.float64)) * share
-    square = float(np.square(sampled).sum(dtype=np.float64)) * share
-    return seen._replace(low=low, high=high, total=total, square=square, sampled=sampled)
+    return Moments(low, high, total * share, square * share, sampled, seen.size)
