@@ -23,7 +23,7 @@ from qbench.model.load import load
 from qbench.model.prepare import prepare
 from qbench.model.shapes import bind_shapes, example_shapes, macs_by_node
 from qbench.placement.cut import divider_of
-from qbench.placement.targets import place
+from qbench.placement.targets import place, suited
 from qbench.quantization.choice import Choice
 from qbench.quantization.int8 import Int8Options, Quantizer
 from qbench.quantization.qdq import write_qdq
@@ -79,7 +79,7 @@ def compare(path: Path, data: str, threads: int) -> None:
     """Print one line for a model."""
     model = load(path)
     table = qbench.calibrate(model, data)
-    prepared = prepare(model)
+    prepared, _ = suited(prepare(model), "cpu")  # in float, too: this compares precisions
     shapes = example_shapes(prepared, table.image_size)
     bound = bind_shapes(prepared.ir, shapes)
     whole = place(prepared, "cpu")

@@ -28,7 +28,7 @@ class Planted(Task):
             return slowed(bind(feeds), self.share)
 
         if self.share:
-            runner.bind = bind_slowed  # type: ignore[method-assign]
+            runner.bind = bind_slowed  # type: ignore[method-assign, assignment]
         return runner
 
 

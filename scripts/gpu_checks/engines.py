@@ -52,7 +52,7 @@ def parity(work: Work, rows: Rows) -> None:
             for feeds in feeds_for(runner, _SAMPLES):
                 wanted = reference.run(feeds)
                 for output, array in runner.run(feeds).items():
-                    right, found = np.float64(wanted[output]), np.float64(array)
+                    right, found = wanted[output].astype(np.float64), array.astype(np.float64)
                     worst = max(worst, float(np.max(np.abs(found - right), initial=0)))
                     agree = min(agree, _cosine(found, right))
                     same += int(np.array_equal(found.argmax(-1), right.argmax(-1)))

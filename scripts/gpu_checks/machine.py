@@ -34,11 +34,11 @@ def doctor(work: Work, rows: Rows) -> None:
     watch_gpu(rows)
     for problem in preload_cuda():
         rows.fail("CUDA libraries", problem)
-    for name, problem in probe_providers().items():
-        if problem is None:
+    for name, refusal in probe_providers().items():
+        if refusal is None:
             rows.add(f"provider {name}", "loads")
         else:
-            rows.fail(f"provider {name}", problem)
+            rows.fail(f"provider {name}", refusal)
     for backend in ("tensorrt", "rtx"):
         with rows.about(f"engines {backend}"):
             rows.add(f"engines {backend}", str(find_flavour(backend)))

@@ -123,9 +123,9 @@ def feeds_for(runner: TensorRtRunner, count: int = 1) -> list[dict[str, NDArray[
     rng = np.random.default_rng(0)
     return [
         {
-            spec.name: rng.standard_normal([d if d is not None else 1 for d in spec.shape]).astype(
-                spec.dtype
-            )
+            spec.name: rng.standard_normal(
+                [d if isinstance(d, int) else 1 for d in spec.shape]
+            ).astype(spec.dtype)
             for spec in runner.typical_inputs()
         }
         for _ in range(count)
