@@ -157,7 +157,7 @@ def load_found_table(model: Model, folder: Path) -> CalibrationTable:
         name = model.path.name if model.path else "the model"
         raise CalibrationError(
             f"no calibration table in {folder}/ was made from {name}; "
-            f"run `qbench calibrate {name} --data IMAGES` first"
+            f"run `qbench calibrate {model.path or 'MODEL'} --data IMAGES` first"
         )
     logger.info("calibration table: %s", found)
     return load_table(found)

@@ -145,6 +145,11 @@ def _ort_range(name: str, entry: Any) -> Range:
             "belong; calibrate again, with one range for each tensor"
         )
     low, high = finite
+    if low > high:
+        raise CalibrationError(
+            f"tensor {name!r} has the range [{low:g}, {high:g}], which is upside down; its file "
+            "must say the least value first"
+        )
     return min(low, 0.0), max(high, 0.0)
 
 

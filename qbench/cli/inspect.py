@@ -108,6 +108,7 @@ def _print_findings(arguments: _Arguments, findings: tuple[Finding, ...]) -> Non
 
 def _print_text(inspection: Inspection) -> None:
     from qbench.cli.output.render import count_text, print_field, size_text
+    from qbench.formatting import counted
 
     print_field("model", f"{inspection.model} (sha256 {inspection.sha256[:12]})")
     print_field("opset", f"{inspection.opset}, made by {inspection.producer or 'unknown'}")
@@ -119,13 +120,15 @@ def _print_text(inspection: Inspection) -> None:
     print_field("parameters", f"{count_text(count)} ({size_text(size)})")
     print_field("MACs", _macs_text(inspection))
     ops = [f"{count} {op}" for op, count in inspection.ops.items()]
-    more = f", {len(ops) - _MOST_OPS} more kinds" if len(ops) > _MOST_OPS else ""
+    more = f", {counted(len(ops) - _MOST_OPS, 'more kind')}" if len(ops) > _MOST_OPS else ""
     print_field("operators", ", ".join(ops[:_MOST_OPS]) + more)
     for note in inspection.notes:
         print_field("note", note)
     if inspection.encodings:
         _print_encodings(inspection.encodings)
         return
+    if inspection.macs is None and any(target.target == "cpu" for target in inspection.targets):
+        print_field("note", "what cpu leaves in float depends on sizes, which are not known here")
     for target in inspection.targets:
         _print_target(target, "known MACs" if inspection.uncounted else "MACs")
 

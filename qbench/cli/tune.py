@@ -140,7 +140,13 @@ def tune(arguments: _Arguments) -> None:
     check_unread([output], [*arguments.read, arguments.labels, arguments.table])
     model = load_model(path)
     with _options(arguments) as options:
-        result = run(model, arguments.target, data, options, table=arguments.table, output=output)
+        try:
+            result = run(
+                model, arguments.target, data, options, table=arguments.table, output=output
+            )
+        except KeyboardInterrupt:
+            click.echo("what was tried is kept; the same command goes on with it", err=True)
+            raise
     if arguments.as_json:
         print_json(_document(result))
     else:

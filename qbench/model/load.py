@@ -1,10 +1,12 @@
 """Read ONNX files; say in one line what is wrong with those that cannot be read."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
@@ -80,7 +82,7 @@ def load(path: Path | str) -> Model:
     _check_file(path)
     _check_no_pointer(path)
     try:
-        model = ir.load(path)
+        model = read_graph(path)
     except (DecodeError, ValueError, TypeError, AttributeError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
@@ -97,6 +99,38 @@ def load(path: Path | str) -> Model:
     _shorten_domain(model)
     _open_unknown_dimensions(model.graph)
     return Model(model, path, sha256_with_data(path, data_files), (path, *data_files))
+
+
+def read_graph(path: Path) -> ir.Model:
+    """Read the graph of an ONNX file, its nodes in an order in which they can be computed.
+
+    ONNX Runtime takes them in any order, and some converters append those that they add.
+
+    Raises:
+        ModelError: A name stands for two tensors, or a weight is sparse.
+        DecodeError: The file is not ONNX; one that is damaged raises other errors as well.
+    """
+    proto = onnx.load(path, load_external_data=False)
+    for problem in _misnamed(proto.graph):
+        raise ModelError(f"{path} is damaged: {problem}; export it again")
+    if proto.graph.sparse_initializer or any(map(_holds_sparse, proto.graph.node)):
+        raise ModelError(f"{path} holds sparse weights, which are not supported; make them dense")
+    model = ir.serde.deserialize_model(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    model.graph.sort()
+    return model
+
+
+def _misnamed(graph: onnx.GraphProto) -> Iterator[str]:
+    """Tell of names that stand for two tensors, of which each runtime takes another one."""
+    weights = Counter(tensor.name for tensor in graph.initializer)
+    written = Counter(name for node in graph.node for name in node.output if name)
+    yield from (f"it holds two weights {name!r}" for name, n in weights.items() if n > 1)
+    yield from (f"two nodes write {name!r}" for name, n in written.items() if n > 1)
+
+
+def _holds_sparse(node: onnx.NodeProto) -> bool:
+    return any(one.type == onnx.AttributeProto.SPARSE_TENSOR for one in node.attribute)
 
 
 def size_on_disk(path: Path, model: ir.Model | None = None) -> int:

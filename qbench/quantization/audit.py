@@ -7,6 +7,7 @@ import msgspec
 import onnx_ir as ir
 
 from qbench.model.graph import integer
+from qbench.model.load import read_graph
 from qbench.model.save import on_disk
 from qbench.placement.analysis import COMPUTE
 from qbench.placement.plan import FloatNode, Plan
@@ -51,7 +52,7 @@ def audit_cpu(quantized: Path, plan: Plan | None = None) -> KernelAudit:
     Raises:
         ModelError: ONNX Runtime refuses the model.
     """
-    original = ir.load(quantized)
+    original = read_graph(quantized)
     model = tidied(original)
     nodes = {node.name or "": node for node in model.graph}
     planned = _wanted(model.graph) if plan is None else plan.quantized

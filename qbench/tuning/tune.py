@@ -116,7 +116,8 @@ def _known_table(model: Model, table: CalibrationTable | Path | str | None) -> C
         name = model.path.name if model.path else "the model"
         raise CalibrationError(
             f"no calibration table in {TABLES}/ was made from {name}; "
-            f"run `qbench calibrate {name} --data OTHER_IMAGES` before, or name one with --table"
+            f"run `qbench calibrate {model.path or 'MODEL'} --data OTHER_IMAGES` before, or name "
+            "one with --table"
         )
     return load_or_find_table(model, table)
 

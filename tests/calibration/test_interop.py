@@ -137,6 +137,7 @@ def test_one_range_per_channel_is_refused() -> None:
         ('{"x": [0, NaN]}', "tensor 'x' has the range"),
         ('{"x": [false, true]}', "tensor 'x' has the range"),
         ('{"x": 3}', "tensor 'x' has the range"),
+        ('{"x": [2, -1]}', r"tensor 'x' has the range \[2, -1\], which is upside down"),
     ],
 )
 def test_damaged_json(text: str, message: str) -> None:

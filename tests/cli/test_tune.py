@@ -59,6 +59,17 @@ def test_top1_on_the_cpu_is_timed(qbench: Qbench, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("calibrated")
+def test_ctrl_c_says_that_trials_are_kept(qbench: Qbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qbench.tuning.tune.tune", interrupted)
+    outcome = qbench(*TENSORRT, *IMPOSSIBLE)
+    assert (outcome.code, outcome.out) == (130, "")
+    assert "what was tried is kept; the same command goes on with it" in outcome.err
+
+
+@pytest.mark.usefixtures("calibrated")
 def test_a_budget_that_is_missed_is_exit_code_3_and_the_nearest_is_written(qbench: Qbench) -> None:
     outcome = qbench(*TENSORRT, *IMPOSSIBLE)
     assert outcome.code == 3

@@ -69,6 +69,56 @@ def test_a_graph_without_nodes_computes_nothing(tmp_path: Path) -> None:
         load(tmp_path / "m.onnx")
 
 
+def test_nodes_in_any_order(tmp_path: Path) -> None:
+    """Converters to half precision append the casts that they add; runtimes do not mind."""
+    proto = graphs.classifier()
+    order = [node.name for node in proto.graph.node]
+    nodes = list(proto.graph.node)[::-1]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx").ir
+    assert sorted(node.name or "" for node in model.clone().graph) == sorted(order)
+    written: set[object] = set()
+    for node in model.graph:
+        assert all(v is None or v.producer() is None or v in written for v in node.inputs)
+        written.update(node.outputs)
+
+
+def test_a_name_that_stands_for_two_weights(path: Path) -> None:
+    """ONNX Runtime takes the last one, and other readers the first."""
+    proto = onnx.load(path)
+    proto.graph.initializer.append(proto.graph.initializer[0])
+    onnx.save(proto, path)
+    name = proto.graph.initializer[0].name
+    with pytest.raises(ModelError, match=f"is damaged: it holds two weights '{name}'; export"):
+        load(path)
+
+
+def test_a_name_that_two_nodes_write(path: Path) -> None:
+    proto = onnx.load(path)
+    proto.graph.node.append(proto.graph.node[0])
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match=r"is damaged: two nodes write '.+'; export it again"):
+        load(path)
+
+
+def test_sparse_weights(tmp_path: Path) -> None:
+    values = onnx.helper.make_tensor("", onnx.TensorProto.FLOAT, [1], [2.0])
+    places = onnx.helper.make_tensor("", onnx.TensorProto.INT64, [1], [0])
+    sparse = onnx.helper.make_sparse_tensor(values, places, [4])
+    as_constant = graphs.classifier()
+    node = onnx.helper.make_node("Constant", [], ["c"], sparse_value=sparse)
+    as_constant.graph.node.insert(0, node)
+    as_initializer = graphs.classifier()
+    sparse.values.name = "w"
+    as_initializer.graph.sparse_initializer.append(sparse)
+    for proto in (as_constant, as_initializer):
+        onnx.save(proto, tmp_path / "m.onnx")
+        with pytest.raises(ModelError, match="holds sparse weights, which are not supported; make"):
+            load(tmp_path / "m.onnx")
+
+
 def test_initializers_that_older_files_list_as_inputs_are_none(tmp_path: Path) -> None:
     proto = graphs.classifier()
     weight = proto.graph.initializer[0]

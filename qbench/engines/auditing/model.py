@@ -20,9 +20,11 @@ from qbench.engines.compiling.targets import LEAST_GPU
 from qbench.engines.preflight.check import graph_findings, judged_flavour
 from qbench.engines.profiles import parse_shapes, profiles_for
 from qbench.errors import EngineError, ModelError, UnfitError
-from qbench.model.load import Model
+from qbench.model.graph import INTEGER_PREFIXES
+from qbench.model.load import Model, read_graph
 from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.placement.plan import FLOAT_REASON, Plan
+from qbench.placement.targets import half_precision
 from qbench.placement.tensorrt import place
 from qbench.quantization.audit import audit_cpu, is_compute
 from qbench.quantization.encodings import (
@@ -129,10 +131,10 @@ def audit_model(
         UsageError: The target is unknown, or a dynamic input has no shape.
     """
     if not model.is_quantized or model.path is None:
-        raise ModelError(
-            f"{model.path} is not quantized, so there is nothing to audit; "
-            f"quantize it first: `qbench quantize {model.path} --target {target}`"
-        )
+        first = f"quantize it first: `qbench quantize {model.path} --target {target}`"
+        if (half := half_precision(model)) is not None:
+            first = f"it computes in {half.upper()}; quantize its FP32 export"
+        raise ModelError(f"{model.path} is not quantized, so there is nothing to audit; {first}")
     findings = _judged(model) if target == "tensorrt" else lint(model.ir, target)
     base = ModelAudit(
         model=str(model.path), sha256=model.sha256, target=target, runtime=None, findings=findings
@@ -143,10 +145,17 @@ def audit_model(
 
 
 def likely_target(graph: ir.Graph) -> str:
-    """Return what a Q/DQ model seems to be made for: `tensorrt` where all is int8 around 0."""
+    """Return what a quantized model seems to be made for.
+
+    `tensorrt` where all is int8 around 0, or FP8; integer operators ONNX Runtime alone has.
+    """
+    if any(node.op_type.startswith(INTEGER_PREFIXES) for node in graph):
+        return "cpu"
     quantizers = [node for node in graph if is_quantize(node)]
     is_symmetric = all(
-        code_type(node) == ir.DataType.INT8 and not zero_point_of(node).any() for node in quantizers
+        code_type(node) == ir.DataType.FLOAT8E4M3FN
+        or (code_type(node) == ir.DataType.INT8 and not zero_point_of(node).any())
+        for node in quantizers
     )
     return "tensorrt" if quantizers and is_symmetric else "cpu"
 
@@ -203,7 +212,7 @@ def audit_file(layers: Sequence[EngineLayer], onnx: Path, plan: Plan | None = No
     Of nodes that are not in INT8, the plan knows best why. Without one, the file says it where this
     program wrote it; else the rules of the target and of placement tell as much as it shows.
     """
-    model = ir.load(onnx)
+    model = read_graph(onnx)
     nodes = {node_name(node.name, node.outputs[0].name or ""): node.op_type for node in model.graph}
     reasons = _placement_reasons(model) | blocking_reasons(model, "tensorrt") | _noted(model)
     reasons |= {node.name: node.reason for node in plan.floats} if plan is not None else {}
@@ -264,7 +273,7 @@ def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
         found = audit_cpu(path)
     except ModelError as error:
         return replace(base, runtime=runtime, refusal=str(error))
-    model = ir.load(path)
+    model = read_graph(path)
     noted = _noted(model)
     floats = Counter(node.op_type for node in found.unfused)
     ops = Counter(node.op_type for node in model.graph if is_compute(node))

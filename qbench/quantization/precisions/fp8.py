@@ -18,7 +18,7 @@ from qbench.quantization.corrections import bias_shifts
 from qbench.quantization.numerics import float8, per_channel_float8
 from qbench.quantization.qdq import write_qdq
 from qbench.quantization.searching.judge import judge_of, run_samples
-from qbench.quantization.searching.noise import sqnr_from_noise
+from qbench.quantization.searching.noise import sqnr_from_noise, warn_of_harm
 from qbench.quantization.searching.samples import samples_of
 from qbench.quantization.weights import WeightCoding
 
@@ -86,7 +86,9 @@ def _output_sqnr_db(
     judge = judge_of(prepared.ir, plan, samples)
     if not judge.can_judge:
         return None
-    return sqnr_from_noise(judge.noise(run_samples(judge.outputs.of(graph), samples)))
+    noise = judge.noise(run_samples(judge.outputs.of(graph), samples))
+    warn_of_harm("FP8", noise)
+    return sqnr_from_noise(noise)
 
 
 def _narrow_convolutions(graph: ir.Graph) -> dict[str, str]:

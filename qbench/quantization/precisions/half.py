@@ -43,6 +43,10 @@ _TYPED = {
     "RandomUniform",
 }
 """Operators whose output has a type of its own, also where no attribute names it."""
+_FAILING = {"GRU"}
+"""ONNX Runtime 1.31 crashes while it loads one in FP16, and TensorRT refuses one in BF16."""
+
+_FAILS = "runtimes fail on it in half precision"
 _NO_TENSOR = "it reads or writes a sequence or an optional"
 
 
@@ -135,7 +139,11 @@ class _HalfWriter:
     def floats(self) -> tuple[FloatNode, ...]:
         """Return the nodes that stay FP32 as a whole."""
         reasons = ((node, self._float_reason(node)) for node in self._graph)
-        return tuple(FloatNode(n.name or "", n.op_type, reason) for n, reason in reasons if reason)
+        return tuple(
+            FloatNode(node.name or node.outputs[0].name or "", node.op_type, reason)
+            for node, reason in reasons
+            if reason and (reason != _OWN_TYPE or any(map(_is_float, node.outputs)))
+        )
 
     def _convert_input(self, value: ir.Value) -> None:
         if self._keep_io:
@@ -232,6 +240,8 @@ class _HalfWriter:
             return _DOMAIN
         if not all(map(_is_tensor, (*node.inputs, *node.outputs))):
             return _NO_TENSOR
+        if node.op_type in _FAILING:
+            return _FAILS
         return _OWN_TYPE if node.op_type in _TYPED or "dtype" in node.attributes else ""
 
     def _schema(self, node: ir.Node) -> defs.OpSchema:

@@ -1,5 +1,6 @@
-"""What is lost of a signal, as a relative noise power: 0 for nothing, 1 for all. Pure arrays."""
+"""What is lost of a signal, as a relative noise power: 0 for nothing, 1 for all."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from math import log10
 from typing import Any, NamedTuple
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qbench.model.decoders import Candidates
+
+logger = logging.getLogger(__name__)
 
 HARM = 0.03
 """A relative noise power of the output, 15 dB, of which the user is warned."""
@@ -27,6 +30,24 @@ _FAINTEST = 1e-3
 def sqnr_from_noise(noise: float) -> float:
     """Return a relative noise power as a signal-to-noise ratio in dB; 120 where there is none."""
     return 10 * log10(1 / max(noise, 1e-12))
+
+
+def warn_of_harm(precision: str, noise: float, advice: str = "") -> None:
+    """Warn of an output that `precision` harms.
+
+    Args:
+        precision: As users write it.
+        noise: Relative noise power of the output.
+        advice: What else may help; with a comma and a space behind it.
+    """
+    if noise > HARM:
+        logger.warning(
+            "%s leaves only %.0f dB of signal to noise at this model's output; "
+            "%sjudge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
+            precision,
+            sqnr_from_noise(noise),
+            advice,
+        )
 
 
 def relative_noise(reference: NDArray[Any], test: Sequence[NDArray[Any]]) -> float:

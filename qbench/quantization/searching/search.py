@@ -29,7 +29,7 @@ from qbench.quantization.searching.depthwise_equalization import equalized_for_d
 from qbench.quantization.searching.freeing import best_divided, could_pay, freed_by_work
 from qbench.quantization.searching.judge import Judge, run_samples
 from qbench.quantization.searching.judged_outputs import judged_outputs
-from qbench.quantization.searching.noise import HARM, sqnr_from_noise
+from qbench.quantization.searching.noise import HARM, sqnr_from_noise, warn_of_harm
 from qbench.quantization.searching.probe import Probe, scalings_of
 from qbench.quantization.searching.refine import Refiner, Settlement
 from qbench.quantization.searching.samples import samples_of
@@ -199,13 +199,9 @@ class _Search:
                 best = self._compensated(self._refined(best))
             else:
                 best = self._rescued(self._ranged(best))
-        if best.noise > HARM and not self._broken:
-            logger.warning(
-                "INT8 leaves only %.0f dB of signal to noise at this model's output; "
-                "%sjudge its accuracy before use, leave more nodes float (--exclude) or use --fp16",
-                sqnr_from_noise(best.noise),
-                "" if self._budget.runs else "search for better scales (--effort balanced), ",
-            )
+        if not self._broken:
+            better = "" if self._budget.runs else "search for better scales (--effort balanced), "
+            warn_of_harm("INT8", best.noise, better)
         selecting = self._judge.outputs.selecting
         return Found(best.graph, best.choice, tuple(self._steps), selecting)
 

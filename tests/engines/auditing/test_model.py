@@ -207,6 +207,25 @@ def test_the_likely_target() -> None:
     assert likely_target(ir.from_proto(graphs.residual()).graph) == "cpu"
 
 
+def test_fp8_is_for_tensorrt() -> None:
+    zero = np.zeros((), ir.DataType.FLOAT8E4M3FN.numpy())
+    b = graphs.Builder()
+    scale = b.constant("scale", np.float32(0.5))
+    b.constants.append(ir.to_proto(ir.tensor(zero, name="zero")))
+    codes = b.node("QuantizeLinear", "codes", b.x, scale, "zero")
+    proto = b.model(b.node("DequantizeLinear", "y", codes, scale, "zero"))
+    assert likely_target(ir.from_proto(proto).graph) == "tensorrt"
+
+
+def test_integer_operators_are_for_onnx_runtime_alone() -> None:
+    b = graphs.Builder()
+    scale, zero = b.constant("scale", np.float32(0.5)), b.constant("zero", np.int8(0))
+    codes = b.node("QuantizeLinear", "codes", b.x, scale, zero)
+    added = b.node("QLinearAdd", "added", codes, scale, zero, codes, scale, zero, scale, zero)
+    proto = b.model(b.node("DequantizeLinear", "y", added, scale, zero))
+    assert likely_target(ir.from_proto(proto).graph) == "cpu"
+
+
 @pytest.mark.parametrize(
     ("op_type", "rule"), [("NonZero", "missing-plugin"), ("Unique", "unknown-operator")]
 )

@@ -120,3 +120,28 @@ def test_the_output_is_judged_where_the_samples_still_are(
     assert result.output_sqnr_db is not None
     assert 18 < result.output_sqnr_db < 40
     assert made(graphs.attention()).output_sqnr_db is None
+
+
+def test_an_output_that_is_harmed_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    b = graphs.Builder((1, 16, 8, 8))
+    x = b.x
+    for i in range(2):  # of what is left where nearly all cancels out
+        x = b.node("Sub", f"less{i}", b.conv(f"conv{i}", x, cin=16, cout=16), x)
+    weight = np.zeros((16, 16, 1, 1), np.float32)
+    weight[:, 0], weight[:, 1] = 100, -100
+    b.constant("near", weight)
+    b.constant("same", np.repeat(np.eye(1, 16, dtype=np.float32), 16, axis=0)[..., None, None])
+    alike = b.node("Conv", "alike", x, "same")
+    drop = b.node("Mul", "noise", x, b.constant("small", np.float32(1e-3)))
+    onnx.save(b.model(b.node("Conv", "y", b.node("Add", "sum", alike, drop), "near")), "m.onnx")
+    arrays = np.random.default_rng(0).normal(size=(4, 16, 8, 8)).astype(np.float32)
+    np.savez("a.npz", x=arrays)
+    result = quantize(
+        "m.onnx", target="tensorrt", precision="fp8", table=calibrate("m.onnx", "a.npz")
+    )
+    assert result.output_sqnr_db is not None
+    assert result.output_sqnr_db < 15
+    assert f"FP8 leaves only {result.output_sqnr_db:.0f} dB of signal to noise" in caplog.text

@@ -5,9 +5,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from qbench.evaluation.similarity import sqnr_db
+from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.prepare import prepare
 from qbench.quantization.precisions.half import TYPES, to_half
 
@@ -162,6 +164,31 @@ def test_nodes_that_cannot_change_are_listed_with_the_reason() -> None:
     prepared = prepare(graphs.model_of(graphs.with_if())).ir
     (node,) = to_half(prepared).floats
     assert (node.op_type, node.reason) == ("If", "nodes inside it stay FP32")
+
+
+@pytest.mark.parametrize("dtype", TYPES.values())
+def test_a_gru_stays_float(dtype: ir.DataType) -> None:
+    """In FP16 it crashes ONNX Runtime 1.31, and TensorRT refuses it in BF16."""
+    b = graphs.Builder((5, 1, graphs.CHANNELS))
+    weights = [b.weight(name, 1, 3 * graphs.CHANNELS, graphs.CHANNELS) for name in ("w", "r")]
+    states = b.node("GRU", "states", b.x, *weights, hidden_size=graphs.CHANNELS)
+    flat = b.node("Flatten", "flat", states)
+    score = b.node("Gemm", "score", flat, b.weight("s", 3, graphs.CHANNELS), transB=1)
+    half = to_half(prepare(graphs.model_of(b.model(score))).ir, dtype)
+    reason = "runtimes fail on it in half precision"
+    assert [(n.name, n.op_type, n.reason) for n in half.floats] == [("states", "GRU", reason)]
+    nodes = {node.name: node for node in half.ir.graph}
+    assert nodes["states"].outputs[0].dtype == ir.DataType.FLOAT
+    assert nodes["score"].outputs[0].dtype == dtype
+
+
+def test_constants_of_integers_are_no_floats() -> None:
+    b = graphs.Builder()
+    code = helper.make_tensor("", onnx.TensorProto.INT64, [1], [3])
+    b.nodes.append(helper.make_node("Constant", [], ["axes"], value=code))  # without a name
+    model = ir.from_proto(b.model(b.node("Unsqueeze", "y", b.x, "axes")))
+    infer_shapes(model)
+    assert to_half(model).floats == ()
 
 
 def dtypes_of(ends: Iterable[ir.Value]) -> list[str]:
