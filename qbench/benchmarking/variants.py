@@ -44,7 +44,8 @@ _ALIKE = frozenset({"fp16", "weight-only"})
 _NOTES = {
     ("int8", "cuda"): "ONNX Runtime's CUDA provider runs Q/DQ in float",
     ("fp8", "cuda"): "ONNX Runtime's CUDA provider runs Q/DQ in float",
-    ("fp8", "cpu"): "ONNX Runtime's CPU provider runs FP8 Q/DQ in float",
+    ("fp8", "cpu"): "ONNX Runtime's CPU provider runs FP8 Q/DQ in float, or refuses the model",
+    ("bf16", "cpu"): "ONNX Runtime's CPU provider lacks BF16 kernels of most operators",
     ("fp16", "cpu"): "ONNX Runtime's CPU provider casts most FP16 operators to FP32",
     ("weight-only", "cpu"): "ONNX Runtime dequantizes weights of convolutions in every call",
 }

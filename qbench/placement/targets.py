@@ -13,7 +13,7 @@ from qbench.model.load import Model
 from qbench.model.passes.fuse_slices import fuse_slices, sliced_convolutions
 from qbench.placement import cpu, tensorrt
 from qbench.placement.analysis import COMPUTE, channel_axis, excluded_nodes
-from qbench.placement.plan import Plan
+from qbench.placement.plan import FloatNode, Plan
 
 TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
     "cpu": cpu.place,
@@ -21,6 +21,7 @@ TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
 }
 """Placement rules by target."""
 
+_ONNX_RUNTIME = "com.microsoft"
 _HALF = {ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}
 
 
@@ -61,7 +62,7 @@ def place(
     """
     plan = _plan(model, target, exclude, float_nodes)
     if not plan.quantized:
-        raise _nothing_to_quantize(model, f"{target} could quantize")
+        raise _nothing_to_quantize(model, f"{target} could quantize", plan.floats)
     return plan
 
 
@@ -76,7 +77,8 @@ def observed_tensors(model: Model, targets: Sequence[str]) -> dict[str, int | No
     plans = [_plan(suited(model, target)[0], target) for target in targets]
     names = [name for plan in plans for name in plan.observed]
     if not names:
-        raise _nothing_to_quantize(model, "could be quantized")
+        floats = [node for plan in plans for node in plan.floats]
+        raise _nothing_to_quantize(model, "could be quantized", floats)
     return {name: channel_axis(values[name]) for name in names}
 
 
@@ -112,7 +114,7 @@ def half_precision(model: Model) -> str | None:
     return next((name for dtype, name in _HALF.items() if dtype in dtypes), None)
 
 
-def _nothing_to_quantize(model: Model, how: str) -> ModelError:
+def _nothing_to_quantize(model: Model, how: str, floats: Sequence[FloatNode]) -> ModelError:
     """Return the error that says so; a model in another precision needs another export."""
     dtypes = _compute_types(model)
     if dtypes - {ir.DataType.FLOAT}:
@@ -120,6 +122,13 @@ def _nothing_to_quantize(model: Model, how: str) -> ModelError:
     nothing = f"{model.path} has no Conv, Gemm or MatMul that {how}"
     if any(node.op_type in COMPUTE for node in subgraph_nodes(model.ir)):
         nothing += f" {OUTSIDE_SUBGRAPHS}; export it without"
+    elif optimized := [n.op_type for n in model.ir.graph if n.domain.startswith(_ONNX_RUNTIME)]:
+        nothing += (
+            f": {optimized[0]} is an operator that ONNX Runtime's optimizer writes; give the file "
+            "as it was before"
+        )
+    elif known := [node for node in floats if node.op_type in COMPUTE]:
+        nothing += f": {known[0].name} ({known[0].op_type}) {known[0].reason}"
     return ModelError(nothing)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import graphs
 import numpy as np
 import pytest
+from onnx import helper
 
 from qbench.errors import ModelError, UsageError
 from qbench.model.load import Model
@@ -187,9 +188,21 @@ def test_observed_tensors_are_the_union_of_what_the_targets_need() -> None:
 def test_observed_tensors_where_only_one_target_finds_work() -> None:
     b = graphs.Builder()
     model = prepare(graphs.model_of(b.model(b.conv("only", b.x))))
-    with pytest.raises(ModelError, match="that cpu could quantize"):
+    with pytest.raises(
+        ModelError, match=r"that cpu could quantize: only \(Conv\) feeds the model's"
+    ):
         place(model, "cpu")
     assert list(observed_tensors(model, list(TARGETS))) == ["x"]
+
+
+def test_a_file_that_onnx_runtime_optimized() -> None:
+    b = graphs.Builder()
+    weight = b.weight("w", graphs.CHANNELS, graphs.CHANNELS, 3, 3)
+    fused = b.node("FusedConv", "fused", b.x, weight, activation="Relu", domain="com.microsoft")
+    proto = b.model(b.node("Relu", "y", fused))
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(ModelError, match="FusedConv is an operator that ONNX Runtime's optimizer"):
+        place(graphs.model_of(proto), "cpu")
 
 
 def test_observed_tensors_of_a_model_without_compute() -> None:
