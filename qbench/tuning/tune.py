@@ -5,9 +5,10 @@ from pathlib import Path
 
 from qbench.artifacts import sha256_bytes
 from qbench.benchmarking.judging.material import Material
+from qbench.benchmarking.result import Accuracy
 from qbench.calibration.table import CalibrationTable, find_table
 from qbench.data.labels import named_classes
-from qbench.errors import CalibrationError
+from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model, load
 from qbench.model.save import check_output, needs_external_data, save
 from qbench.quantization.choice import Choice
@@ -79,10 +80,19 @@ def tune(
     quantizer = Quantizer(model, target, known, options.int8)
     material = material_of(model, known, data)
     trials = _trials(quantizer, material, data, options)
+    _check_baseline(trials.baseline())
     is_minimal = _search(trials, material, options.least_int8)
     return _outcome(
         quantizer, trials, options, is_minimal, None if output is None else Path(output)
     )
+
+
+def _check_baseline(baseline: Accuracy) -> None:
+    if not baseline.value:
+        raise DataError(
+            f"the float model itself has 0 of {baseline.metric} on these samples, so that nothing "
+            "can be lost; check the labels and the recipe"
+        )
 
 
 def _outcome(

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from qbench.benchmarking.judging.agreement import AgreementJudge
+from qbench.benchmarking.result import Accuracy
 from qbench.benchmarking.stats import Interval
 from qbench.calibration.table import CalibrationTable
 from qbench.errors import (
@@ -27,6 +28,7 @@ from qbench.tuning.metrics import TuneData
 from qbench.tuning.options import TuneOptions
 from qbench.tuning.result import TuneResult
 from qbench.tuning.stopwatch import Stopwatch
+from qbench.tuning.trials import Trials
 from qbench.tuning.tune import tune
 
 WITHOUT_SEARCH = Int8Options(effort="fast")
@@ -68,6 +70,16 @@ def tuned(
     target: str = "tensorrt",
 ) -> TuneResult:
     return tune(model, target, data, chosen or options(), table=table)
+
+
+def test_a_float_model_that_is_always_wrong(
+    model: Model, table: CalibrationTable, cosine: TuneData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be lost of nothing, so that any model would meet the budget."""
+    nothing = Accuracy("top1", 0.0, 60, 0.0, 0.05)
+    monkeypatch.setattr(Trials, "baseline", lambda _: nothing)
+    with pytest.raises(DataError, match=r"itself has 0 of top1 .* check the labels"):
+        tuned(model, table, cosine)
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
