@@ -515,6 +515,18 @@ def test_a_scale_of_one_is_suspect_but_not_on_pixels() -> None:
     assert rules(model, "cpu") == {("default-scale", "y.q")}
 
 
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+@pytest.mark.parametrize(("scale", "is_unlike"), [(0.05, False), (0.02, True)])
+def test_codes_that_are_taken_for_others(target: str, scale: float, is_unlike: bool) -> None:
+    """All values behind the pair are 2.5 times too small, which no runtime minds."""
+    b = QdqBuilder()
+    codes = b.q(b.x, "x", code=S8)
+    other = b.constant("other", np.float32(scale)), b.constant("zero", S8)
+    x = b.node("DequantizeLinear", "x.dq", codes, *other)
+    model = b.model(b.qdq(b.qconv("conv", x), "y", code=S8))
+    assert (("unlike-pair", "x.dq") in rules(model, target)) is is_unlike
+
+
 @pytest.mark.parametrize("is_constant", [True, False])
 def test_pixels_may_be_padded_and_shifted_by_a_constant(is_constant: bool) -> None:
     b = QdqBuilder()

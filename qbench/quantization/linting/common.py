@@ -1,9 +1,11 @@
 """Rules that hold for every target, and questions that the rules of several targets ask."""
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qbench.model.graph import is_constant
 from qbench.model.passes.opset import MINIMUM_OPSET
@@ -18,6 +20,7 @@ from qbench.quantization.encodings import (
     is_weight,
     same_encoding,
     scale_of,
+    zero_point_of,
 )
 from qbench.quantization.linting.finding import Place
 
@@ -88,6 +91,37 @@ def default_scales(graph: ir.Graph) -> Iterator[Place]:
             continue
         if not _is_moved_input(source[0]):
             yield Place(node, source[0], "its scale is exactly 1, as if it was never calibrated")
+
+
+def unlike_pairs(graph: ir.Graph) -> Iterator[Place]:
+    """Yield DQ nodes that take the codes of a Q for others than it wrote."""
+    for node in graph:
+        codes = node.inputs[0] if is_dequantize(node) else None
+        producer = codes.producer() if codes is not None else None
+        if producer is not None and is_quantize(producer) and _differ(producer, node):
+            reason = (
+                f"its scale, zero-point or type is not that of {producer.name!r}, which it reads"
+            )
+            yield Place(node, codes, reason)
+
+
+def _differ(one: ir.Node, other: ir.Node) -> bool:
+    """Return whether codes mean other values to one of two Q/DQ nodes; one scale may be repeated.
+
+    Scales that are computed at run time are trusted.
+    """
+    if code_type(one) != code_type(other):
+        return True
+    scale, other_scale = scale_of(one), scale_of(other)
+    if scale is None or other_scale is None:
+        return False
+    zeros = zero_point_of(one), zero_point_of(other)
+    return not (_equal(scale, other_scale) and _equal(*zeros))
+
+
+def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    is_alike = 1 in {one.size, other.size} or one.shape == other.shape
+    return is_alike and bool(np.all(one == other))
 
 
 def early_axes(graph: ir.Graph) -> Iterator[Place]:

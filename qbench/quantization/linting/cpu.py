@@ -204,6 +204,7 @@ RULES = (
         "give its output the scale of its input",
         blocks=True,
     ),
+    Rule("unlike-pair", WARNING, common.unlike_pairs, "give both nodes of a pair one encoding"),
     Rule("default-scale", WARNING, common.default_scales, "calibrate it"),
 )
 """What `lint` checks for target `cpu`, worst first."""

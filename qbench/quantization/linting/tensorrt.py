@@ -231,6 +231,7 @@ RULES = (
         "move the Q/DQ pair behind the activation function",
     ),
     Rule("unpaired", WARNING, _unpaired, "follow each QuantizeLinear by a DequantizeLinear"),
+    Rule("unlike-pair", WARNING, common.unlike_pairs, "give both nodes of a pair one encoding"),
     Rule("default-scale", WARNING, common.default_scales, "calibrate it"),
 )
 """What `lint` checks for target `tensorrt`, worst first."""
