@@ -88,6 +88,8 @@ def bench(arguments: BenchArguments) -> None:
     timing ends, since all of them take part in all of its rounds. The same command goes on with a
     run that was stopped, and times no more than one group again. `qbench runs` lists them.
 
+    A row that cannot run says failed and why; the exit code is that of an error where none can run.
+
     --baseline compares with an older run. Its models are measured again beside the new ones where
     their files, and for int8 and fp8 their tables in calibration/, are as they were. Else its
     figures are taken as they were kept, and the output says why. --fail-on as in compare.

@@ -17,6 +17,7 @@ from qbench.errors import ModelError
 from qbench.evaluation.agreement import AgreementResult, Comparison
 from qbench.evaluation.numbers import WHOSE_FAULT
 from qbench.evaluation.similarity import decibels
+from qbench.placement.targets import half_precision
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
 from qbench.runtimes.ort import OrtRunner
@@ -29,6 +30,11 @@ class AgreementJudge:
     def __init__(self, material: Material, metric: Metric, compare: Comparison) -> None:
         reference = material.float_model()
         reference.check_float()
+        if (half := half_precision(reference)) is not None:
+            raise ModelError(
+                f"{reference.path} computes in {half.upper()}, and without labels outputs are "
+                "compared with those of FP32; give the FP32 model first"
+            )
         self._model, self._source = reference.ir, material.source
         self._metric, self._compare = metric, compare
 

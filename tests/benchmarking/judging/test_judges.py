@@ -19,6 +19,7 @@ from qbench.benchmarking.timing.settings import Settings
 from qbench.data.choice import DataChoice
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError, ModelError, UsageError
+from qbench.quantization.quantize import quantize
 
 QUICK = Options(
     Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
@@ -269,6 +270,19 @@ def test_agreement_needs_a_float_model(images: Path, tmp_path: Path) -> None:
     data = LabelledData(DataChoice(images, LETTERBOX), task="embed")
     with pytest.raises(ModelError, match="is quantized already; give the float model"):
         rows_of([tmp_path / "q.onnx"], data)
+
+
+def test_agreement_with_a_model_in_half_precision_is_not_that_with_fp32(
+    images: Path, tmp_path: Path
+) -> None:
+    b = graphs.Builder((1, 3, *SIZE))
+    onnx.save(b.model(b.conv("y", b.x, cin=3)), tmp_path / "m.onnx")
+    quantize(tmp_path / "m.onnx", target="cpu", precision="fp16", output=tmp_path / "half.onnx")
+    data = LabelledData(DataChoice(images, LETTERBOX), task="embed")
+    with pytest.raises(
+        ModelError, match=r"half\.onnx computes in FP16, .* give the FP32 model first"
+    ):
+        rows_of([tmp_path / "half.onnx"], data)
 
 
 def test_labels_of_other_images(images: Path, tmp_path: Path) -> None:
