@@ -1,5 +1,7 @@
 """The trials of a tuning, for a terminal of 80 columns."""
 
+from math import floor, log10
+
 from rich.table import Table
 
 from qbench.benchmarking.stats import Interval
@@ -25,7 +27,10 @@ def verdict(result: TuneResult) -> str:
     """Return in one line what the best trial is."""
     best, metric = result.best, result.baseline.metric
     outcome = "meets" if result.is_met else "misses"
-    lost = "" if best.change is None else f" {_loss(best.change)} points of {metric} lost:"
+    decimals = _decimals(result.options.budget)
+    lost = (
+        "" if best.change is None else f" {_loss(best.change, decimals)} points of {metric} lost:"
+    )
     count = counted(len(best.float_nodes), "float node") + ","
     budget = f"the budget of {100 * result.options.budget:g}"
     smallest = ", and no single one can go back to INT8" if _says_smallest(result) else ""
@@ -73,7 +78,13 @@ def _points(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _loss(change: Interval) -> str:
+def _loss(change: Interval, decimals: int = 2) -> str:
     """Return what is lost: the change with its sign turned."""
-    value, low, high = (-100 * bound + 0.0 for bound in (change.value, change.high, change.low))
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    bounds = (change.value, change.high, change.low)
+    value, low, high = (f"{-100 * bound + 0.0:.{decimals}f}" for bound in bounds)
+    return f"{value} [{low}, {high}]"
+
+
+def _decimals(budget: float) -> int:
+    """Return how many decimals of points tell a loss from the budget."""
+    return max(2, 1 - floor(log10(100 * budget))) if budget else 2

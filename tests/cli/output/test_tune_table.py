@@ -1,5 +1,6 @@
 """What the trials of a tuning look like: losses are positive, and so are their intervals."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -67,6 +68,13 @@ def test_a_loss_is_the_change_with_its_sign_turned_and_its_ends_exchanged() -> N
 )
 def test_the_verdict_names_loss_and_budget(best: Trial, is_minimal: bool, text: str) -> None:
     assert verdict(result(best, is_minimal=is_minimal)) == f"{text} the budget of 1"
+
+
+def test_a_small_budget_has_the_digits_that_tell_a_loss_from_it() -> None:
+    found = result(trial((), Interval(-0.0000238, -0.00003, -0.00002)))
+    small = replace(found, options=TuneOptions(budget=0.00001))
+    text = "0.0024 [0.0020, 0.0030] points of top1 lost: misses the budget of 0.001"
+    assert verdict(small) == f"0 float nodes, {text}"
 
 
 def test_that_no_node_can_go_back_is_said_of_a_mix_that_meets_the_budget() -> None:
