@@ -52,8 +52,10 @@ def take(
     channels: ChannelStatistics,
     counts: NDArray[Any],
     exponent: int,
-) -> Moments:
+) -> tuple[Moments, bool]:
     """Return the moments of an array; count it into its channels, and a sample into a histogram.
+
+    Whether the histogram holds it, too, is returned as well.
 
     An array with NaN or Inf is counted nowhere, and one with values beyond the histogram's range
     not into the histogram.
@@ -68,10 +70,10 @@ def take(
     from qbench.calibration import loops
 
     inverse_width = _inverse_width(exponent)
-    low, high, total, square, sampled = loops.take(
+    low, high, total, square, sampled, is_counted = loops.take(
         values, stride, channels.arrays, counts, inverse_width
     )
-    return Moments(low, high, total, square, sampled, values.size)
+    return Moments(low, high, total, square, sampled, values.size), is_counted
 
 
 def counted_values(images: int) -> int:

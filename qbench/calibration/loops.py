@@ -45,8 +45,8 @@ def take(
     channels: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
     counts: NDArray[Any],
     inverse_width: float,
-) -> tuple[float, float, float, float, NDArray[Any]]:
-    """Do what `kernels.take` does; return low, high, total, square and the sampled values.
+) -> tuple[float, float, float, float, NDArray[Any], bool]:
+    """Do what `kernels.take` does; return its moments but the size, and what else it returns.
 
     Args:
         values: float32 [outer, channels, inner], contiguous, not empty.
@@ -72,11 +72,13 @@ def take(
         low, high = min(low, extremes[0, channel]), max(high, extremes[1, channel])
         total += sums[0, channel]
         square += sums[1, channel]
+    is_counted = False
     if np.isfinite(square):
         _add_to_channels(channels, extremes, sums)
-        if max(-low, high) * inverse_width < ZERO_BIN:
+        is_counted = bool(max(-low, high) * inverse_width < ZERO_BIN)
+        if is_counted:
             count(sampled, counts, inverse_width)
-    return float(low), float(high), total, square, sampled
+    return float(low), float(high), total, square, sampled, is_counted
 
 
 @_compiled()

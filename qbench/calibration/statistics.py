@@ -117,8 +117,8 @@ class TensorStatistics:
         values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
         size, stride = values.shape[1], stride_of(values.size, counted)
         channels = _NO_CHANNELS if channel_axis is None else self._channels_of(size)
-        seen = take(values, stride, channels, self.counts, self.exponent)
-        self._add_whole(seen, is_counted=_exponent(seen) <= self.exponent)
+        seen, is_counted = take(values, stride, channels, self.counts, self.exponent)
+        self._add_whole(seen, is_counted=is_counted)
         return seen
 
     def add_derived(self, seen: Moments) -> None:
@@ -175,7 +175,7 @@ def widened(counts: NDArray[Any], doublings: int) -> NDArray[Any]:
 
 
 def _exponent(seen: Moments) -> int:
-    """Return the least exponent of a histogram that holds all values; of NaN and Inf, any."""
+    """Return the least exponent of a histogram that holds all values, which are finite."""
     magnitude = max(-seen.low, seen.high)
     return math.frexp(magnitude)[1] if magnitude else SMALLEST_EXPONENT
 
