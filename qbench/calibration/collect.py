@@ -15,14 +15,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.calibration.kernels import COUNTED_VALUES
-from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
+from qbench.calibration.sigmoids import sigmoids_between
 from qbench.calibration.statistics import NonFiniteError, TensorStatistics
 from qbench.data.samples import Skips, Source, first_names
 from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model
-from qbench.model.parts import in_parts
+from qbench.model.parts import in_parts, with_outputs
 from qbench.model.shapes import bound_to_one
 from qbench.runtimes.base import Tensors
+from qbench.runtimes.ort_blocks import in_blocks, split_blocks
 from qbench.runtimes.ort_parts import OrtParts
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ Statistics = dict[str, TensorStatistics]
 
 _MOST_BYTES = 1 << 32
 """Of all tensors that workers hold at a time: else 32 cores would need 32 times one sample's."""
+
+_BLOCKED_AXIS = 1
+"""Of the channels of a tensor that may lie in blocks."""
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
 
@@ -96,14 +100,25 @@ def collect(
         DataError: Samples do not fit the model, or too many cannot be read.
     """
     outputs = _further_outputs(model.ir.graph, tensors)
-    observer = _Observer(tensors, sigmoids_between(model.ir.graph, tensors), settings.counted)
-    # Of the model's shapes, not of a sample's, so that all shards cut at the same places.
-    bound = bound_to_one(model, settings.image_size)
-    parts = in_parts(model.ir, [*observer.fetched, *outputs], bound)
-    with closing(OrtParts(parts, threads=1)) as runner:
+    sigmoids = sigmoids_between(model.ir.graph, tensors)
+    fetched = [name for name in tensors if name not in sigmoids.values()]
+    blocked = {name for name in fetched if tensors[name] in {None, _BLOCKED_AXIS}}
+    opened, channels = _open(model, [*fetched, *outputs], blocked, settings.image_size)
+    observer = _Observer(tensors, sigmoids, channels, settings.counted)
+    with closing(opened) as runner:
         pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
         pass_.go(settings.threads)
     return pass_.result()
+
+
+def _open(
+    model: Model, names: list[str], blocked: set[str], image_size: tuple[int, int] | None
+) -> tuple[OrtParts, Mapping[str, int]]:
+    """Load what computes tensors; return it with the channels of those that it gives in blocks."""
+    whole = in_blocks(with_outputs(model.ir, names), blocked)
+    # Of the model's shapes, not of a sample's, so that all shards cut at the same places.
+    parts = in_parts(whole.model, names, bound_to_one(model, image_size))
+    return OrtParts(parts, threads=1, are_optimized=whole.is_optimized), whole.channels
 
 
 def _further_outputs(graph: ir.Graph, tensors: Container[str]) -> list[str]:
@@ -234,17 +249,28 @@ class _Pass:
 
 @dataclass(frozen=True)
 class _Observer:
-    """What is taken of which tensors: channel axes by name, derived outputs, values to count."""
+    """What is taken of which tensors.
+
+    Attributes:
+        tensors: Channel axes by name.
+        sigmoids: Outputs that are derived, by the name of what they are derived from.
+        channels: How many channels a tensor has that lies in blocks; see `ort_blocks`.
+        counted: A histogram counts about this many values.
+    """
 
     tensors: Mapping[str, int | None]
     sigmoids: Mapping[str, str]
+    channels: Mapping[str, int]
     counted: int
 
-    @property
-    def fetched(self) -> list[str]:
-        return [name for name in self.tensors if name not in self.sigmoids.values()]
-
     def count(self, name: str, array: NDArray[Any], statistics: Statistics) -> None:
-        seen = statistics[name].add(array, self.tensors[name], self.counted)
+        axis, channels = self.tensors[name], self.channels.get(name)
+        if channels is None:
+            seen = statistics[name].add(array, axis, self.counted)
+        else:
+            blocks, by_channel = split_blocks(array), axis is not None
+            seen = statistics[name].add_blocks(
+                blocks, channels, self.counted, by_channel=by_channel
+            )
         if seen is not None and name in self.sigmoids:
-            statistics[self.sigmoids[name]].add_derived(behind_sigmoid(seen))
+            statistics[self.sigmoids[name]].add_sigmoids(seen)

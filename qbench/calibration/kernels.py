@@ -48,6 +48,7 @@ class Moments(NamedTuple):
 
 def take(
     values: NDArray[Any],
+    size: int,
     stride: int,
     channels: ChannelStatistics,
     counts: NDArray[Any],
@@ -61,8 +62,10 @@ def take(
     not into the histogram.
 
     Args:
-        values: float32 [outer, channels, inner], contiguous, not empty.
-        stride: Every `stride`-th value is sampled.
+        values: float32 [outer, blocks, inner, lanes], contiguous, not empty. A block holds `lanes`
+            channels side by side; where the last lacks some, zeros stand for them.
+        size: Number of channels.
+        stride: Every `stride`-th value is sampled, in the order [outer, channels, inner].
         channels: Of as many channels, or of none, where they are not asked for.
         counts: See `count_into`.
         exponent: See `count_into`.
@@ -71,9 +74,30 @@ def take(
 
     inverse_width = _inverse_width(exponent)
     low, high, total, square, sampled, is_counted = loops.take(
-        values, stride, channels.arrays, counts, inverse_width
+        values, size, stride, channels.arrays, counts, inverse_width
     )
-    return Moments(low, high, total, square, sampled, values.size), is_counted
+    number = values.shape[0] * size * values.shape[2]
+    return Moments(low, high, total, square, sampled, number), is_counted
+
+
+def take_sigmoids(seen: Moments, counts: NDArray[Any], exponent: int) -> tuple[Moments, bool]:
+    """Return the moments of a Sigmoid's output from those of its input; count a sample of it.
+
+    The extremes are those of the input, mapped; the sampled values are sampled at the same places.
+    Sums are estimated from them. Whether the histogram holds the sample is returned as well.
+
+    Args:
+        seen: What was taken of the input.
+        counts: See `count_into`.
+        exponent: See `count_into`.
+    """
+    from qbench.calibration import loops
+
+    low, high, total, square, sampled, is_counted = loops.take_sigmoids(
+        seen.sampled, seen.low, seen.high, counts, _inverse_width(exponent)
+    )
+    share = seen.size / sampled.size
+    return Moments(low, high, total * share, square * share, sampled, seen.size), is_counted
 
 
 def counted_values(images: int) -> int:

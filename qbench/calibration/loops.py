@@ -18,6 +18,9 @@ _LOWEST_KEY, _HIGHEST_KEY = np.int32(-0x80000000), np.int32(0x7FFFFFFF)
 _CACHED = 1 << 12
 """Values that are sampled while they are in the cache."""
 
+_TOGETHER = 4
+"""Places whose lanes are added as if they were columns: the lanes of one are too short a loop."""
+
 _Loop = Callable[..., Any]
 
 
@@ -41,6 +44,7 @@ def _compiled(**options: Any) -> Callable[[_Loop], _Loop]:
 @_compiled()
 def take(
     values: NDArray[Any],
+    size: int,
     stride: int,
     channels: tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]],
     counts: NDArray[Any],
@@ -49,20 +53,23 @@ def take(
     """Do what `kernels.take` does; return its moments but the size, and what else it returns.
 
     Args:
-        values: float32 [outer, channels, inner], contiguous, not empty.
+        values: float32 [outer, blocks, inner, lanes], contiguous, not empty.
+        size: Number of channels.
         stride: Distance between sampled values.
         channels: See `ChannelStatistics.arrays`.
         counts: int64 [BINS].
         inverse_width: One over the width of a bin.
     """
-    outer, size, inner = values.shape
-    keys, sums = np.empty((2, size), np.int32), np.zeros((2, size))
+    outer, blocks, inner, lanes = values.shape
+    keys, sums = np.empty((2, blocks * lanes), np.int32), np.zeros((2, blocks * lanes))
     keys[0], keys[1] = _HIGHEST_KEY, _LOWEST_KEY
-    sampled = np.empty(-(-values.size // stride), np.float32)
-    if inner == 1:
+    sampled = np.empty(-(-outer * size * inner // stride), np.float32)
+    if lanes > 1:
+        _take_blocks(values, size, keys, sums, sampled, stride)
+    elif inner == 1:
         _take_columns(values.reshape(outer, size), keys, sums, sampled, stride)
     else:
-        _take_rows(values, keys, sums, sampled, stride)
+        _take_rows(values.reshape(outer, size, inner), keys, sums, sampled, stride)
     extremes = keys.view(np.float32)
     low, high, total, square = np.float32(np.inf), np.float32(-np.inf), 0.0, 0.0
     for channel in range(size):
@@ -173,6 +180,54 @@ def _take_columns(
             taken += 1
 
 
+@_compiled()
+def _take_blocks(
+    values: NDArray[Any],
+    size: int,
+    keys: NDArray[Any],
+    sums: NDArray[Any],
+    sampled: NDArray[Any],
+    stride: int,
+) -> None:
+    """Take the moments of [outer, blocks, inner, lanes]; sample what `_take_rows` would, too."""
+    outers, blocks, inner, lanes = values.shape
+    bits, wide = values.view(np.int32), _TOGETHER * lanes
+    wide_keys, wide_sums = np.empty((2, wide), np.int32), np.empty((2, wide))
+    rows = inner // _TOGETHER
+    rest = rows * _TOGETHER
+    skip = taken = 0  # as in `_take_rows`
+    for outer in range(outers):
+        for block in range(blocks):
+            wide_keys[0], wide_keys[1], wide_sums[:] = _HIGHEST_KEY, _LOWEST_KEY, 0
+            own, own_bits = values[outer, block], bits[outer, block]
+            whole, whole_bits = own[:rest].reshape(rows, wide), own_bits[:rest].reshape(rows, wide)
+            _add_columns(whole, whole_bits, wide_keys, wide_sums)
+            _add_columns(own[rest:], own_bits[rest:], wide_keys[:, :lanes], wide_sums[:, :lanes])
+            first = block * lanes
+            _fold(wide_keys, wide_sums, keys[:, first : first + lanes], sums[:, first:])
+            for lane in range(min(lanes, size - first)):
+                while skip < inner:
+                    sampled[taken] = own[skip, lane]
+                    taken += 1
+                    skip += stride
+                skip -= inner
+
+
+@_compiled()
+def _fold(
+    wide_keys: NDArray[Any], wide_sums: NDArray[Any], keys: NDArray[Any], sums: NDArray[Any]
+) -> None:
+    """Add what was taken of the lanes of several places to that of the lanes, `keys` [2, lanes]."""
+    lanes = keys.shape[1]
+    for first in range(0, wide_keys.shape[1], lanes):
+        for lane in range(lanes):
+            i = first + lane
+            sums[0, lane] += wide_sums[0, i]
+            sums[1, lane] += wide_sums[1, i]
+            keys[0, lane] = min(keys[0, lane], wide_keys[0, i])
+            keys[1, lane] = max(keys[1, lane], wide_keys[1, i])
+
+
 # Four rows at a time, so that what is kept of a channel is read and written a fourth as often.
 @_compiled()
 def _add_columns(
@@ -209,15 +264,34 @@ def count(values: NDArray[Any], counts: NDArray[Any], inverse_width: float) -> N
 
 
 @_compiled()
-def sigmoids(values: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
-    """Return the sigmoids of float32 values [n], their sum and that of their squares."""
-    found, total, squares = np.empty_like(values), 0.0, 0.0
+def take_sigmoids(
+    values: NDArray[Any], low: float, high: float, counts: NDArray[Any], inverse_width: float
+) -> tuple[float, float, float, float, NDArray[Any], bool]:
+    """Do what `kernels.take_sigmoids` does; return what `take` does.
+
+    Args:
+        values: float32 [n], not empty.
+        low: Least value of all, of which these are some.
+        high: Greatest.
+        counts: int64 [BINS].
+        inverse_width: One over the width of a bin.
+    """
+    found, total, square = np.empty_like(values), 0.0, 0.0
     for i in range(values.size):
-        found[i] = np.float32(1) / (np.float32(1) + np.exp(-values[i]))
+        found[i] = _sigmoid(values[i])
         wide = np.float64(found[i])
         total += wide
-        squares += wide * wide
-    return found, total, squares
+        square += wide * wide
+    least, greatest = _sigmoid(np.float32(low)), _sigmoid(np.float32(high))
+    is_counted = bool(greatest * inverse_width < ZERO_BIN)
+    if is_counted:
+        count(found, counts, inverse_width)
+    return float(least), float(greatest), total, square, found, is_counted
+
+
+@_compiled(inline="always")
+def _sigmoid(value: Any) -> Any:
+    return np.float32(1) / (np.float32(1) + np.exp(-value))
 
 
 @_compiled()

@@ -6,10 +6,7 @@ Runtime from computing Sigmoid and Mul at once, too.
 
 from collections.abc import Mapping
 
-import numpy as np
 import onnx_ir as ir
-
-from qbench.calibration.kernels import Moments
 
 
 def sigmoids_between(graph: ir.Graph, tensors: Mapping[str, int | None]) -> dict[str, str]:
@@ -26,17 +23,3 @@ def sigmoids_between(graph: ir.Graph, tensors: Mapping[str, int | None]) -> dict
             if x in tensors and tensors.get(y, 1) is None and x not in found.values():
                 found[x] = y
     return found
-
-
-def behind_sigmoid(seen: Moments) -> Moments:
-    """Return the moments of a Sigmoid's output from those of its input.
-
-    The extremes are those of the input, mapped; the sampled values are sampled at the same places.
-    Sums are estimated from them.
-    """
-    from qbench.calibration.loops import sigmoids
-
-    sampled, total, square = sigmoids(seen.sampled)
-    low, high = sigmoids(np.array([seen.low, seen.high], np.float32))[0].tolist()
-    share = seen.size / sampled.size
-    return Moments(low, high, total * share, square * share, sampled, seen.size)

@@ -21,6 +21,7 @@ from qbench.calibration.kernels import (
     count_into,
     stride_of,
     take,
+    take_sigmoids,
 )
 
 SMALLEST_EXPONENT = -80
@@ -115,15 +116,47 @@ class TensorStatistics:
         if not array.size:
             return None
         values = _by_channel(np.ascontiguousarray(array, np.float32), channel_axis)
-        size, stride = values.shape[1], stride_of(values.size, counted)
-        channels = _NO_CHANNELS if channel_axis is None else self._channels_of(size)
-        seen, is_counted = take(values, stride, channels, self.counts, self.exponent)
+        channels = _NO_CHANNELS if channel_axis is None else self._channels_of(values.shape[1])
+        return self._add_laid_out(values[..., np.newaxis], values.shape[1], channels, counted)
+
+    def add_blocks(
+        self,
+        blocks: NDArray[Any],
+        size: int,
+        counted: int = COUNTED_VALUES,
+        *,
+        by_channel: bool,
+    ) -> Moments | None:
+        """Do as `add` for a tensor [outer, `size`, ...] whose channels lie in blocks.
+
+        All but the last bits of sums are as if they lay one after the other.
+
+        Args:
+            blocks: float32 [outer, blocks, inner, lanes], contiguous; see `kernels.take`.
+            size: Number of channels.
+            counted: As there.
+            by_channel: Whether they are observed apart, too; the same in every call.
+
+        Raises:
+            NonFiniteError: As there.
+        """
+        if not blocks.size:
+            return None
+        channels = self._channels_of(size) if by_channel else _NO_CHANNELS
+        return self._add_laid_out(blocks, size, channels, counted)
+
+    def _add_laid_out(
+        self, values: NDArray[Any], size: int, channels: ChannelStatistics, counted: int
+    ) -> Moments:
+        stride = stride_of(values.shape[0] * size * values.shape[2], counted)
+        seen, is_counted = take(values, size, stride, channels, self.counts, self.exponent)
         self._add_whole(seen, is_counted=is_counted)
         return seen
 
-    def add_derived(self, seen: Moments) -> None:
-        """Count in what is known of one image's tensor that was not read."""
-        self._add_whole(seen, is_counted=False)
+    def add_sigmoids(self, seen: Moments) -> None:
+        """Count in the output of a Sigmoid by what was seen of its input."""
+        derived, is_counted = take_sigmoids(seen, self.counts, self.exponent)
+        self._add_whole(derived, is_counted=is_counted)
 
     def _add_whole(self, seen: Moments, *, is_counted: bool) -> None:
         if not math.isfinite(seen.square):

@@ -45,12 +45,14 @@ class GraphInMemory:
         weights: Such as are given as arrays, by name.
         folder: Where external data lies.
         shares_arena: See `ort_session.share_arena`.
+        is_optimized: Whether its nodes are run as they are.
     """
 
     data: bytes
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     folder: Path | None = None
     shares_arena: bool = False
+    is_optimized: bool = False
 
     def prepare(self, options: ort.SessionOptions) -> None:
         """Let a session take it so."""
@@ -69,6 +71,8 @@ class GraphInMemory:
         if self.folder is not None or sum(w.nbytes for w in self.weights.values()) > _PACKED:
             # Of a large model, or one that need not be read, packed weights double the memory.
             options.add_session_config_entry("session.disable_prepacking", "1")
+        if self.is_optimized:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if self.shares_arena:
             share_arena(options)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,12 @@ would be copied three times, which took 4 s and 1.1 GB for a VGG-16 of 553 MB.""
 
 
 def open_graph(
-    model: ir.Model, *, threads: int = 0, simulate: bool = False, shares_arena: bool = False
+    model: ir.Model,
+    *,
+    threads: int = 0,
+    simulate: bool = False,
+    shares_arena: bool = False,
+    is_optimized: bool = False,
 ) -> OrtRunner:
     """Load a graph that is in memory into ONNX Runtime's CPU provider.
 
@@ -36,16 +42,25 @@ def open_graph(
         threads: Of a run; 0 leaves the choice to ONNX Runtime.
         simulate: Keep Q/DQ nodes; see `OrtRunner`.
         shares_arena: See `ort_session.share_arena`.
+        is_optimized: Run the nodes as they are; see `save_optimized`.
 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
     """
-    from qbench.model.save import data_folder
-
-    folder = data_folder(model)
-    data, weights = _taken_apart(model, folder)
-    graph = GraphInMemory(data, weights, folder, shares_arena)
+    graph = replace(_in_memory(model), shares_arena=shares_arena, is_optimized=is_optimized)
     return OrtRunner(graph, threads=threads, simulate=simulate)
+
+
+def save_optimized(model: ir.Model, path: Path) -> None:
+    """Write the graph that ONNX Runtime's CPU provider runs for a model; fit for this machine.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the model.
+    """
+    graph, options = _in_memory(model), session_options(threads=1)
+    graph.prepare(options)
+    options.optimized_model_filepath = str(path)
+    create_session(graph.data, ProviderChoice("cpu"), options)
 
 
 def empty_arena() -> None:
@@ -65,6 +80,14 @@ def empty_arena() -> None:
     data = ir.to_proto(model).SerializeToString()
     session = create_session(data, ProviderChoice("cpu"), options)
     session.run(None, {"x": np.zeros(1, np.float32)}, run_options)
+
+
+def _in_memory(model: ir.Model) -> GraphInMemory:
+    from qbench.model.save import data_folder
+
+    folder = data_folder(model)
+    data, weights = _taken_apart(model, folder)
+    return GraphInMemory(data, weights, folder)
 
 
 def _taken_apart(model: ir.Model, folder: Path | None) -> tuple[bytes, dict[str, NDArray[Any]]]:

@@ -33,14 +33,19 @@ class OrtParts:
     Args:
         parts: See `model.parts.in_parts`.
         threads: Of a run.
+        are_optimized: Whether their nodes are run as they are.
 
     Raises:
         ModelError: ONNX Runtime refuses a part.
     """
 
-    def __init__(self, parts: Sequence[Part], *, threads: int = 0) -> None:
+    def __init__(
+        self, parts: Sequence[Part], *, threads: int = 0, are_optimized: bool = False
+    ) -> None:
+        models = (part.model for part in parts)
         self._runners = [
-            open_graph(part.model, threads=threads, shares_arena=True) for part in parts
+            open_graph(model, threads=threads, shares_arena=True, is_optimized=are_optimized)
+            for model in models
         ]
         self._asked = [part.asked for part in parts]
         reads = [{spec.name for spec in runner.inputs} for runner in self._runners]

@@ -16,6 +16,7 @@ from qbench.model.load import Model
 from qbench.model.parts import with_outputs
 from qbench.model.prepare import prepare
 from qbench.placement.targets import TARGETS, observed_tensors
+from qbench.runtimes import ort_blocks
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,21 @@ def test_statistics_are_those_of_the_activations(model: Model) -> None:
     assert statistics.mean == pytest.approx(values.mean(), rel=1e-5)
     assert collection.images == 2
     assert collection.inference_seconds > 0
+
+
+def test_tensors_in_blocks_count_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide, source = prepare(graphs.model_of(graphs.linear_bottlenecks(size=16))), Images((0, 1, 2))
+    blocked = gather(wide, source, threads=2)
+    assert identity(blocked) == identity(gather(wide, source, threads=1))
+    monkeypatch.setattr(ort_blocks, "_MOST_BYTES", 0)
+    ordered = gather(wide, source)
+    assert identity(blocked) != identity(ordered)  # in the last bits of sums, so it was in blocks
+    for name, wanted in ordered.statistics.items():
+        found = blocked.statistics[name]
+        assert (found.count, found.exponent) == (wanted.count, wanted.exponent)
+        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), rel=1e-5)
+        assert found.mean == pytest.approx(wanted.mean, rel=1e-5, abs=1e-6)
+        assert np.abs(found.counts - wanted.counts).sum() <= 0.001 * wanted.counts.sum()
 
 
 def test_every_sample_is_reported(model: Model) -> None:

@@ -30,7 +30,9 @@ def test_channels_may_come_last(shape: tuple[int, int, int], stride: int) -> Non
     """With one value after the other of a channel, as in [outer, channels, inner], or none."""
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     channels, wide, axes = no_channels(shape[1]), values.astype(np.float64), (0, 2)
-    found, _ = take(values, stride, channels, np.zeros(BINS, np.int64), exponent=8)
+    found, _ = take(
+        values[..., np.newaxis], shape[1], stride, channels, np.zeros(BINS, np.int64), exponent=8
+    )
     assert np.array_equal(channels.lows, values.min(axes))
     assert np.array_equal(channels.highs, values.max(axes))
     assert np.allclose(to_float(channels.totals), wide.sum(axes), rtol=1e-12, atol=1e-12)
@@ -42,18 +44,22 @@ def test_channels_may_come_last(shape: tuple[int, int, int], stride: int) -> Non
 
 @pytest.mark.parametrize("wrong", [np.inf, -np.inf, np.nan])
 def test_an_array_with_infinity_or_nan_shows_it_and_is_counted_nowhere(wrong: float) -> None:
-    values, channels, counts = np.ones((6, 3, 1), np.float32), no_channels(3), np.zeros(BINS, int)
+    values, channels, counts = (
+        np.ones((6, 3, 1, 1), np.float32),
+        no_channels(3),
+        np.zeros(BINS, int),
+    )
     values[5, 1] = wrong
-    found, is_counted = take(values, 1, channels, counts, exponent=8)
+    found, is_counted = take(values, 3, 1, channels, counts, exponent=8)
     assert (np.isfinite(found.square), is_counted) == (False, False)
     assert all(map(np.array_equal, channels.arrays, no_channels(3).arrays))
     assert not counts.any()
 
 
 def test_values_beyond_a_histogram_are_left_out_of_it_alone() -> None:
-    values, channels, counts = np.float32([[[1, 4]]]), no_channels(1), np.zeros(BINS, int)
-    found, is_counted = take(values, 1, channels, counts, exponent=2)
+    values, channels, counts = np.float32([[[[1], [4]]]]), no_channels(1), np.zeros(BINS, int)
+    found, is_counted = take(values, 1, 1, channels, counts, exponent=2)
     assert (found.high, is_counted) == (4, False)
     assert (channels.highs.tolist(), counts.sum()) == ([4], 0)
-    found, is_counted = take(values, 1, channels, counts, exponent=3)
+    found, is_counted = take(values, 1, 1, channels, counts, exponent=3)
     assert (found.high, is_counted, counts.sum()) == (4, True, 2)

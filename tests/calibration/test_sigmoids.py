@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from qbench.calibration.collect import Settings, collect
-from qbench.calibration.sigmoids import behind_sigmoid, sigmoids_between
+from qbench.calibration.sigmoids import sigmoids_between
 from qbench.calibration.statistics import TensorStatistics
 from qbench.data.synthetic import SyntheticSource
 from qbench.model.prepare import prepare
@@ -30,7 +30,7 @@ def test_moments_behind_a_sigmoid_are_those_of_its_output(values: NDArray[np.flo
     derived, wanted = TensorStatistics(), sigmoid(values)
     seen = TensorStatistics().add(values, counted=values.size)
     assert seen is not None
-    derived.add_derived(behind_sigmoid(seen))
+    derived.add_sigmoids(seen)
     assert derived.count == values.size
     assert (derived.low, derived.high) == pytest.approx((wanted.min(), wanted.max()), rel=1e-5)
     assert derived.mean == pytest.approx(wanted.mean(), rel=1e-5)

@@ -80,6 +80,38 @@ def test_the_histogram_is_as_narrow_as_can_be(image: Image) -> None:
     assert limit >= 2.0 ** (statistics.exponent - 1) or statistics.exponent == SMALLEST_EXPONENT
 
 
+blocked_shapes = st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 14))
+
+
+@given(
+    arrays(np.float32, blocked_shapes, elements=usual),
+    st.sampled_from([2, 8]),
+    st.sampled_from([None, 1]),
+    st.sampled_from([5, COUNTED_VALUES]),
+)
+def test_blocks_count_like_channels_one_after_the_other(
+    image: Image, lanes: int, axis: int | None, counted: int
+) -> None:
+    """All but the last bits of sums are the same."""
+    samples, channels, inner = image.shape
+    padded = np.pad(image, ((0, 0), (0, -channels % lanes), (0, 0)))
+    blocks = padded.reshape(samples, -1, lanes, inner).transpose(0, 1, 3, 2)
+    found, wanted = TensorStatistics(), TensorStatistics()
+    found.add_blocks(np.ascontiguousarray(blocks), channels, counted, by_channel=axis is not None)
+    wanted.add(image, axis, counted)
+    assert identity(found)[:4] == identity(wanted)[:4]
+    assert np.array_equal(found.counts, wanted.counts)
+    assert found.mean == pytest.approx(wanted.mean, abs=1e-12)
+    assert found.second_moment == pytest.approx(wanted.second_moment, abs=1e-10)
+    assert np.array_equal(found.channel_lows, wanted.channel_lows)
+    assert np.array_equal(found.channel_highs, wanted.channel_highs)
+    if axis is not None:
+        np.testing.assert_allclose(found.channel_means, wanted.channel_means, atol=1e-12)
+        np.testing.assert_allclose(
+            found.channel_second_moments, wanted.channel_second_moments, atol=1e-10
+        )
+
+
 @given(arrays(np.int64, BINS, elements=st.integers(0, 1000)), st.integers(0, 3))
 def test_widening_adds_bins_in_pairs(counts: NDArray[np.int64], doublings: int) -> None:
     wide = widened(counts, doublings)
