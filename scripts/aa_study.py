@@ -39,8 +39,8 @@ from qbench.benchmarking.timing.clock import Block
 from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
 from qbench.benchmarking.timing.settings import MODES
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_providers import ProviderChoice
+from qbench.runtimes.ort.providers import ProviderChoice
+from qbench.runtimes.ort.runner import OrtRunner
 
 DEMO_MODEL = Path(__file__).parents[1] / "qbench/demo/classifier.onnx"
 

@@ -29,7 +29,7 @@ from qbench.model.load import Model, load
 from qbench.model.prepare import prepare
 from qbench.placement.targets import TARGETS, observed_tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 
 class Preloaded:

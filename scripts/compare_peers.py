@@ -47,7 +47,7 @@ from qbench.errors import QbenchError
 from qbench.model.load import Model, load
 from qbench.model.passes.opset import raise_opset
 from qbench.model.save import save
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 WORKER = Path(__file__).parent / "peers/worker.py"
 CACHE = Path.home() / ".cache/qbench/peers"

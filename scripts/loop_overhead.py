@@ -24,9 +24,9 @@ from qbench.benchmarking.timing.settings import MODES
 from qbench.engines.manifest import read_manifest
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.cuda.choose import BACKENDS, DEFAULT_BACKEND
-from qbench.runtimes.flavour import flavour_named
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.tensorrt import TensorRtRunner
+from qbench.runtimes.ort.runner import OrtRunner
+from qbench.runtimes.tensorrt.flavour import flavour_named
+from qbench.runtimes.tensorrt.runner import TensorRtRunner
 
 DEMO_MODEL = Path(__file__).parents[1] / "qbench/demo/classifier.onnx"
 

@@ -11,7 +11,7 @@ from unittest.mock import create_autospec
 import pynvml
 import pytest
 
-from qbench.runtimes import nvml
+from qbench.runtimes.gpu import nvml
 
 BUS_ID = "0000:65:00.0"
 HANDLE = object()

@@ -18,7 +18,7 @@ from qbench.data.synthetic import SyntheticSource
 from qbench.model.load import Model
 from qbench.model.prepare import prepare
 from qbench.placement.targets import TARGETS, observed_tensors
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 
 CHANNELS = 8
 IMAGE = (1, CHANNELS, 16, 16)

@@ -13,7 +13,7 @@ from qbench.benchmarking.stats import Interval
 from qbench.benchmarking.timing.settings import Settings
 from qbench.runs.request import ModelFile, Request
 from qbench.runs.run import Run
-from qbench.runtimes.gpu import Gpu
+from qbench.runtimes.gpu.devices import Gpu
 
 SETTINGS = Settings()
 ENVIRONMENT = Environment(

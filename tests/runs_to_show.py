@@ -18,7 +18,7 @@ from qbench.benchmarking.stats import Interval, Verdict
 from qbench.benchmarking.timing.settings import Settings
 from qbench.report.contents import Contents, Layer
 from qbench.runs.run import Run
-from qbench.runtimes.gpu import Gpu
+from qbench.runtimes.gpu.devices import Gpu
 
 ENVIRONMENT = Environment(
     cpu="Imaginary CPU @ 3 GHz",

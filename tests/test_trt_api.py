@@ -22,7 +22,7 @@ from qbench.engines.compiling.config import COMPATIBILITIES, OPTIONS
 from qbench.engines.compiling.implicit import _FLAGS, CALIBRATORS, _with_cache, _with_images
 from qbench.engines.compiling.io_formats import FORMATS
 from qbench.engines.compiling.targets import DEFAULT_TARGETS
-from qbench.runtimes.engine_file import _DTYPES
+from qbench.runtimes.tensorrt.engine_file import _DTYPES
 
 ASKED_OF_THEM = ("get_batch_size", "get_batch", "read_calibration_cache", "write_calibration_cache")
 """What TensorRT asks of a calibrator, which classes of `implicit` answer."""

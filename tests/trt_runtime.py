@@ -13,8 +13,8 @@ from fake_trt.plan import Plan, Range, to_bytes
 from host_cuda import HostCuda
 
 from qbench.runtimes.cuda.choose import BACKENDS
-from qbench.runtimes.flavour import Flavour, flavour_named
-from qbench.runtimes.tensorrt import TensorRtRunner
+from qbench.runtimes.tensorrt.flavour import Flavour, flavour_named
+from qbench.runtimes.tensorrt.runner import TensorRtRunner
 
 
 @dataclass

@@ -54,7 +54,7 @@ RECEIVERS = {
         "config": "IBuilderConfig",
         "cache": "ITimingCache",
     },
-    "qbench/runtimes/engine_file.py": {
+    "qbench/runtimes/tensorrt/engine_file.py": {
         "module": MODULE,
         "self.module": MODULE,
         "self._runtime": "Runtime",
@@ -62,14 +62,14 @@ RECEIVERS = {
         "modes": "TensorIOMode",
         "severities": "ILogger.Severity",
     },
-    "qbench/runtimes/engine_io.py": {"module": MODULE, "context": "IExecutionContext"},
-    "qbench/runtimes/engine_profile.py": {"module": MODULE, "engine.module": MODULE},
-    "qbench/runtimes/execution.py": {
+    "qbench/runtimes/tensorrt/engine_io.py": {"module": MODULE, "context": "IExecutionContext"},
+    "qbench/runtimes/tensorrt/engine_profile.py": {"module": MODULE, "engine.module": MODULE},
+    "qbench/runtimes/tensorrt/execution.py": {
         "context": "IExecutionContext",
         "self._context": "IExecutionContext",
     },
-    "qbench/runtimes/flavour.py": {"module": MODULE, "builder": "Builder"},
-    "qbench/runtimes/inspector.py": {
+    "qbench/runtimes/tensorrt/flavour.py": {"module": MODULE, "builder": "Builder"},
+    "qbench/runtimes/tensorrt/inspector.py": {
         "module": MODULE,
         "runtime": "Runtime",
         "loaded": "ICudaEngine",

@@ -25,7 +25,7 @@ from qbench.errors import (
     UnfitError,
     WorkerError,
 )
-from qbench.runtimes.ort_providers import ProviderChoice
+from qbench.runtimes.ort.providers import ProviderChoice
 
 FAILURES = (UnfitError, ModelError, EngineError, WorkerError, DataError)
 """What is wrong with one candidate, and not with what was asked for."""

@@ -15,7 +15,7 @@ from qbench.benchmarking.speedup import by_operator, reasons_of
 from qbench.benchmarking.timing.rounds import Watch
 from qbench.benchmarking.timing.schedule import Measurement, measure_blocks
 from qbench.errors import InconclusiveError, QbenchError
-from qbench.runtimes.gpu_watch import open_gpu_watch
+from qbench.runtimes.gpu.watch import open_gpu_watch
 
 _ON_CPU = {"cpu", "openvino"}
 """Providers that leave the GPU alone."""

@@ -15,7 +15,7 @@ import msgspec
 from qbench import artifacts
 from qbench.runtimes.command import command_output
 from qbench.runtimes.cpu import cpuinfo_field, isa_flags, read_cpuinfo, usable_cores
-from qbench.runtimes.gpu import Gpu, gpu_summary
+from qbench.runtimes.gpu.devices import Gpu, gpu_summary
 
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _STATUS = Path("/proc/self/status")

@@ -9,7 +9,7 @@ from qbench.engines.manifest import EngineManifest, read_manifest
 from qbench.errors import EngineError, ModelError
 from qbench.model.load import Model, load
 from qbench.quantization.tables import TABLES
-from qbench.runtimes.tensorrt import PROVIDERS
+from qbench.runtimes.tensorrt.runner import PROVIDERS
 
 ENGINE_ENDING = ".engine"
 """What the file of an engine is called, in any case."""

@@ -16,7 +16,7 @@ from qbench.model.graph import INTEGER_PREFIXES
 from qbench.placement.cpu import ELEMENTWISE
 from qbench.runtimes.base import OperatorTime
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
-from qbench.runtimes.ort import OrtRunner, profile_file
+from qbench.runtimes.ort.runner import OrtRunner, profile_file
 
 GLANCE = Settings(half_width=0.05, max_seconds=2.0, warmup_seconds=0.3)
 """Enough to tell faster from slower; `qbench bench` measures."""

@@ -23,7 +23,7 @@ from qbench.quantization.quantized import QuantizedModel
 from qbench.quantization.searching.judge import judge_of, run_samples
 from qbench.quantization.searching.noise import sqnr_from_noise
 from qbench.quantization.searching.samples import samples_of
-from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.tensorrt.flavour import find_flavour
 
 _SAMPLES = 8
 """Calibration samples on which kernels are compared with exact arithmetic."""

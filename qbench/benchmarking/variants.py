@@ -18,7 +18,8 @@ from qbench.model.load import Model, size_on_disk
 from qbench.placement.targets import TARGETS, half_precision
 from qbench.quantization import options
 from qbench.quantization.quantize import quantize
-from qbench.runtimes import openvino, ort_providers
+from qbench.runtimes import openvino
+from qbench.runtimes.ort import providers as ort_providers
 
 PRECISIONS = ("fp32", *options.PRECISIONS)
 """Precisions that a variant can be made in."""

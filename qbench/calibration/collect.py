@@ -23,8 +23,8 @@ from qbench.model.load import Model
 from qbench.model.parts import in_parts, with_outputs
 from qbench.model.shapes import bound_to_one
 from qbench.runtimes.base import Tensors
-from qbench.runtimes.ort_blocks import in_blocks, split_blocks
-from qbench.runtimes.ort_parts import OrtParts
+from qbench.runtimes.ort.blocks import in_blocks, split_blocks
+from qbench.runtimes.ort.parts import OrtParts
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ class _Observer:
     Attributes:
         tensors: Channel axes by name.
         sigmoids: Outputs that are derived, by the name of what they are derived from.
-        channels: How many channels a tensor has that lies in blocks; see `ort_blocks`.
+        channels: How many channels a tensor has that lies in blocks; see `ort.blocks`.
         counted: A histogram counts about this many values.
     """
 

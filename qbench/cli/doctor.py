@@ -19,8 +19,8 @@ def doctor(as_json: bool) -> None:
     from qbench.artifacts import SCHEMA_VERSION
     from qbench.benchmarking.environment import capture
     from qbench.cli.output.render import print_field, print_json
-    from qbench.runtimes.flavour import installed_flavours
     from qbench.runtimes.providers import probe_providers
+    from qbench.runtimes.tensorrt.flavour import installed_flavours
 
     environment = capture()
     providers = probe_providers()

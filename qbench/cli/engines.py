@@ -110,7 +110,7 @@ def prune(folder: Path, yes: bool, as_json: bool) -> None:
     """
     from qbench.engines.machine import this_machine
     from qbench.engines.shelf import discarded, remove
-    from qbench.runtimes.flavour import installed_flavours
+    from qbench.runtimes.tensorrt.flavour import installed_flavours
 
     found = discarded(folder, this_machine(), installed_flavours())
     if yes:
@@ -142,7 +142,7 @@ def _print_discarded(found: Iterable[Discarded], is_done: bool) -> None:
 def _judged(entries: Iterable[Entry], *, hashes: bool) -> list[tuple[Entry, Verdict]]:
     from qbench.engines.machine import this_machine
     from qbench.engines.shelf import verify
-    from qbench.runtimes.flavour import installed_flavours
+    from qbench.runtimes.tensorrt.flavour import installed_flavours
 
     machine, flavours = this_machine(), installed_flavours()
     return [(entry, verify(entry, machine, flavours, hashes=hashes)) for entry in entries]

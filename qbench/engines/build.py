@@ -51,8 +51,8 @@ from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
 from qbench.quantization.quantized import QuantizedModel
 from qbench.quantization.tables import table_if_used
-from qbench.runtimes.flavour import Flavour, find_flavour, import_flavour
-from qbench.runtimes.gpu import current_gpu
+from qbench.runtimes.gpu.devices import current_gpu
+from qbench.runtimes.tensorrt.flavour import Flavour, find_flavour, import_flavour
 
 PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
 """Precisions of engines; the ONNX file carries them, since the network is strongly typed."""

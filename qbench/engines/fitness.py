@@ -11,7 +11,7 @@ import msgspec
 
 from qbench.engines.machine import Machine
 from qbench.engines.manifest import EngineManifest
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 FITS, UNFIT, UNKNOWN = "fits", "unfit", "unknown"
 _AMPERE = 80

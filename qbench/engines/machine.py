@@ -5,7 +5,7 @@ import platform
 import msgspec
 from msgspec.structs import replace
 
-from qbench.runtimes.gpu import current_gpu, current_gpu_name, gpu_summary
+from qbench.runtimes.gpu.devices import current_gpu, current_gpu_name, gpu_summary
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from qbench.model.prepare import prepare
 from qbench.model.save import check_output, save
 from qbench.model.shapes import bind_shapes, example_shapes
 from qbench.quantization.linting.lint import tidied
-from qbench.runtimes.flavour import Flavour, find_flavour
+from qbench.runtimes.tensorrt.flavour import Flavour, find_flavour
 
 OnStep = Callable[[int, int], None]
 """Called with (parts tried, parts in all as far as is known)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from qbench.engines.compiling.builder import build
 from qbench.engines.compiling.protocol import BuildRequest
 from qbench.errors import EngineError
-from qbench.runtimes.flavour import Flavour, flavour_named
+from qbench.runtimes.tensorrt.flavour import Flavour, flavour_named
 
 _TITLE = "the model"
 

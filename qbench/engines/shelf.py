@@ -17,7 +17,7 @@ from qbench.engines.manifest import (
     read_manifest,
 )
 from qbench.errors import EngineError, StorageError, UnfitError
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 BROKEN = "broken"
 """The engine or its manifest is missing or damaged."""

@@ -39,7 +39,7 @@ from qbench.quantization.encodings import is_integer_kernel
 from qbench.quantization.tables import TABLES
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 
 HELD_BYTES = 1 << 26
 """Tensors of one model that are held at the same time; a network with more is run in parts."""

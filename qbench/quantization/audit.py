@@ -15,7 +15,7 @@ from qbench.quantization.encodings import code_type, is_integer_kernel
 from qbench.quantization.linting.common import weight_dequantizer
 from qbench.quantization.linting.cpu_fusion import is_quantized, wanted_nodes
 from qbench.quantization.linting.lint import blocking_reasons, tidied
-from qbench.runtimes.ort_graphs import optimized_graph
+from qbench.runtimes.ort.graphs import optimized_graph
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _OWN = "ONNX Runtime has a reason of its own"

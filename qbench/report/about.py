@@ -10,7 +10,7 @@ from qbench.benchmarking.stats import FEWEST_SITTINGS
 from qbench.benchmarking.timing.settings import Settings
 from qbench.benchmarking.timing.sittings import SITTING_ROUNDS
 from qbench.formatting import digits, percent, size_text
-from qbench.runtimes.gpu import Gpu
+from qbench.runtimes.gpu.devices import Gpu
 
 Terms = list[tuple[str, str]]
 """Pairs of a term and its explanation."""

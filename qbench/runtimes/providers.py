@@ -9,8 +9,8 @@ import onnx_ir as ir
 from qbench.errors import QbenchError
 from qbench.runtimes import openvino
 from qbench.runtimes.openvino import OpenVinoRunner
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_providers import PROVIDERS
+from qbench.runtimes.ort.providers import PROVIDERS
+from qbench.runtimes.ort.runner import OrtRunner
 
 _PROBE_OPSET = 17
 _PROBE_IR_VERSION = 8

@@ -21,7 +21,7 @@ from qbench.evaluation.stream import SampleStream
 from qbench.model.load import Model
 from qbench.model.spec import is_image
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 
 _LABEL_FILES = (".txt", ".png", ".csv", ".json")
 

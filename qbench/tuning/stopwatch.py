@@ -10,7 +10,7 @@ from qbench.benchmarking.timing.schedule import measure
 from qbench.benchmarking.timing.settings import Settings
 from qbench.data.samples import Sample
 from qbench.model.save import on_disk
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 
 class Stopwatch:
@@ -18,7 +18,7 @@ class Stopwatch:
 
     Args:
         reference: The float model.
-        provider: A key of `runtimes.ort_providers.PROVIDERS`.
+        provider: A key of `runtimes.ort.providers.PROVIDERS`.
         sample: What is fed.
         settings: How long and how finely to measure.
     """

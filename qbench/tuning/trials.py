@@ -17,8 +17,8 @@ from qbench.errors import DataError, ModelError, UnfitError
 from qbench.quantization.choice import Choice
 from qbench.quantization.fallback import nodes_to_free
 from qbench.quantization.int8 import Int8Graph, Quantizer
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
+from qbench.runtimes.ort.runner import OrtRunner
 from qbench.tuning.journal import Journal, Trial, save_journal
 from qbench.tuning.stopwatch import Stopwatch
 

@@ -14,7 +14,7 @@ from loop_overhead import Call, random_feeds
 from qbench.benchmarking.timing.schedule import measure
 from qbench.engines.build import EngineOptions, build_engine
 from qbench.engines.manifest import read_manifest
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 STREAMS = (1, 2, 4)
 

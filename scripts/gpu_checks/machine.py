@@ -9,10 +9,10 @@ from qbench.benchmarking.benchmark import Options, benchmark
 from qbench.benchmarking.environment import capture
 from qbench.benchmarking.result import Row
 from qbench.runtimes.cuda.choose import BACKENDS, open_cuda
-from qbench.runtimes.flavour import find_flavour
-from qbench.runtimes.gpu_watch import open_gpu_watch
-from qbench.runtimes.ort_providers import preload_cuda
+from qbench.runtimes.gpu.watch import open_gpu_watch
+from qbench.runtimes.ort.providers import preload_cuda
 from qbench.runtimes.providers import probe_providers
+from qbench.runtimes.tensorrt.flavour import find_flavour
 
 
 def doctor(work: Work, rows: Rows) -> None:

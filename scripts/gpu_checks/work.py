@@ -17,8 +17,8 @@ from qbench.data.choice import DataChoice
 from qbench.demo.workflow import write_project
 from qbench.engines.manifest import read_manifest
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
-from qbench.runtimes.flavour import flavour_named
-from qbench.runtimes.tensorrt import TensorRtRunner
+from qbench.runtimes.tensorrt.flavour import flavour_named
+from qbench.runtimes.tensorrt.runner import TensorRtRunner
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -194,7 +194,7 @@ def test_steps_are_told(model: Path) -> None:
 
 
 def test_nothing_that_runs_is_an_error(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    available = "qbench.runtimes.ort_providers.ort.get_available_providers"
+    available = "qbench.runtimes.ort.providers.ort.get_available_providers"
     monkeypatch.setattr(available, lambda: ["CPUExecutionProvider"])
     with pytest.raises(UnfitError, match="provider 'cuda' is not part of the installed ONNX Runt"):
         benchmark(model, precisions=["fp32"], providers=["cuda"], options=QUICK)

@@ -31,7 +31,7 @@ from qbench.data.samples import Sample
 from qbench.errors import DataError, InconclusiveError, ModelError, UsageError
 from qbench.model.load import load
 from qbench.runtimes.base import Runner
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 from .memory import Memory
 

@@ -16,7 +16,7 @@ from qbench.model.load import Model
 from qbench.model.parts import with_outputs
 from qbench.model.prepare import prepare
 from qbench.placement.targets import TARGETS, observed_tensors
-from qbench.runtimes import ort_blocks
+from qbench.runtimes.ort import blocks as ort_blocks
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,6 @@ def refused(outcome: Outcome, code: int = 1) -> str:
 def with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let build-trt get past its first question wherever the tests run."""
     from qbench.engines import build
-    from qbench.runtimes.flavour import Flavour
+    from qbench.runtimes.tensorrt.flavour import Flavour
 
     monkeypatch.setattr(build, "find_flavour", lambda *_: Flavour("tensorrt_rtx", "1.7"))

@@ -13,8 +13,8 @@ from qbench.engines.auditing.engine import EngineAudit
 from qbench.engines.compiling.builder import BuildResult
 from qbench.engines.compiling.protocol import BuildRequest
 from qbench.engines.manifest import read_manifest
-from qbench.runtimes.flavour import Flavour
-from qbench.runtimes.layers import EngineLayer
+from qbench.runtimes.tensorrt.flavour import Flavour
+from qbench.runtimes.tensorrt.layers import EngineLayer
 
 from .conftest import Qbench, files, refused
 

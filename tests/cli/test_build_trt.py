@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from qbench.engines.manifest import read_manifest
-from qbench.runtimes.gpu import current_gpu
+from qbench.runtimes.gpu.devices import current_gpu
 
 from .conftest import Qbench, SaveModel, classifier, files, refused
 

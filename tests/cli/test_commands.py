@@ -497,7 +497,7 @@ class TestBench:
         self, qbench: Qbench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         available = lambda: ["CPUExecutionProvider"]  # noqa: E731
-        monkeypatch.setattr("qbench.runtimes.ort_providers.ort.get_available_providers", available)
+        monkeypatch.setattr("qbench.runtimes.ort.providers.ort.get_available_providers", available)
         document = qbench("bench", "--quick", "--providers", "cuda,cpu", "--json").json
         unfit, cpu = document["rows"]
         assert "provider 'cuda' is not part of the installed ONNX Runtime" in unfit["error"]

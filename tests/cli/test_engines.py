@@ -13,8 +13,8 @@ from qbench.engines import machine as machine_module
 from qbench.engines.fitness import Verdict
 from qbench.engines.machine import Machine
 from qbench.engines.shelf import entry
-from qbench.runtimes import flavour as flavour_module
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt import flavour as flavour_module
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 from .conftest import Qbench, refused
 

@@ -17,7 +17,7 @@ from qbench.demo.scenes import CALIBRATION_SEEDS, EVALUATION_SEEDS
 from qbench.errors import StorageError
 from qbench.evaluation.detect import DetectOptions, evaluate
 from qbench.evaluation.similarity import box_ious
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 MODEL = workflow.DETECTOR
 FRESH = EVALUATION_SEEDS[-40:]

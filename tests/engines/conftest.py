@@ -10,7 +10,7 @@ from fake_trt import fake_tensorrt
 from onnx import TensorProto, helper, numpy_helper
 
 from qbench.engines.compiling.protocol import BuildRequest
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 CHANNELS = 8
 MakeCompilation = Callable[[str], tuple[Any, Any, Any]]

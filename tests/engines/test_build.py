@@ -29,7 +29,7 @@ from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.precisions.half import HalfOptions
 from qbench.quantization.quantize import quantize
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 Requests = list[BuildRequest]
 

@@ -25,10 +25,10 @@ from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.cuda.choose import BACKENDS
-from qbench.runtimes.flavour import find_flavour, flavour_named, import_flavour
-from qbench.runtimes.inspector import inspect_engine, layers_from_inspector
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.tensorrt import TensorRtRunner
+from qbench.runtimes.ort.runner import OrtRunner
+from qbench.runtimes.tensorrt.flavour import find_flavour, flavour_named, import_flavour
+from qbench.runtimes.tensorrt.inspector import inspect_engine, layers_from_inspector
+from qbench.runtimes.tensorrt.runner import TensorRtRunner
 
 VERSIONS = ("10.0.1", "10.16", "11.0", "11.4", "rtx-1.7")
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from qbench.engines.fitness import FITS, UNFIT, UNKNOWN, Verdict, judge
 from qbench.engines.machine import Machine
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 RTX = Flavour("tensorrt_rtx", "1.7")
 TENSORRT = Flavour("tensorrt", "10.3.0")

@@ -5,7 +5,7 @@ import pytest
 from qbench.engines import machine as module
 from qbench.engines.machine import Machine, this_machine
 from qbench.engines.record import built_on
-from qbench.runtimes.gpu import Gpu
+from qbench.runtimes.gpu.devices import Gpu
 
 SMALL = Gpu("RTX A2000", "580.65", 6 << 30, "8.6", 210, 1200)
 LARGE = Gpu("RTX 3090", "580.65", 24 << 30, "8.6", 210, 1695)

@@ -15,7 +15,7 @@ from qbench.engines.compiling import builder
 from qbench.engines.reduce import Part, reduce_model
 from qbench.engines.reduce_check import failure_of, kind_of
 from qbench.errors import EngineError, UnfitError, UsageError
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 RTX = Flavour("tensorrt_rtx", "1.7")
 

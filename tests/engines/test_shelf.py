@@ -20,7 +20,7 @@ from qbench.engines.shelf import (
     verify,
 )
 from qbench.errors import EngineError, StorageError, UnfitError
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 HERE = Machine("Linux x86_64", "RTX 4090", "sm89", "580.65.06")
 NO_GPU = HERE.without_gpu()

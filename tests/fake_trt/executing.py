@@ -143,7 +143,7 @@ def profile_range(engine: Any, name: str, index: int) -> Any:
 def _run(engine: Any, feeds: dict[str, Any]) -> dict[str, Any]:
     if not hasattr(engine, "_runner"):
         # Not above: a process that only builds starts three times as fast without.
-        from qbench.runtimes.ort import OrtRunner
+        from qbench.runtimes.ort.runner import OrtRunner
 
         # As TensorRT computes: what the Q/DQ nodes say, without kernels that saturate.
         engine._runner = OrtRunner(engine._plan.model, threads=1, simulate=True)

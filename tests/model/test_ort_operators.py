@@ -9,7 +9,7 @@ from onnx import helper
 
 from qbench.model.ort_operators import DOMAIN
 from qbench.model.passes.infer_shapes import infer_shapes
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 
 PAIR = ["scale", "zero"]
 

@@ -9,7 +9,7 @@ import pytest
 from qbench.errors import StorageError, UsageError
 from qbench.model.load import load
 from qbench.model.save import check_output, needs_external_data, on_disk, save, weight_bytes
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 LIMIT = "qbench.model.save.PROTOBUF_LIMIT_BYTES"
 

@@ -13,7 +13,7 @@ from qbench.quantization.audit import KernelAudit, audit_cpu
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.quantization.quantized import QuantizedModel
-from qbench.runtimes.ort_graphs import optimized_graph
+from qbench.runtimes.ort.graphs import optimized_graph
 
 KERNELS: dict[str, dict[str, int]] = {
     "conv_bn_relu": {"QLinearConv": 2},

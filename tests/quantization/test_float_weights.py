@@ -17,7 +17,7 @@ from qbench.quantization.linting.lint import lint
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.quantization.quantized import QuantizedModel
-from qbench.runtimes.ort_graphs import open_graph, optimized_graph
+from qbench.runtimes.ort.graphs import open_graph, optimized_graph
 
 Unguarded = Callable[[onnx.ModelProto], QuantizedModel]
 

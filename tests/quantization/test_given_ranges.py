@@ -17,7 +17,7 @@ from qbench.model.load import Model
 from qbench.quantization.options import Int8Options
 from qbench.quantization.quantize import quantize
 from qbench.quantization.quantized import QuantizedModel
-from qbench.runtimes.ort_graphs import optimized_graph
+from qbench.runtimes.ort.graphs import optimized_graph
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from qbench.quantization.numerics import (
     symmetric,
     with_offset,
 )
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 
 finite = st.floats(-1000, 1000, width=32)
 values = arrays(np.float32, st.integers(1, 50), elements=finite)

@@ -20,7 +20,7 @@ from qbench.quantization import int8
 from qbench.quantization.int8 import Int8Options, saturates
 from qbench.quantization.precisions.half import to_half
 from qbench.quantization.quantize import quantize
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from qbench.errors import DataError, ModelError, UnfitError
 from qbench.model.spec import TensorSpec
 from qbench.quantization.quantize import quantize
 from qbench.runtimes.openvino import OpenVinoRunner
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 MODEL = graphs.conv_bn_relu().SerializeToString()
 FEEDS = {"x": np.linspace(-1, 1, np.prod(graphs.IMAGE), dtype=np.float32).reshape(graphs.IMAGE)}

@@ -18,7 +18,7 @@ from qbench.model.load import Model, load
 from qbench.model.save import weight_bytes
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from qbench.data.samples import Sample, Source
 from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError, UsageError
 from qbench.model.load import Model
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 from qbench.tuning.metrics import (
     METRICS,
     TuneData,

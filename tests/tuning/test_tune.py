@@ -22,7 +22,7 @@ from qbench.errors import (
 )
 from qbench.model.load import Model, load
 from qbench.quantization.int8 import Int8Options
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 from qbench.tuning import tune as tune_module
 from qbench.tuning.metrics import TuneData
 from qbench.tuning.options import TuneOptions

@@ -20,8 +20,8 @@ from qbench.evaluation.similarity import decibels
 from qbench.placement.targets import half_precision
 from qbench.runtimes.base import Runner
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
+from qbench.runtimes.ort.runner import OrtRunner
 
 
 class AgreementJudge:

@@ -21,7 +21,7 @@ from qbench.data.synthetic import SyntheticSource
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Runner
-from qbench.runtimes.tensorrt import TensorRtRunner
+from qbench.runtimes.tensorrt.runner import TensorRtRunner
 
 if TYPE_CHECKING:
     from qbench.benchmarking.judging.judges import Judge

@@ -18,10 +18,10 @@ from qbench.benchmarking.timing.sittings import Reload
 from qbench.errors import DataError, ModelError
 from qbench.runtimes import openvino
 from qbench.runtimes.base import OperatorTime, Runner, Tensors
-from qbench.runtimes.flavour import flavour_named
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_providers import ProviderChoice, options_of
-from qbench.runtimes.tensorrt import TensorRtRunner
+from qbench.runtimes.ort.providers import ProviderChoice, options_of
+from qbench.runtimes.ort.runner import OrtRunner
+from qbench.runtimes.tensorrt.flavour import flavour_named
+from qbench.runtimes.tensorrt.runner import TensorRtRunner
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qbench.benchmarking.result import Mode
 from qbench.benchmarking.timing.clock import Block, BlockTimer, Call, CallTimer, Clock, time_block
 from qbench.runtimes.base import Runner, Tensors
-from qbench.runtimes.tensorrt import TensorRtRunner
+from qbench.runtimes.tensorrt.runner import TensorRtRunner
 
 _CALLS_PER_STREAM = 4
 """The fewest calls that tell a stream's pace."""

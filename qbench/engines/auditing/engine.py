@@ -8,7 +8,7 @@ import msgspec
 
 from qbench.engines.auditing.qdq import Neighbours, likely_reason
 from qbench.placement.analysis import COMPUTE
-from qbench.runtimes.layers import AROUND, INT8, NARROW, EngineLayer
+from qbench.runtimes.tensorrt.layers import AROUND, INT8, NARROW, EngineLayer
 
 _UNKNOWN = "unknown"
 _QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})

@@ -34,8 +34,8 @@ from qbench.quantization.encodings import (
 )
 from qbench.quantization.linting.finding import ERROR, Finding
 from qbench.quantization.linting.lint import blocking_reasons, lint, tidied
-from qbench.runtimes.flavour import find_flavour
-from qbench.runtimes.layers import INT8, EngineLayer
+from qbench.runtimes.tensorrt.flavour import find_flavour
+from qbench.runtimes.tensorrt.layers import INT8, EngineLayer
 
 _FLOAT = "Float"
 

@@ -24,8 +24,8 @@ from qbench.engines.compiling.protocol import (
     encode,
 )
 from qbench.runtimes.command import python_module
-from qbench.runtimes.inspector import layers_from_inspector
-from qbench.runtimes.layers import EngineLayer, layers_from_log
+from qbench.runtimes.tensorrt.inspector import layers_from_inspector
+from qbench.runtimes.tensorrt.layers import EngineLayer, layers_from_log
 
 _LOGGER = logging.getLogger(__name__)
 _COMPILER = logging.getLogger("qbench.engines.compiler")

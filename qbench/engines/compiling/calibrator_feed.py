@@ -10,7 +10,7 @@ from qbench.engines.compiling.protocol import CalibrationImages
 from qbench.errors import DataError, EngineError, QbenchError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.cuda.choose import open_cuda
-from qbench.runtimes.engine_io import Memory
+from qbench.runtimes.tensorrt.engine_io import Memory
 
 
 class BatchFeed:

@@ -6,7 +6,7 @@ import msgspec
 
 from qbench.data.recipes import Recipe
 from qbench.engines.profiles import ShapeProfile
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 
 class BuildOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

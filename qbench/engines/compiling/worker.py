@@ -33,9 +33,9 @@ from qbench.engines.compiling.timing_cache import CacheKey, TimingCache
 from qbench.engines.machine import this_machine
 from qbench.errors import EngineError, QbenchError, UnfitError
 from qbench.runtimes.command import claim_stdout
-from qbench.runtimes.flavour import import_flavour, strongly_typed_network
-from qbench.runtimes.gpu import current_gpu
-from qbench.runtimes.inspector import inspect_engine
+from qbench.runtimes.gpu.devices import current_gpu
+from qbench.runtimes.tensorrt.flavour import import_flavour, strongly_typed_network
+from qbench.runtimes.tensorrt.inspector import inspect_engine
 
 _SOURCE = re.compile(r"\.? In \S+ at \S+:\d+")
 _LONGEST = 300

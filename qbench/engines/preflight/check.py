@@ -16,7 +16,7 @@ from qbench.model.passes.infer_shapes import infer_shapes
 from qbench.model.prepare import prepare
 from qbench.quantization.linting.finding import ERROR, WARNING, Finding, Rule
 from qbench.quantization.linting.lint import lint, tidied
-from qbench.runtimes.flavour import Flavour, find_flavour
+from qbench.runtimes.tensorrt.flavour import Flavour, find_flavour
 
 _ELSEWHERE = frozenset({"type", "double", "shape-input"})
 """Rules of RTX that hold for every TensorRT: all share its types, and are built with by qbench."""

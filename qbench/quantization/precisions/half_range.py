@@ -16,7 +16,7 @@ from qbench.model.graph import constant
 from qbench.model.load import Model
 from qbench.placement.analysis import DATA_MOVEMENT
 from qbench.quantization.searching.samples import samples_of
-from qbench.runtimes.ort_parts import open_parts
+from qbench.runtimes.ort.parts import open_parts
 
 LARGEST = float(np.finfo(np.float16).max)
 

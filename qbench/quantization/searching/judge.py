@@ -20,7 +20,7 @@ from qbench.quantization.searching.judged_outputs import JudgedOutputs, judged_o
 from qbench.quantization.searching.noise import Proposals, detection_noise, relative_noise
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 
 
 class Judge:

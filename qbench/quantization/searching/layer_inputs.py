@@ -16,7 +16,7 @@ from qbench.data.samples import Sample
 from qbench.model.graph import constant, integer, ints
 from qbench.placement.analysis import weight_axis
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort_parts import open_parts
+from qbench.runtimes.ort.parts import open_parts
 
 MOST_INPUTS = 2304
 """Inputs of an output, 3 x 3 of 256 channels; with more, errors average out, and time would grow

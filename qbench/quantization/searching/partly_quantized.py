@@ -31,7 +31,7 @@ from qbench.quantization.numerics import QuantizationParameters
 from qbench.quantization.searching.judged_outputs import JudgedOutputs
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cpu import usable_cores
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort.graphs import open_graph
 
 Feeds = dict[str, NDArray[Any]]
 

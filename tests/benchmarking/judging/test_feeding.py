@@ -15,7 +15,7 @@ from qbench.data.image_folder import ImageFolder
 from qbench.data.recipes import Recipe
 from qbench.errors import DataError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.ort import OrtRunner
+from qbench.runtimes.ort.runner import OrtRunner
 
 RECIPE = Recipe(name="mine")
 INPUT = TensorSpec("x", ("N", 3, 8, 8), np.dtype(np.float32))

@@ -33,7 +33,7 @@ from qbench.errors import DataError, ModelError, WorkerError
 from qbench.model.load import load
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import Runner
-from qbench.runtimes.ort_providers import ProviderChoice
+from qbench.runtimes.ort.providers import ProviderChoice
 
 TINY = Settings(min_rounds=6, max_rounds=6, max_seconds=0.05, block_seconds=1e-5, warmup_seconds=0)
 RECIPE = Recipe(name="mine", scale=1 / 255)

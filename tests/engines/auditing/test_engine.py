@@ -4,7 +4,7 @@ import pytest
 
 from qbench.engines.auditing.engine import NodeFinding, audit
 from qbench.engines.auditing.qdq import Neighbours
-from qbench.runtimes.layers import EngineLayer, EngineTensor, layers_from_log
+from qbench.runtimes.tensorrt.layers import EngineLayer, EngineTensor, layers_from_log
 
 LOG = (Path(__file__).parent / "rtx-verbose.log").read_text()
 # The operators of the model that the log is from.

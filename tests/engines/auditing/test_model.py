@@ -35,7 +35,7 @@ from qbench.model.prepare import prepare
 from qbench.placement.targets import place
 from qbench.quantization.int8 import Int8Options
 from qbench.quantization.quantize import quantize
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.errors import DataError, EngineError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.runtimes.cuda.choose import BACKENDS
-from qbench.runtimes.flavour import find_flavour
-from qbench.runtimes.gpu import current_gpu
+from qbench.runtimes.gpu.devices import current_gpu
+from qbench.runtimes.tensorrt.flavour import find_flavour
 
 Compile = Callable[[ImplicitInt8], str]
 

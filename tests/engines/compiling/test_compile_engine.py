@@ -22,7 +22,7 @@ from qbench.engines.compiling.protocol import (
 from qbench.engines.machine import Machine
 from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.errors import EngineError, StorageError, UnfitError, UsageError
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 IMPLICIT = ImplicitInt8("entropy", "TRT-8601-EntropyCalibration2\nx: 3c010a14\n")
 PROFILES = tuple(ShapeProfile({"x": ShapeRange(*((n, 3),) * 3)}) for n in (1, 8))

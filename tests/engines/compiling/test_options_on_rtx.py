@@ -15,8 +15,8 @@ from qbench.engines.compiling.builder import build
 from qbench.engines.compiling.protocol import BuildOptions, BuildRequest
 from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.errors import EngineError, UsageError
-from qbench.runtimes.flavour import find_flavour
-from qbench.runtimes.gpu import current_gpu
+from qbench.runtimes.gpu.devices import current_gpu
+from qbench.runtimes.tensorrt.flavour import find_flavour
 
 pytest.importorskip("tensorrt_rtx")
 

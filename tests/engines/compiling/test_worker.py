@@ -12,7 +12,7 @@ from qbench.engines.compiling.builder import build
 from qbench.engines.compiling.protocol import BuildOptions
 from qbench.engines.profiles import ShapeProfile, ShapeRange
 from qbench.errors import EngineError, UsageError
-from qbench.runtimes.flavour import find_flavour
+from qbench.runtimes.tensorrt.flavour import find_flavour
 
 # One target named, so that the outcome does not depend on the GPU of this machine.
 SM86 = BuildOptions(target_gpus=("sm86",))

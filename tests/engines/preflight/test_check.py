@@ -19,7 +19,7 @@ from qbench.errors import EngineError, UnfitError, UsageError
 from qbench.model.load import Model, load
 from qbench.quantization.linting.finding import ERROR, WARNING
 from qbench.quantization.quantize import quantize
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 RTX = Flavour("tensorrt_rtx", "1.7")
 Maker = Callable[[], onnx.ModelProto]

@@ -22,7 +22,7 @@ def test_an_unknown_backend() -> None:
 
 def test_choosing_imports_neither() -> None:
     code = (
-        "import sys, qbench.runtimes.cuda.choose, qbench.runtimes.tensorrt;"
+        "import sys, qbench.runtimes.cuda.choose, qbench.runtimes.tensorrt.runner;"
         "sys.exit('cuda.bindings' in sys.modules or 'pycuda' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from qbench.errors import ModelError
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_session import first_line, session_options
+from qbench.runtimes.ort.runner import OrtRunner
+from qbench.runtimes.ort.session import first_line, session_options
 
 
 def test_a_version_that_is_too_new_is_told_without_places_in_sources(tmp_path: Path) -> None:

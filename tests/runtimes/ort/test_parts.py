@@ -11,8 +11,8 @@ from qbench.model.load import Model
 from qbench.model.parts import Part, in_parts, with_outputs
 from qbench.model.prepare import prepare
 from qbench.model.shapes import bound_to_one
-from qbench.runtimes.ort_graphs import empty_arena, open_graph
-from qbench.runtimes.ort_parts import OrtParts
+from qbench.runtimes.ort.graphs import empty_arena, open_graph
+from qbench.runtimes.ort.parts import OrtParts
 
 ASKED = ["x", "stem_relu", "branch_relu", "joined_relu", "head"]
 

@@ -11,9 +11,8 @@ import onnxruntime
 import pytest
 
 from qbench.errors import ModelError, UnfitError
-from qbench.runtimes import ort_providers as module
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_providers import (
+from qbench.runtimes.ort import providers as module
+from qbench.runtimes.ort.providers import (
     PROVIDERS,
     ProviderChoice,
     Ran,
@@ -21,6 +20,7 @@ from qbench.runtimes.ort_providers import (
     judge_split,
     providers_for,
 )
+from qbench.runtimes.ort.runner import OrtRunner
 
 MODEL = graphs.conv_bn_relu().SerializeToString()
 FEEDS = {"x": np.zeros(graphs.IMAGE, np.float32)}
@@ -54,7 +54,7 @@ def test_a_session_that_only_the_cpu_runs_is_an_error(
 ) -> None:
     # Without the API that tells what runs where, ONNX Runtime itself refuses the CPU.
     monkeypatch.setattr(module, "_can_tell", lambda: can_tell)
-    monkeypatch.setattr("qbench.runtimes.ort_session.providers_for", lambda _: [[]])
+    monkeypatch.setattr("qbench.runtimes.ort.session.providers_for", lambda _: [[]])
     wanted = (
         "libraries or driver are missing" if can_tell else "CPU EP has been explicitly disabled"
     )
@@ -168,7 +168,7 @@ def test_cuda_libraries_of_python_packages_are_loaded_once_before_the_first_sess
 
 def test_the_cpu_needs_no_cuda_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "qbench.runtimes.ort_session.preload_cuda", lambda: pytest.fail("not needed")
+        "qbench.runtimes.ort.session.preload_cuda", lambda: pytest.fail("not needed")
     )
     OrtRunner(MODEL, threads=1)
 

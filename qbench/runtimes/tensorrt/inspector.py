@@ -12,7 +12,7 @@ from typing import Any
 
 from qbench.errors import EngineError
 from qbench.runtimes.element_types import type_in
-from qbench.runtimes.layers import INT8, EngineLayer, EngineTensor
+from qbench.runtimes.tensorrt.layers import INT8, EngineLayer, EngineTensor
 
 # ASCII's record and unit separators part the nodes, so that a name may hold brackets itself.
 _NODE = re.compile(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f]|$)")

@@ -14,9 +14,9 @@ from onnx import helper
 
 from qbench.errors import DataError, ModelError, UnfitError, UsageError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes import ort as ort_module
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_providers import PROVIDERS, ProviderChoice, Ran
+from qbench.runtimes.ort import runner as ort_module
+from qbench.runtimes.ort.providers import PROVIDERS, ProviderChoice, Ran
+from qbench.runtimes.ort.runner import OrtRunner
 from qbench.runtimes.providers import probe_providers
 
 MODEL = graphs.conv_bn_relu().SerializeToString()

@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from qbench.model.graph import constant
-from qbench.runtimes import ort_graphs
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.ort_graphs import open_graph, optimized_graph
+from qbench.runtimes.ort import graphs as ort_graphs
+from qbench.runtimes.ort.graphs import open_graph, optimized_graph
+from qbench.runtimes.ort.runner import OrtRunner
 
 MODEL = graphs.conv_bn_relu().SerializeToString()
 FEEDS = {"x": np.linspace(-1, 1, np.prod(graphs.IMAGE), dtype=np.float32).reshape(graphs.IMAGE)}

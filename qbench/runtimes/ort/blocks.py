@@ -18,7 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qbench.model.save import data_folder, weight_bytes
-from qbench.runtimes.ort_graphs import open_graph, save_optimized
+from qbench.runtimes.ort.graphs import open_graph, save_optimized
 
 _DOMAIN = "com.microsoft.nchwc"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qbench.errors import DataError, ModelError
 from qbench.model.spec import TensorSpec, open_image_size
 from qbench.runtimes.base import misfit
-from qbench.runtimes.ort_providers import (
+from qbench.runtimes.ort.providers import (
     ProviderChoice,
     did_not_load,
     preload_cuda,
@@ -55,7 +55,7 @@ def share_arena(options: ort.SessionOptions) -> None:
     """Let a session take memory from one arena that sessions of the process may share.
 
     An arena of its own keeps what its runs took, which adds up over the parts of a model. What the
-    shared one keeps is given back by `ort_graphs.empty_arena`.
+    shared one keeps is given back by `graphs.empty_arena`.
     """
     _register_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")

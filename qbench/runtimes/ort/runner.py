@@ -17,9 +17,9 @@ from qbench.errors import ModelError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors, closed, misfit
 from qbench.runtimes.element_types import dtype_named
-from qbench.runtimes.nvml import Nvml, open_nvml
-from qbench.runtimes.ort_providers import ProviderChoice, what_ran
-from qbench.runtimes.ort_session import (
+from qbench.runtimes.gpu.nvml import Nvml, open_nvml
+from qbench.runtimes.ort.providers import ProviderChoice, what_ran
+from qbench.runtimes.ort.session import (
     ORT_ERRORS,
     SEVERITY_FATAL,
     create_session,
@@ -44,7 +44,7 @@ class GraphInMemory:
         data: As the file would hold it.
         weights: Such as are given as arrays, by name.
         folder: Where external data lies.
-        shares_arena: See `ort_session.share_arena`.
+        shares_arena: See `session.share_arena`.
         is_optimized: Whether its nodes are run as they are.
     """
 
@@ -82,7 +82,7 @@ class OrtRunner:
 
     Args:
         model: Path of an ONNX file, its bytes, or a graph in memory.
-        provider: A key of `ort_providers.PROVIDERS`, or a full choice.
+        provider: A key of `providers.PROVIDERS`, or a full choice.
         threads: Intra-op threads; 0 leaves the choice to ONNX Runtime.
         simulate: Keep Q/DQ nodes as they are, so that they compute exactly what they say. ONNX
             Runtime's fused integer kernels may saturate on CPUs without VNNI.

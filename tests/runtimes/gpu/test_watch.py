@@ -7,9 +7,9 @@ import pynvml
 import pytest
 from fake_nvml import FakeGpu
 
-from qbench.runtimes import nvml
-from qbench.runtimes.gpu_watch import GpuWatch, open_gpu_watch
-from qbench.runtimes.nvml import _POLICIES, _SLOWDOWNS, open_nvml
+from qbench.runtimes.gpu import nvml
+from qbench.runtimes.gpu.nvml import _POLICIES, _SLOWDOWNS, open_nvml
+from qbench.runtimes.gpu.watch import GpuWatch, open_gpu_watch
 
 FOREIGN = 4711
 

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Collection
 from typing import Any
 
-from qbench.runtimes.gpu import current_bus_id
+from qbench.runtimes.gpu.devices import current_bus_id
 
 _SLOWDOWNS = {
     "nvmlClocksEventReasonSwPowerCap": "power limit",

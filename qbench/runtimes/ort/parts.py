@@ -10,8 +10,8 @@ from qbench.errors import DataError
 from qbench.model.parts import Part, in_parts
 from qbench.model.shapes import bind_shapes
 from qbench.runtimes.base import Tensors, misfit
-from qbench.runtimes.ort_graphs import empty_arena, open_graph
-from qbench.runtimes.ort_session import refused
+from qbench.runtimes.ort.graphs import empty_arena, open_graph
+from qbench.runtimes.ort.session import refused
 
 
 def open_parts(

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from qbench.errors import UnfitError, UsageError
-from qbench.runtimes.flavour import (
+from qbench.runtimes.tensorrt.flavour import (
     Flavour,
     find_flavour,
     flavour_named,

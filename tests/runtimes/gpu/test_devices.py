@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from qbench.runtimes.gpu import (
+from qbench.runtimes.gpu.devices import (
     Gpu,
     current_bus_id,
     current_gpu,

@@ -5,11 +5,11 @@ from types import ModuleType
 from typing import Any
 
 from qbench.runtimes.base import OperatorTime
-from qbench.runtimes.engine_file import EngineFile
-from qbench.runtimes.execution import Lane
-from qbench.runtimes.inspector import inspected, layers_from_inspector
-from qbench.runtimes.layers import EngineLayer
 from qbench.runtimes.profile import Times, computed_in, shares
+from qbench.runtimes.tensorrt.engine_file import EngineFile
+from qbench.runtimes.tensorrt.execution import Lane
+from qbench.runtimes.tensorrt.inspector import inspected, layers_from_inspector
+from qbench.runtimes.tensorrt.layers import EngineLayer
 
 
 def profile_lane(engine: EngineFile, lane: Lane, runs: int) -> tuple[OperatorTime, ...]:

@@ -6,8 +6,8 @@ from typing import Any
 from qbench.errors import DataError, QbenchError
 from qbench.runtimes.base import Tensors
 from qbench.runtimes.cuda.base import Cuda
-from qbench.runtimes.engine_file import EngineFile, check_names
-from qbench.runtimes.engine_io import InputSlot, Memory, OutputSlot
+from qbench.runtimes.tensorrt.engine_file import EngineFile, check_names
+from qbench.runtimes.tensorrt.engine_io import InputSlot, Memory, OutputSlot
 
 
 class Lane:

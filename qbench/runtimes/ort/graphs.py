@@ -15,9 +15,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from qbench.runtimes.ort import GraphInMemory, OrtRunner
-from qbench.runtimes.ort_providers import ProviderChoice
-from qbench.runtimes.ort_session import create_session, session_options, share_arena
+from qbench.runtimes.ort.providers import ProviderChoice
+from qbench.runtimes.ort.runner import GraphInMemory, OrtRunner
+from qbench.runtimes.ort.session import create_session, session_options, share_arena
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -41,7 +41,7 @@ def open_graph(
         model: The graph.
         threads: Of a run; 0 leaves the choice to ONNX Runtime.
         simulate: Keep Q/DQ nodes; see `OrtRunner`.
-        shares_arena: See `ort_session.share_arena`.
+        shares_arena: See `session.share_arena`.
         is_optimized: Run the nodes as they are; see `save_optimized`.
 
     Raises:
@@ -64,7 +64,7 @@ def save_optimized(model: ir.Model, path: Path) -> None:
 
 
 def empty_arena() -> None:
-    """Give back what the shared arena keeps and no tensor needs; see `ort_session.share_arena`.
+    """Give back what the shared arena keeps and no tensor needs; see `session.share_arena`.
 
     ONNX Runtime does so behind a run alone, so a model runs that copies one number.
     """

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from qbench.model.load import Model
 from qbench.model.parts import with_outputs
 from qbench.model.prepare import prepare
-from qbench.runtimes import ort_blocks
-from qbench.runtimes.ort_blocks import InBlocks, in_blocks, split_blocks
-from qbench.runtimes.ort_graphs import open_graph
+from qbench.runtimes.ort import blocks as ort_blocks
+from qbench.runtimes.ort.blocks import InBlocks, in_blocks, split_blocks
+from qbench.runtimes.ort.graphs import open_graph
 
 STRIP = (2, 32, 7, 5)
 

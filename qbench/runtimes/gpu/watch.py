@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 
-from qbench.runtimes.nvml import Nvml, open_nvml
+from qbench.runtimes.gpu.nvml import Nvml, open_nvml
 
 _LATELY = 1.0
 """Seconds before a block in which the work of others counts; NVML samples about that often."""

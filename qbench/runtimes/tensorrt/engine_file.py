@@ -12,7 +12,7 @@ import numpy as np
 
 from qbench.errors import DataError, EngineError
 from qbench.model.spec import TensorSpec
-from qbench.runtimes.flavour import Flavour, import_flavour
+from qbench.runtimes.tensorrt.flavour import Flavour, import_flavour
 
 logger = logging.getLogger(__name__)
 

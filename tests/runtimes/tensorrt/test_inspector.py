@@ -8,8 +8,8 @@ import pytest
 
 from qbench.engines.auditing.engine import audit
 from qbench.errors import EngineError
-from qbench.runtimes.inspector import inspect_engine, layers_from_inspector
-from qbench.runtimes.layers import EngineTensor
+from qbench.runtimes.tensorrt.inspector import inspect_engine, layers_from_inspector
+from qbench.runtimes.tensorrt.layers import EngineTensor
 
 
 def tensor(name: str, dtype: str, key: str = "Format/Datatype") -> dict[str, Any]:

@@ -15,10 +15,10 @@ from qbench.model.spec import TensorSpec
 from qbench.runtimes.base import OperatorTime, Tensors
 from qbench.runtimes.cuda.base import Cuda, Event
 from qbench.runtimes.cuda.choose import DEFAULT_BACKEND, open_cuda
-from qbench.runtimes.engine_file import EngineFile, Shape
-from qbench.runtimes.engine_profile import profile_lane
-from qbench.runtimes.execution import Lane
-from qbench.runtimes.flavour import Flavour
+from qbench.runtimes.tensorrt.engine_file import EngineFile, Shape
+from qbench.runtimes.tensorrt.engine_profile import profile_lane
+from qbench.runtimes.tensorrt.execution import Lane
+from qbench.runtimes.tensorrt.flavour import Flavour
 
 logger = logging.getLogger(__name__)
 

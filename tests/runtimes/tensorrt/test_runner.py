@@ -23,9 +23,9 @@ from trt_runtime import FakeGpu
 from qbench.errors import DataError, EngineError
 from qbench.model.spec import TensorSpec
 from qbench.runtimes.cuda.choose import BACKENDS
-from qbench.runtimes.flavour import find_flavour
-from qbench.runtimes.ort import OrtRunner
-from qbench.runtimes.tensorrt import Phases, TensorRtRunner
+from qbench.runtimes.ort.runner import OrtRunner
+from qbench.runtimes.tensorrt.flavour import find_flavour
+from qbench.runtimes.tensorrt.runner import Phases, TensorRtRunner
 
 SMALL = {"x": ((1, 4), (1, 4), (2, 4))}
 LARGE = {"x": ((2, 4), (8, 4), (8, 4))}

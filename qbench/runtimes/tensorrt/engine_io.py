@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qbench.errors import DataError, QbenchError
 from qbench.runtimes.cuda.base import Cuda, HostBytes
-from qbench.runtimes.engine_file import Port, Shape
+from qbench.runtimes.tensorrt.engine_file import Port, Shape
 
 
 class Memory:

@@ -1,0 +1,1 @@
+"""ONNX Runtime: models in files and in memory, whole and in parts, on any provider."""
