@@ -44,8 +44,9 @@ def audit(arguments: _Arguments) -> None:
     """Check a quantized MODEL, made by any tool, for a target.
 
     Shows the rules of the target that it breaks, and what runs in INT8 and what does not: ONNX
-    Runtime optimizes it, TensorRT for RTX, where installed, builds it. Exit code 1 where the target
-    refuses the model or computes something else than it says, 3 where --require-int8 is not met.
+    Runtime optimizes it and runs it once, TensorRT for RTX, where installed, builds it. Exit code 1
+    where the target refuses the model or computes something else than it says, 3 where
+    --require-int8 is not met.
     """
     from qbench.cli.output.render import print_json
     from qbench.engines.auditing.model import audit_model, likely_target

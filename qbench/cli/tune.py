@@ -145,7 +145,8 @@ def tune(arguments: _Arguments) -> None:
                 model, arguments.target, data, options, table=arguments.table, output=output
             )
         except KeyboardInterrupt:
-            click.echo("what was tried is kept; the same command goes on with it", err=True)
+            again = "the same command" + " without --restart" * arguments.restart
+            click.echo(f"what was tried is kept; {again} goes on with it", err=True)
             raise
     if arguments.as_json:
         print_json(_document(result))

@@ -67,6 +67,8 @@ def test_ctrl_c_says_that_trials_are_kept(qbench: Qbench, monkeypatch: pytest.Mo
     outcome = qbench(*TENSORRT, *IMPOSSIBLE)
     assert (outcome.code, outcome.out) == (130, "")
     assert "what was tried is kept; the same command goes on with it" in outcome.err
+    outcome = qbench(*TENSORRT, *IMPOSSIBLE, "--restart")
+    assert "is kept; the same command without --restart goes on with it" in outcome.err
 
 
 @pytest.mark.usefixtures("calibrated")

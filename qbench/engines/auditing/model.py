@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import onnxruntime as ort
 from msgspec.structs import replace
 
 from qbench.artifacts import SCHEMA_VERSION
+from qbench.data.synthetic import SyntheticSource
 from qbench.engines.auditing.engine import EngineAudit, NodeFinding, audit, count_in
 from qbench.engines.auditing.qdq import neighbours_of, node_name
 from qbench.engines.auditing.requirement import check_int8_share
@@ -19,7 +21,7 @@ from qbench.engines.compiling.protocol import BuildOptions, BuildRequest
 from qbench.engines.compiling.targets import LEAST_GPU
 from qbench.engines.preflight.check import graph_findings, judged_flavour
 from qbench.engines.profiles import parse_shapes, profiles_for
-from qbench.errors import EngineError, ModelError, UnfitError
+from qbench.errors import DataError, EngineError, ModelError, UnfitError
 from qbench.model.graph import INTEGER_PREFIXES
 from qbench.model.load import Model, read_graph
 from qbench.model.passes.infer_shapes import infer_shapes
@@ -34,6 +36,7 @@ from qbench.quantization.encodings import (
 )
 from qbench.quantization.linting.finding import ERROR, Finding
 from qbench.quantization.linting.lint import blocking_reasons, lint, tidied
+from qbench.runtimes.ort.runner import OrtRunner
 from qbench.runtimes.tensorrt.flavour import find_flavour
 from qbench.runtimes.tensorrt.layers import INT8, EngineLayer
 
@@ -118,7 +121,7 @@ def audit_model(
 ) -> ModelAudit:
     """Check a quantized model against the rules of `target`, and ask the target itself.
 
-    ONNX Runtime optimizes the model; TensorRT for RTX, where it is installed, builds it.
+    ONNX Runtime optimizes and runs the model; TensorRT for RTX, where it is installed, builds it.
 
     Args:
         model: A file with Q/DQ nodes or integer operators, made by any tool.
@@ -140,7 +143,7 @@ def audit_model(
         model=str(model.path), sha256=model.sha256, target=target, runtime=None, findings=findings
     )
     if target == "cpu":
-        return _ask_cpu(base, model.path)
+        return _ask_cpu(base, model, model.path, image_size)
     return _ask_tensorrt(base, model, shapes, image_size)
 
 
@@ -267,16 +270,19 @@ def _ask_tensorrt(
     )
 
 
-def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
+def _ask_cpu(
+    base: ModelAudit, model: Model, path: Path, image_size: tuple[int, int] | None
+) -> ModelAudit:
     runtime = f"ONNX Runtime {ort.__version__}"
     try:
         found = audit_cpu(path)
-    except ModelError as error:
+        notes = _run_once(model, path, image_size)
+    except (DataError, ModelError) as error:
         return replace(base, runtime=runtime, refusal=str(error))
-    model = read_graph(path)
-    noted = _noted(model)
+    graph = read_graph(path)
+    noted = _noted(graph)
     floats = Counter(node.op_type for node in found.unfused)
-    ops = Counter(node.op_type for node in model.graph if is_compute(node))
+    ops = Counter(node.op_type for node in graph.graph if is_compute(node))
     counts = {
         op: {dtype: n for dtype, n in ((INT8, total - floats[op]), (_FLOAT, floats[op])) if n}
         for op, total in ops.items()
@@ -290,7 +296,24 @@ def _ask_cpu(base: ModelAudit, path: Path) -> ModelAudit:
             NodeFinding(n.name, n.op_type, _FLOAT, noted.get(n.name, n.reason))
             for n in found.unfused
         ),
+        notes=notes,
     )
+
+
+def _run_once(model: Model, path: Path, image_size: tuple[int, int] | None) -> tuple[str, ...]:
+    """Run a file on random data, since kernels refuse some nodes only then; note if that cannot be.
+
+    Raises:
+        DataError: It fails.
+    """
+    try:
+        sample = SyntheticSource(model.inputs, 1, 0, image_size).load(0)
+    except DataError as error:
+        reason = str(error).partition(";")[0]
+        return (f"it was loaded, not run: {reason}; give images a --size",)
+    with closing(OrtRunner(path)) as runner:
+        runner.run(sample.feeds)
+    return ()
 
 
 def _share(nodes_by_dtype: Mapping[str, Mapping[str, int]]) -> float | None:

@@ -193,6 +193,30 @@ def test_what_onnx_runtime_refuses(saved: Any) -> None:
         found.check_runs()
 
 
+def test_what_onnx_runtime_refuses_only_as_it_runs(saved: Any) -> None:
+    model = qdq.conv()
+    for tensor in model.graph.initializer:
+        if tensor.name in {"conv.w.scale", "conv.w.zero"}:
+            few = onnx.numpy_helper.to_array(tensor)[:5]
+            tensor.CopyFrom(onnx.numpy_helper.from_array(few, tensor.name))
+    found = audit_model(saved(model), "cpu")
+    assert found.refusal is not None
+    with pytest.raises(ModelError, match=r"the model fails on data that fits it.* running"):
+        found.check_runs()
+
+
+def test_a_model_of_open_sizes_is_run_on_the_size_that_is_given(saved: Any) -> None:
+    b = qdq.QdqBuilder(("n", graphs.CHANNELS, "height", "width"))
+    model = saved(b.model(b.qdq(b.qconv("conv", b.qdq(b.x, "x")), "y")))
+    assert audit_model(model, "cpu", image_size=(16, 16)).notes == ()
+    found = audit_model(model, "cpu")
+    assert (found.int8_fraction, found.refusal) == (1.0, None)
+    assert found.notes == (
+        "it was loaded, not run: input 'x' [n,8,height,width] is dynamic beyond its batch; "
+        "give images a --size",
+    )
+
+
 def test_a_rule_that_the_target_does_not_mind_is_an_error_all_the_same(saved: Any) -> None:
     found = audit_model(saved(qdq.conv(axis=1)), "cpu")
     assert found.int8_fraction == 1.0
