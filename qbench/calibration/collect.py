@@ -21,9 +21,9 @@ from qbench.data.samples import Skips, Source, first_names
 from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model
 from qbench.model.parts import in_parts, with_outputs
-from qbench.model.shapes import bound_to_one
+from qbench.model.shapes import bound_to_one, elements_by_name
 from qbench.runtimes.base import Tensors
-from qbench.runtimes.ort.blocks import in_blocks, split_blocks
+from qbench.runtimes.ort.blocks import in_blocks, sizes_in_blocks, split_blocks
 from qbench.runtimes.ort.parts import OrtParts
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ def _open(
     """Load what computes tensors; return it with the channels of those that it gives in blocks."""
     whole = in_blocks(with_outputs(model.ir, names), blocked)
     # Of the model's shapes, not of a sample's, so that all shards cut at the same places.
-    parts = in_parts(whole.model, names, bound_to_one(model, image_size))
+    sizes = elements_by_name(bound_to_one(model, image_size))
+    parts = in_parts(whole.model, names, sizes_in_blocks(whole.model.graph, sizes))
     return OrtParts(parts, threads=1, are_optimized=whole.is_optimized), whole.channels
 
 

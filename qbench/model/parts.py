@@ -9,7 +9,6 @@ from onnx_ir.passes import common
 
 from qbench.errors import CalibrationError
 from qbench.model.graph import subgraph_nodes, values_by_name
-from qbench.model.shapes import elements_by_name
 
 _MOST_PARTS = 16
 
@@ -50,7 +49,7 @@ def with_outputs(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
     return common.RemoveUnusedNodesPass()(copy).model
 
 
-def in_parts(model: ir.Model, tensors: Iterable[str], bound: ir.Model | None) -> list[Part]:
+def in_parts(model: ir.Model, tensors: Iterable[str], sizes: Mapping[str, int]) -> list[Part]:
     """Return parts that together compute `tensors`, each about as many of their elements.
 
     They are cut where as little as possible passes that is not asked for anyway. Models that
@@ -60,7 +59,8 @@ def in_parts(model: ir.Model, tensors: Iterable[str], bound: ir.Model | None) ->
     Args:
         model: A prepared model.
         tensors: Names of tensors that inputs or nodes hold.
-        bound: The same with the shapes of one sample, which tell sizes; None makes one part.
+        sizes: Elements of one sample's tensors by name, as far as they are known; see
+            `elements_by_name`. Without any, there is one part.
 
     Raises:
         CalibrationError: A tensor is not in the graph.
@@ -68,7 +68,6 @@ def in_parts(model: ir.Model, tensors: Iterable[str], bound: ir.Model | None) ->
     asked = dict.fromkeys(tensors)
     whole = with_outputs(model, asked)
     nodes = list(whole.graph)
-    sizes = {} if bound is None else elements_by_name(bound)
     ends = [] if any(subgraph_nodes(whole)) else _ends(nodes, sizes, asked)
     if not ends:
         return [Part(whole, tuple(asked))]

@@ -87,12 +87,14 @@ def bind_shapes(model: ir.Model, shapes: Shapes) -> ir.Model:
     return bound
 
 
-def elements_by_name(bound: ir.Model) -> dict[str, int]:
+def elements_by_name(bound: ir.Model | None) -> dict[str, int]:
     """Return the number of elements of inputs and of what nodes write, where it is known.
 
     Args:
-        bound: A model with static input shapes; see `bind_shapes`.
+        bound: A model with static input shapes; see `bind_shapes`. Of None, nothing is known.
     """
+    if bound is None:
+        return {}
     shapes = ((name, static_shape(value)) for name, value in values_by_name(bound.graph).items())
     return {name: prod(shape) for name, shape in shapes if shape is not None}
 

@@ -8,7 +8,7 @@ from qbench.model import parts
 from qbench.model.load import Model
 from qbench.model.parts import Part, in_parts, with_outputs
 from qbench.model.prepare import prepare
-from qbench.model.shapes import bound_to_one
+from qbench.model.shapes import bound_to_one, elements_by_name
 from qbench.placement.targets import TARGETS, observed_tensors
 
 
@@ -28,7 +28,7 @@ def observed(model: Model) -> list[str]:
 def parts_of(
     model: Model, tensors: list[str], size: tuple[int, int] | None = (16, 16)
 ) -> list[Part]:
-    return in_parts(model.ir, tensors, bound_to_one(model, size))
+    return in_parts(model.ir, tensors, elements_by_name(bound_to_one(model, size)))
 
 
 def outputs_of(some: list[Part], feeds: graphs.Feeds) -> graphs.Feeds:

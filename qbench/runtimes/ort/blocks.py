@@ -5,11 +5,12 @@ Its CPU provider computes convolutions of floats on 8 or 16 channels side by sid
 which takes as long as half of all convolutions of EfficientNet-lite0 (2.3 ms of 9.4).
 """
 
+import logging
 import math
 import tempfile
 from collections import Counter
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -17,10 +18,16 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qbench.errors import ModelError
+from qbench.model.graph import subgraph_nodes
 from qbench.model.save import data_folder, weight_bytes
 from qbench.runtimes.ort.graphs import open_graph, save_optimized
 
+logger = logging.getLogger(__name__)
+
 _DOMAIN = "com.microsoft.nchwc"
+_ORDERS = "ReorderOutput"
+_BLOCKED = "_nchwc"
 
 _FEWEST_CHANNELS = 4
 """That ONNX Runtime puts into a block."""
@@ -36,45 +43,80 @@ class InBlocks:
     Attributes:
         model: The model.
         is_optimized: Whether ONNX Runtime has optimized it, so that it must not do so again.
-        channels: How many channels such a tensor has, by its name.
+        channels: How many channels an output has that is given in blocks, by its name.
     """
 
     model: ir.Model
-    is_optimized: bool
-    channels: Mapping[str, int]
+    is_optimized: bool = False
+    channels: Mapping[str, int] = field(default_factory=dict)
 
 
 def in_blocks(model: ir.Model, names: Container[str]) -> InBlocks:
     """Return what ONNX Runtime makes of a model, with outputs among `names` left in blocks.
 
-    Others are as they were, as are all outputs where that would gain little, or need much memory:
-    of models of matrix products, and of those whose weights are large or lie in other files.
+    Others are as they were, as are all outputs where that would gain little, need much memory or
+    not work: of models of matrix products, of those whose weights are large or lie in other files,
+    of those with subgraphs, whose tensors ONNX Runtime gives the same names, and where there is no
+    place for a temporary file.
 
     Args:
         model: A float model.
         names: Of outputs.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the model.
     """
-    if not _is_convolutional(model) or data_folder(model) or weight_bytes(model) > _MOST_BYTES:
-        return InBlocks(model, False, {})
+    is_large = data_folder(model) or weight_bytes(model) > _MOST_BYTES
+    if is_large or not _is_convolutional(model) or any(subgraph_nodes(model)):
+        return InBlocks(model)
+    try:
+        optimized = _optimized(model)
+    except (ModelError, OSError) as error:  # if of the model itself, it is raised again
+        logger.debug("not optimized beforehand: %s", error)
+        return InBlocks(model)
+    return InBlocks(optimized, True, _leave_in_blocks(optimized.graph, names))
+
+
+def sizes_in_blocks(graph: ir.Graph, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return numbers of elements by name with those of tensors in blocks, about, as well.
+
+    ONNX Runtime makes their names up, and names a convolution after the tensor that it wrote.
+
+    Args:
+        graph: Of a model that is optimized.
+        sizes: Of tensors of the model before.
+    """
+    known = dict(sizes)
+    for node in graph:
+        inputs = [known.get(value.name or "", 0) for value in node.inputs if value is not None]
+        likely = sum(inputs) if node.op_type == "Concat" else max(inputs, default=0)
+        for value in node.outputs:
+            size = known.get((node.name or "").removesuffix(_BLOCKED), likely)
+            known.setdefault(value.name or "", size)
+    return known
+
+
+def _optimized(model: ir.Model) -> ir.Model:
     with tempfile.TemporaryDirectory(prefix="qbench-") as folder:
         path = Path(folder) / "optimized.onnx"
         save_optimized(model, path)
         optimized = ir.load(path)
+    for node in optimized.graph:
+        for value in node.outputs:
+            value.type = value.type or ir.TensorType(ir.DataType.FLOAT)  # lacking in blocks alone
+    return optimized
+
+
+def _leave_in_blocks(graph: ir.Graph, names: Container[str]) -> dict[str, int]:
+    """Take away what puts outputs in order; return how many channels they have, by name."""
     channels: dict[str, int] = {}
-    outputs = optimized.graph.outputs
-    for place, value in enumerate(outputs):
+    for place, value in enumerate(graph.outputs):
         name, reorder = value.name or "", _last_reorder(value)
         if name in names and reorder is not None and reorder.inputs[0] is not None:
             channels[name] = reorder.attributes.get_int("channels")
-            outputs[place] = blocks = reorder.inputs[0]
-            optimized.graph.remove(reorder, safe=True)
-            blocks.name, blocks.type, blocks.shape = name, value.type, None
+            graph.outputs[place] = blocks = reorder.inputs[0]
+            graph.remove(reorder, safe=True)
+            blocks.name, blocks.shape = name, None
         elif value.is_initializer():
-            outputs[place] = _as_computed(optimized.graph, value)
-    return InBlocks(optimized, True, channels)
+            graph.outputs[place] = _as_computed(graph, value)
+    return channels
 
 
 def _is_convolutional(model: ir.Model) -> bool:
@@ -104,7 +146,7 @@ def split_blocks(array: NDArray[np.float32]) -> NDArray[np.float32]:
 def _last_reorder(output: ir.Value) -> ir.Node | None:
     """Return the node that puts an output in order, if that is for nothing else."""
     node = output.producer()
-    if node is None or node.domain != _DOMAIN or node.op_type != "ReorderOutput" or output.uses():
+    if node is None or node.domain != _DOMAIN or node.op_type != _ORDERS or output.uses():
         return None
     return None if node.attributes.get_int("channels_last", 0) else node
 

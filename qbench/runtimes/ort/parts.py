@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from qbench.errors import DataError
 from qbench.model.parts import Part, in_parts
-from qbench.model.shapes import bind_shapes
+from qbench.model.shapes import bind_shapes, elements_by_name
 from qbench.runtimes.base import Tensors, misfit
 from qbench.runtimes.ort.graphs import empty_arena, open_graph
 from qbench.runtimes.ort.session import refused
@@ -24,7 +24,7 @@ def open_parts(
         CalibrationError: A tensor is not in the graph.
     """
     bound = bind_shapes(model, {name: array.shape for name, array in feeds.items()})
-    return OrtParts(in_parts(model, tensors, bound), threads=threads)
+    return OrtParts(in_parts(model, tensors, elements_by_name(bound)), threads=threads)
 
 
 class OrtParts:

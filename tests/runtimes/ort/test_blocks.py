@@ -1,15 +1,19 @@
+from pathlib import Path
+
 import graphs
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
 from qbench.model.load import Model
 from qbench.model.parts import with_outputs
 from qbench.model.prepare import prepare
+from qbench.model.shapes import bound_to_one, elements_by_name
 from qbench.runtimes.ort import blocks as ort_blocks
-from qbench.runtimes.ort.blocks import InBlocks, in_blocks, split_blocks
-from qbench.runtimes.ort.graphs import open_graph
+from qbench.runtimes.ort.blocks import InBlocks, in_blocks, sizes_in_blocks, split_blocks
+from qbench.runtimes.ort.graphs import open_graph, save_optimized
 
 STRIP = (2, 32, 7, 5)
 
@@ -81,8 +85,39 @@ def test_few_convolutions_are_left_alone(name: str) -> None:
     assert not in_blocks(model.ir, set()).is_optimized
 
 
+def test_subgraphs_are_left_alone() -> None:
+    """In each of them ONNX Runtime would begin again with the names of tensors in blocks."""
+    model = prepare(graphs.model_of(graphs.with_if()))
+    assert not in_blocks(model.ir, set()).is_optimized
+
+
 def test_large_weights_are_not_written_to_disk(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ort_blocks, "_MOST_BYTES", 100)
-    assert in_blocks(model.ir, set()) == InBlocks(model.ir, False, {})
+    assert in_blocks(model.ir, set()) == InBlocks(model.ir)
+
+
+def test_no_place_for_a_temporary_file(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
+    assert in_blocks(model.ir, set()) == InBlocks(model.ir)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(model: ir.Model, _: Path) -> None:
+        save_optimized(model, Path("/dev/full"))
+
+    monkeypatch.setattr(ort_blocks, "save_optimized", full)
+    assert in_blocks(model.ir, set()) == InBlocks(model.ir)
+
+
+def test_sizes_are_known_of_tensors_in_blocks(model: Model) -> None:
+    graph = in_blocks(model.ir, set()).model.graph
+    before = elements_by_name(bound_to_one(model, None))
+    sizes = sizes_in_blocks(graph, before)
+    assert before.items() <= sizes.items()
+    ordering = [node for node in graph if node.op_type == "ReorderOutput"]
+    assert ordering
+    for node in ordering:
+        assert sizes[str(node.inputs[0].name)] == sizes[str(node.outputs[0].name)] > 0

@@ -10,7 +10,7 @@ from qbench.model import parts
 from qbench.model.load import Model
 from qbench.model.parts import Part, in_parts, with_outputs
 from qbench.model.prepare import prepare
-from qbench.model.shapes import bound_to_one
+from qbench.model.shapes import bound_to_one, elements_by_name
 from qbench.runtimes.ort.graphs import empty_arena, open_graph
 from qbench.runtimes.ort.parts import OrtParts
 
@@ -18,7 +18,7 @@ ASKED = ["x", "stem_relu", "branch_relu", "joined_relu", "head"]
 
 
 def parts_of(model: Model, asked: list[str]) -> list[Part]:
-    return in_parts(model.ir, asked, bound_to_one(model, (16, 16)))
+    return in_parts(model.ir, asked, elements_by_name(bound_to_one(model, (16, 16))))
 
 
 @pytest.fixture(scope="module")
