@@ -185,6 +185,18 @@ def focus() -> onnx.ModelProto:
     return b.model(b.conv("head", b.conv("after", stem)))
 
 
+def pyramid() -> onnx.ModelProto:
+    """As the SPP block of a YOLO detector: pools of several sizes around each value."""
+    b = Builder()
+    stem = b.node("Relu", "stem_relu", b.conv("stem", b.x))
+    pools = [
+        b.node("MaxPool", f"pool{size}", stem, kernel_shape=[size] * 2, pads=[size // 2] * 4)
+        for size in (5, 9)
+    ]
+    joined = b.conv("joined", b.node("Concat", "stacked", stem, *pools, axis=1), cin=24)
+    return b.model(b.conv("head", joined))
+
+
 def upsample() -> onnx.ModelProto:
     b = Builder()
     deep = b.node("Relu", "deep_relu", b.conv("deep", b.x, strides=[2, 2]))
@@ -500,6 +512,7 @@ PATTERNS: dict[str, Callable[[], onnx.ModelProto]] = {
         squeeze_excite,
         concat_branches,
         focus,
+        pyramid,
         upsample,
         bicubic,
         classifier,

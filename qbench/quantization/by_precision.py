@@ -31,11 +31,6 @@ _UNCHECKED = (
     "--data IMAGES finds those that overflow"
 )
 
-_UNSLICED = (
-    "slices in front of {} became a part of it: the same results in less time, "
-    "which FP32 would save as well"
-)
-
 _SELECTED = "judged by what {} selects from: the least noise changes the order of what is selected"
 
 _PLAIN_RANGES = "given ranges: no bias correction, no search; those need `qbench calibrate`"
@@ -77,7 +72,7 @@ def _to_int8(
         output_sqnr_db=result.output_sqnr_db,
         steps=result.steps,
         remarks=recurrent_notes(model.ir)
-        + tuple(_UNSLICED.format(name) for name in result.graph.unsliced)
+        + result.graph.rewritten
         + ((_SELECTED.format(first_names(result.selecting)),) if result.selecting else ())
         + ((_PLAIN_RANGES,) if isinstance(table, GivenRanges) else ()),
     )

@@ -87,14 +87,14 @@ class Int8Graph:
         plan: What was quantized, and what stays float and why.
         mac_fraction: Share of multiply-accumulates in quantized nodes; None where that is unknown.
         uncounted: Nodes that multiply, too, but whose multiply-accumulates are not known.
-        unsliced: Convolutions that slices of their input became a part of; see `targets.suited`.
+        rewritten: What was changed before for the target's sake; see `targets.suited`.
     """
 
     ir: ir.Model
     plan: Plan
     mac_fraction: float | None
     uncounted: tuple[str, ...] = ()
-    unsliced: tuple[str, ...] = ()
+    rewritten: tuple[str, ...] = ()
 
 
 SATURATING_ISA = MappingProxyType({"avx2": True, "avx512": True, "vnni": False, "arm": False})
@@ -139,9 +139,9 @@ class Quantizer:
 
     def __post_init__(self) -> None:
         self.table.check_model(self.model.sha256, str(self.model.path))
-        self.prepared, self._unsliced = prepare(self.model), tuple[str, ...]()
+        self.prepared, self._rewritten = prepare(self.model), tuple[str, ...]()
         if not isinstance(self.table, GivenRanges):  # which are of the model's own tensors
-            self.prepared, self._unsliced = suited(self.prepared, self.target)
+            self.prepared, self._rewritten = suited(self.prepared, self.target)
         self._bound = bound_to_one(self.prepared, self.table.image_size)
         self._macs = macs_of(self.prepared, self._bound) or Macs({})
         self._faster_in_float: dict[str, str] = {}
@@ -186,7 +186,7 @@ class Quantizer:
             coded = with_room_for_biases(graph.graph, plan, parameters, coded, shifts)
         quantized = write_qdq(graph, plan, parameters, coded, shifts)
         share = self.work.int8_fraction(plan)
-        return Int8Graph(quantized, plan, share, self._macs.uncounted, self._unsliced)
+        return Int8Graph(quantized, plan, share, self._macs.uncounted, self._rewritten)
 
     def placed(self, choice: Choice) -> tuple[ir.Model, Plan]:
         """Return the float graph that `choice` makes, equalized, and what is quantized in it."""

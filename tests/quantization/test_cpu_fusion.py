@@ -33,6 +33,7 @@ KERNELS: dict[str, dict[str, int]] = {
     },
     "concat_branches": {"QLinearConv": 3, "QLinearConcat": 1},
     "focus": {"QLinearConv": 2},
+    "pyramid": {"QLinearConv": 2, "QLinearConcat": 1},
     "upsample": {"QLinearConv": 2, "QLinearConcat": 1},
     "bicubic": {"QLinearConv": 2},
     "classifier": {"QLinearConv": 1, "QLinearGlobalAveragePool": 1, "QGemm": 1},

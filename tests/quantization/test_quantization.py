@@ -54,6 +54,16 @@ def test_slices_in_front_of_a_conv_become_a_part_of_it_on_a_cpu(target: str) -> 
     assert (slices, says_so) == ((0, True) if target == "cpu" else (6, False))
 
 
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_large_pools_go_on_from_smaller_ones_on_a_cpu(target: str) -> None:
+    model = graphs.model_of(graphs.pyramid())
+    result = quantize(model, target=target, table=graphs.table_of(model))
+    largest = next(node for node in result.ir.graph if node.name == "pool9")
+    says_so = any("larger pools (pool9) go on from smaller" in note for note in result.notes)
+    window = list(largest.attributes["kernel_shape"].as_ints())
+    assert (window, says_so) == (([5, 5], True) if target == "cpu" else ([9, 9], False))
+
+
 def test_a_notebook_shows_what_was_made(model: Model) -> None:
     options = Int8Options(exclude=("stem",), effort="fast")
     table = graphs.table_of(model)
