@@ -2,7 +2,7 @@
 
 Its CPU provider computes convolutions of floats on 8 or 16 channels side by side (NCHWc): a tensor
 [N, C, H, W] lies as [N, blocks, H, W, lanes]. One that is asked for is put back in order first,
-which takes as long as half of all convolutions of EfficientNet-lite0 (2.3 ms of 9.4).
+which takes 2.3 ms of EfficientNet-lite0, beside 6.0 of the convolutions themselves.
 """
 
 import logging
@@ -74,6 +74,13 @@ def in_blocks(model: ir.Model, names: Container[str]) -> InBlocks:
     return InBlocks(optimized, True, _leave_in_blocks(optimized.graph, names))
 
 
+def split_blocks(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a view [N, blocks, H * W, lanes] of a tensor as it comes in blocks."""
+    samples, channels, *inner = array.shape
+    lanes = _lanes()
+    return array.reshape(samples, channels // lanes, math.prod(inner), lanes)
+
+
 def sizes_in_blocks(graph: ir.Graph, sizes: Mapping[str, int]) -> dict[str, int]:
     """Return numbers of elements by name with those of tensors in blocks, about, as well.
 
@@ -91,6 +98,12 @@ def sizes_in_blocks(graph: ir.Graph, sizes: Mapping[str, int]) -> dict[str, int]
             size = known.get((node.name or "").removesuffix(_BLOCKED), likely)
             known.setdefault(value.name or "", size)
     return known
+
+
+def _is_convolutional(model: ir.Model) -> bool:
+    """Return whether a model has more convolutions than matrix products."""
+    number = Counter(node.op_type for node in model.graph)
+    return number["Conv"] > number["MatMul"] + number["Gemm"]
 
 
 def _optimized(model: ir.Model) -> ir.Model:
@@ -119,10 +132,12 @@ def _leave_in_blocks(graph: ir.Graph, names: Container[str]) -> dict[str, int]:
     return channels
 
 
-def _is_convolutional(model: ir.Model) -> bool:
-    """Return whether a model has more convolutions than matrix products."""
-    number = Counter(node.op_type for node in model.graph)
-    return number["Conv"] > number["MatMul"] + number["Gemm"]
+def _last_reorder(output: ir.Value) -> ir.Node | None:
+    """Return the node that puts an output in order, if that is for nothing else."""
+    node = output.producer()
+    if node is None or node.domain != _DOMAIN or node.op_type != _ORDERS or output.uses():
+        return None
+    return None if node.attributes.get_int("channels_last", 0) else node
 
 
 def _as_computed(graph: ir.Graph, value: ir.Value) -> ir.Value:
@@ -134,21 +149,6 @@ def _as_computed(graph: ir.Graph, value: ir.Value) -> ir.Value:
     graph.register_initializer(value)
     graph.append(ir.node("Identity", [value], outputs=[output]))
     return output
-
-
-def split_blocks(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a view [N, blocks, H * W, lanes] of a tensor as it comes in blocks."""
-    samples, channels, *inner = array.shape
-    lanes = _lanes()
-    return array.reshape(samples, channels // lanes, math.prod(inner), lanes)
-
-
-def _last_reorder(output: ir.Value) -> ir.Node | None:
-    """Return the node that puts an output in order, if that is for nothing else."""
-    node = output.producer()
-    if node is None or node.domain != _DOMAIN or node.op_type != _ORDERS or output.uses():
-        return None
-    return None if node.attributes.get_int("channels_last", 0) else node
 
 
 @cache
