@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from qbench.calibration.kernels import COUNTED_VALUES
 from qbench.calibration.sigmoids import sigmoids_between
 from qbench.calibration.statistics import NonFiniteError, TensorStatistics
-from qbench.data.samples import Skips, Source, first_names
+from qbench.data.ahead import ReadAhead
+from qbench.data.samples import Sample, Skips, Source, first_names
 from qbench.errors import CalibrationError, DataError
 from qbench.model.load import Model
 from qbench.model.parts import in_parts, with_outputs
@@ -103,10 +104,12 @@ def collect(
     sigmoids = sigmoids_between(model.ir.graph, tensors)
     fetched = [name for name in tensors if name not in sigmoids.values()]
     blocked = {name for name in fetched if tensors[name] in {None, _BLOCKED_AXIS}}
-    opened, channels = _open(model, [*fetched, *outputs], blocked, settings.image_size)
+    ahead = ReadAhead(source)
+    with ahead.filling() if settings.threads > 1 else nullcontext():
+        opened, channels = _open(model, [*fetched, *outputs], blocked, settings.image_size)
     observer = _Observer(tensors, sigmoids, channels, settings.counted)
     with closing(opened) as runner:
-        pass_ = _Pass(runner, observer, source, on_sample or (lambda: None))
+        pass_ = _Pass(runner, observer, source, ahead.load, on_sample or (lambda: None))
         pass_.go(settings.threads)
     return pass_.result()
 
@@ -138,11 +141,13 @@ class _Pass:
         runner: OrtParts,
         observer: "_Observer",
         source: Source,
+        load: Callable[[int], Sample],
         on_sample: Callable[[], None],
     ) -> None:
         self._runner = runner
         self._observer = observer
         self._source = source
+        self._load = load
         self._on_sample = on_sample
         self._lock = threading.Lock()
         self._next = 0
@@ -215,7 +220,7 @@ class _Pass:
 
     def _count(self, index: int, statistics: Statistics) -> int:
         try:
-            sample = self._source.load(index)
+            sample = self._load(index)
         except DataError as error:
             self._skips.add(self._source.name(index), error)
             return 0

@@ -90,12 +90,11 @@ def preprocess(image: Pixels, recipe: Recipe, size: tuple[int, int]) -> NDArray[
     """
     pixels = _recoloured(_RESIZERS[recipe.resize](image, recipe, size), recipe.colour)
     # Pixels have 256 values, so a table gives the formula in float64, rounded once, at little cost.
-    table = _normalized(np.arange(256), recipe)
-    axis = 0 if recipe.layout == "nchw" else 2
-    shape = np.insert(size, axis, recipe.channels)
+    table, is_nchw = _table(recipe), recipe.layout == "nchw"
+    shape = (recipe.channels, *size) if is_nchw else (*size, recipe.channels)
     result = np.empty((1, *shape), dtype=recipe.dtype)
     for channel in range(recipe.channels):
-        plane = np.moveaxis(result[0], axis, 0)[channel]
+        plane = result[0, channel] if is_nchw else result[0, ..., channel]
         plane[...] = np.take(table[channel], pixels[..., channel], mode="clip")
     return result
 
@@ -112,13 +111,14 @@ def preprocess_mask(mask: Pixels, recipe: Recipe, size: tuple[int, int]) -> Pixe
     return _RESIZERS[recipe.resize](np.dstack([mask] * 3), moved, size)[..., 0]
 
 
-def _normalized(values: NDArray[np.int_], recipe: Recipe) -> NDArray[Any]:
-    """Return ``(value * scale - mean) / std`` as [channels, values]."""
+def _table(recipe: Recipe) -> NDArray[Any]:
+    """Return ``(value * scale - mean) / std`` of each value of a pixel, [channels, values]."""
     scale, mean, std = (
         np.broadcast_to(np.asarray(value, dtype=np.float64), recipe.channels)[:, np.newaxis]
         for value in (recipe.scale, recipe.mean, recipe.std)
     )
-    return ((values * scale - mean) / std).astype(recipe.dtype)
+    table: NDArray[Any] = ((np.arange(256) * scale - mean) / std).astype(recipe.dtype)
+    return table
 
 
 def _recoloured(image: Pixels, colour: str) -> Pixels:

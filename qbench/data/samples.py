@@ -53,7 +53,8 @@ def filled(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
 
     Statistics of a repeated sample are those of the sample, but for the counts.
     """
-    return np.repeat(array, fixed_batch(spec), axis=0)
+    batch = fixed_batch(spec)
+    return array if batch == 1 else np.repeat(array, batch, axis=0)
 
 
 def fixed_batch(spec: TensorSpec) -> int:

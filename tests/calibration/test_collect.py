@@ -9,6 +9,7 @@ import pytest
 
 import qbench.calibration.collect as collecting
 from qbench.calibration.collect import Collection, Settings, collect
+from qbench.data import ahead
 from qbench.data.samples import Sample, fingerprint
 from qbench.errors import CalibrationError, DataError
 from qbench.model import parts
@@ -84,6 +85,7 @@ def test_workers_are_fewer_where_their_tensors_would_not_fit(
 ) -> None:
     """After the first sample, which tells how large they are, all workers meet at a barrier."""
     monkeypatch.setattr(collecting, "_MOST_BYTES", most)
+    monkeypatch.setattr(ahead, "_MOST_BYTES", -1)  # reading ahead would meet there, too
     together, seen = threading.Barrier(workers, timeout=10), set[int]()
 
     def meet(number: int, array: Any) -> Any:
