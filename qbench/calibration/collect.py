@@ -83,11 +83,12 @@ def collect(
     """Gather statistics of `tensors` (names with channel axes) over all samples of `source`.
 
     Each worker takes one sample at a time through decoding, inference on a single thread and
-    counting, part by part of the model. So decoding overlaps with inference, memory holds one
-    part's activations per worker whatever the number of samples, and no result depends on how many
-    workers there are: fewer than asked for where their activations would take several GiB. Outputs
-    of a Sigmoid are derived from its input; see `sigmoids`. Of the model's other outputs the log
-    says where they hold NaN or Inf, which stops nothing, since no range depends on them.
+    counting, part by part of the model; the first samples are decoded while the model is loaded. So
+    decoding overlaps with inference, memory holds one part's activations per worker whatever the
+    number of samples, and no result depends on how many workers there are: fewer than asked for
+    where their activations would take several GiB. Outputs of a Sigmoid are derived from its input;
+    see `sigmoids`. Of the model's other outputs the log says where they hold NaN or Inf, which
+    stops nothing, since no range depends on them.
 
     Args:
         model: The prepared model.

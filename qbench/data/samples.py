@@ -49,12 +49,12 @@ class Sample:
 
 
 def filled(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    """Return `array`, which is one sample, as often as the input `spec` fixes its batch.
+    """Return a copy of `array`, which is one sample, as often as the input `spec` fixes its batch.
 
-    Statistics of a repeated sample are those of the sample, but for the counts.
+    A part of an array would keep all of it in memory. Statistics of a repeated sample are those of
+    the sample, but for the counts.
     """
-    batch = fixed_batch(spec)
-    return array if batch == 1 else np.repeat(array, batch, axis=0)
+    return np.repeat(array, fixed_batch(spec), axis=0)
 
 
 def fixed_batch(spec: TensorSpec) -> int:

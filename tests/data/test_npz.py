@@ -35,6 +35,13 @@ def test_rows_of_one_file(tmp_path: Path) -> None:
     assert source.describe() == f"3 samples in {path}"
 
 
+def test_a_row_does_not_keep_its_file_in_memory(tmp_path: Path) -> None:
+    np.savez(tmp_path / "batch.npz", **arrays(3))
+    for array in NpzSource(tmp_path / "batch.npz", SPECS).load(1).feeds.values():
+        owner = array if array.base is None else array.base
+        assert owner.nbytes == array.nbytes
+
+
 def test_arrays_in_the_other_byte_order(tmp_path: Path) -> None:
     swapped = {
         name: array.astype(array.dtype.newbyteorder("S")) for name, array in arrays(3).items()
