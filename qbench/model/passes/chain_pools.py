@@ -5,7 +5,7 @@ of 9 x 9 is the maximum of 5 x 5 maxima of 5 x 5, which takes 25 comparisons ins
 """
 
 from collections import defaultdict
-from itertools import pairwise
+from itertools import islice
 
 import onnx_ir as ir
 
@@ -39,13 +39,18 @@ def chain_pools(model: ir.Model) -> int:
 
 
 def _pairs(graph: ir.Graph) -> list[tuple[ir.Node, ir.Node]]:
-    """Return pairs of neighbours in size, from the smallest windows on."""
+    """Return each pool with the next smaller one within its window, from the smallest on."""
     pools: dict[ir.Value, list[ir.Node]] = defaultdict(list)
     for node in graph:
         if node.op_type == "MaxPool" and node.inputs[0] is not None and _keeps_size(node):
             pools[node.inputs[0]].append(node)
-    ordered = (sorted(nodes, key=_window) for nodes in pools.values())
-    return [pair for nodes in ordered for pair in pairwise(nodes) if _is_within(*pair)]
+    pairs = []
+    for nodes in pools.values():
+        ordered = sorted(nodes, key=_window)
+        for at, larger in enumerate(ordered):
+            within = (smaller for smaller in reversed(ordered[:at]) if _is_within(smaller, larger))
+            pairs += [(smaller, larger) for smaller in islice(within, 1)]
+    return pairs
 
 
 def _keeps_size(pool: ir.Node) -> bool:

@@ -49,6 +49,12 @@ def test_one_window_must_lie_within_the_other() -> None:
     assert found == {"pool3x7": [3, 7], "pool5x5": [5, 5]}
 
 
+def test_what_lies_within_need_not_be_the_next_in_order() -> None:
+    b = graphs.Builder()
+    found = windows(b, pool(b, 3, 3), pool(b, 5, 9), pool(b, 7, 3))
+    assert found == {"pool3x3": [3, 3], "pool5x9": [3, 7], "pool7x3": [5, 1]}
+
+
 def test_pools_along_one_axis() -> None:
     b = graphs.Builder((1, 8, 20))
     assert windows(b, pool(b, 3), pool(b, 9)) == {"pool3": [3], "pool9": [7]}
