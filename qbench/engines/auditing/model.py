@@ -143,7 +143,7 @@ def audit_model(
         model=str(model.path), sha256=model.sha256, target=target, runtime=None, findings=findings
     )
     if target == "cpu":
-        return _ask_cpu(base, model, model.path, image_size)
+        return _ask_cpu(base, model, image_size)
     return _ask_tensorrt(base, model, shapes, image_size)
 
 
@@ -270,16 +270,15 @@ def _ask_tensorrt(
     )
 
 
-def _ask_cpu(
-    base: ModelAudit, model: Model, path: Path, image_size: tuple[int, int] | None
-) -> ModelAudit:
+def _ask_cpu(base: ModelAudit, model: Model, image_size: tuple[int, int] | None) -> ModelAudit:
+    assert model.path is not None  # or there would be nothing to audit
     runtime = f"ONNX Runtime {ort.__version__}"
     try:
-        found = audit_cpu(path)
-        notes = _run_once(model, path, image_size)
+        found = audit_cpu(model.path)
+        notes = _run_once(model, model.path, image_size)
     except (DataError, ModelError) as error:
         return replace(base, runtime=runtime, refusal=str(error))
-    graph = read_graph(path)
+    graph = read_graph(model.path)
     noted = _noted(graph)
     floats = Counter(node.op_type for node in found.unfused)
     ops = Counter(node.op_type for node in graph.graph if is_compute(node))
