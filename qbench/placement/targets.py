@@ -12,6 +12,7 @@ from qbench.model.graph import OUTSIDE_SUBGRAPHS, subgraph_nodes, values_by_name
 from qbench.model.load import Model
 from qbench.model.passes.chain_pools import chain_pools, chained_pools
 from qbench.model.passes.fuse_slices import fuse_slices, sliced_convolutions
+from qbench.model.passes.split_concats import split_concats
 from qbench.placement import cpu, tensorrt
 from qbench.placement.analysis import COMPUTE, channel_axis, excluded_nodes
 from qbench.placement.plan import FloatNode, Plan
@@ -24,6 +25,7 @@ TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
 
 _SAVES = "the same results in less time, which FP32 would save as well"
 _UNSLICED = f"slices in front of {{}} became a part of it: {_SAVES}"
+_SPLIT = f"float convolutions ({{}}) add up what was stacked for them: {_SAVES}"
 _CHAINED = f"larger pools ({{}}) go on from smaller ones: {_SAVES}"
 
 _ONNX_RUNTIME = "com.microsoft"
@@ -51,6 +53,15 @@ def suited(model: Model, target: str) -> tuple[Model, tuple[str, ...]]:
     remarks = tuple(map(_UNSLICED.format, sliced))
     remarks += (_CHAINED.format(", ".join(pools)),) if pools else ()
     return replace(model, ir=common.RemoveUnusedNodesPass()(changed).model), remarks
+
+
+def quicker_in_float(quantized: ir.Model, target: str) -> tuple[str, ...]:
+    """Rewrite what a quantized graph computes in float for `target`; return remarks on it.
+
+    Only now, since integers are quicker in other forms: of two sums, each would be rounded.
+    """
+    split = split_concats(quantized) if target == "cpu" else ()
+    return (_SPLIT.format(", ".join(split)),) if split else ()
 
 
 def place(

@@ -21,7 +21,7 @@ from qbench.placement.analysis import DATA_MOVEMENT, saturating_reader
 from qbench.placement.cpu import moves
 from qbench.placement.cut import Divider, divider_of, faster_in_float
 from qbench.placement.plan import Plan
-from qbench.placement.targets import place, suited
+from qbench.placement.targets import place, quicker_in_float, suited
 from qbench.quantization.bias_room import with_room_for_biases
 from qbench.quantization.choice import Choice
 from qbench.quantization.corrections import bias_shifts
@@ -87,7 +87,7 @@ class Int8Graph:
         plan: What was quantized, and what stays float and why.
         mac_fraction: Share of multiply-accumulates in quantized nodes; None where that is unknown.
         uncounted: Nodes that multiply, too, but whose multiply-accumulates are not known.
-        rewritten: What was changed before for the target's sake; see `targets.suited`.
+        rewritten: What else was changed for the target's sake; see `targets`.
     """
 
     ir: ir.Model
@@ -185,8 +185,9 @@ class Quantizer:
         if not plan.symmetric:
             coded = with_room_for_biases(graph.graph, plan, parameters, coded, shifts)
         quantized = write_qdq(graph, plan, parameters, coded, shifts)
+        rewritten = self._rewritten + quicker_in_float(quantized, self.target)
         share = self.work.int8_fraction(plan)
-        return Int8Graph(quantized, plan, share, self._macs.uncounted, self._rewritten)
+        return Int8Graph(quantized, plan, share, self._macs.uncounted, rewritten)
 
     def placed(self, choice: Choice) -> tuple[ir.Model, Plan]:
         """Return the float graph that `choice` makes, equalized, and what is quantized in it."""

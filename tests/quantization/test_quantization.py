@@ -64,6 +64,18 @@ def test_large_pools_go_on_from_smaller_ones_on_a_cpu(target: str) -> None:
     assert (window, says_so) == (([5, 5], True) if target == "cpu" else ([9, 9], False))
 
 
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_float_convolutions_add_up_what_was_stacked_for_them_on_a_cpu(target: str) -> None:
+    b = graphs.Builder()
+    stacked = b.node("Concat", "stack", *(b.conv(name, b.x, cout=16) for name in "ab"), axis=1)
+    model = graphs.model_of(b.model(b.conv("head", b.conv("sum", stacked, cin=32))))
+    options = Int8Options(exclude=["sum", "stack"])
+    result = quantize(model, target=target, table=graphs.table_of(model), options=options)
+    concats = sum(node.op_type == "Concat" for node in result.ir.graph)
+    says_so = any("convolutions (sum) add up what was" in note for note in result.notes)
+    assert (concats, says_so) == ((0, True) if target == "cpu" else (1, False))
+
+
 def test_a_notebook_shows_what_was_made(model: Model) -> None:
     options = Int8Options(exclude=("stem",), effort="fast")
     table = graphs.table_of(model)
