@@ -1,7 +1,6 @@
 """Correct what weight rounding does to the mean of a layer's output."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ from qbench.model.graph import constant, integer
 from qbench.placement.analysis import BiasPlace, bias_place
 from qbench.placement.plan import Plan, Weight
 from qbench.quantization.numerics import row_blocks
-from qbench.quantization.weights import CodedWeights
-from qbench.runtimes.cpu import usable_cores
+from qbench.quantization.weights import CodedWeights, side_by_side
 
 Shifts = dict[str, NDArray[Any]]
 """What to add to the bias of a node, float32 [output channels], by node name."""
@@ -49,9 +47,9 @@ def bias_shifts(
             return None
         return shift(node, array, coded[weight.tensor, weight.axis].rounded, mean)
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        shifts = zip(plan.weights, pool.map(found, plan.weights), strict=True)
-        return {weight.reader.node: one for weight, one in shifts if one is not None}
+    sizes = (coded[weight.tensor, weight.axis].codes.size for weight in plan.weights)
+    shifts = zip(plan.weights, side_by_side(found, plan.weights, sizes), strict=True)
+    return {weight.reader.node: one for weight, one in shifts if one is not None}
 
 
 def own_bias(node: ir.Node) -> BiasPlace | None:

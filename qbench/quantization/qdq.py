@@ -41,6 +41,20 @@ def write_qdq(
 ) -> ir.Model:
     """Return a copy of `model` with the plan's Q/DQ pairs and with the codes of its weights.
 
+    See `write_qdq_into`.
+    """
+    return write_qdq_into(model.clone(), plan, parameters, coded, bias_shifts)
+
+
+def write_qdq_into(
+    model: ir.Model,
+    plan: Plan,
+    parameters: Mapping[str, QuantizationParameters],
+    coded: CodedWeights | None = None,
+    bias_shifts: Mapping[str, NDArray[Any]] | None = None,
+) -> ir.Model:
+    """Write the plan's Q/DQ pairs and the codes of its weights into `model`, and return it.
+
     Args:
         model: The prepared graph that the plan was made for.
         plan: What to quantize.
@@ -53,7 +67,7 @@ def write_qdq(
     """
     if coded is None:
         coded = WeightCoding().encode_all(model.graph, plan.weights)
-    writer = _Writer(model.clone(), plan, coded)
+    writer = _Writer(model, plan, coded)
     for name, shift in (bias_shifts or {}).items():
         writer.shift_bias(name, shift)
     return writer.write(parameters)

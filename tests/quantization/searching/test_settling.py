@@ -40,6 +40,24 @@ def test_of_a_group_that_changes_nothing_no_half_is_tried() -> None:
     assert tried == [1, 2, 4, 8]
 
 
+@pytest.mark.parametrize(("noise", "are_tried"), [(0.02, False), (0.2, True)])
+def test_groups_that_promise_nothing_are_tried_of_a_harmed_model(
+    noise: float, are_tried: bool
+) -> None:
+    """Of 8 settlements that harm, the first 4 promise 1.2 % of the noise, the others 0.8 %."""
+    gains = [noise] * 7 + [0.003 * noise] * 4 + [0.002 * noise] * 4
+    settlements = [Settlement(f"t{i}", (0.0, 1.0), None, gain) for i, gain in enumerate(gains)]
+    tried = []
+
+    def rival(choice: Choice, _: Trial) -> Trial:
+        tried.append(set(choice.ranges))
+        return trial(choice, 2 * noise)
+
+    settled(trial(Choice(), noise), settlements, rival)
+    assert {f"t{i}" for i in range(7, 11)} in tried
+    assert ({f"t{i}" for i in range(11, 15)} in tried) == are_tried
+
+
 @pytest.mark.parametrize(
     ("before", "after", "is_better"),
     [
