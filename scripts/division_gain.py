@@ -90,7 +90,8 @@ def compare(path: Path, data: str, threads: int) -> None:
     quantizer = Quantizer(model, "cpu", table, Int8Options())
     divided = quantizer.graph(Choice())
     coded = WeightCoding(saturates=quantizer.saturates).encode_all(prepared.ir.graph, whole.weights)
-    everything = write_qdq(prepared.ir, whole, quantizer.parameters(whole, Choice()), coded)
+    parameters = quantizer.parameters(whole, Choice())
+    everything = write_qdq(prepared.ir.clone(), whole, parameters, coded)
     graphs = {"fp32": bound, "all": everything, "divided": divided.ir}
     times = measured([case(name, bind_shapes(g, shapes), threads) for name, g in graphs.items()])
     saved = {name: times["fp32"] - times[name] for name in ("all", "divided")}

@@ -34,7 +34,7 @@ from qbench.quantization.numerics import (
     with_offset,
 )
 from qbench.quantization.padding import pad_in_front
-from qbench.quantization.qdq import write_qdq_into
+from qbench.quantization.qdq import write_qdq
 from qbench.quantization.weights import WeightCoding
 from qbench.runtimes.cpu import adds_in_32_bits, read_cpuinfo
 
@@ -185,7 +185,7 @@ class Quantizer:
         if not plan.symmetric:
             coded = with_room_for_biases(graph.graph, plan, parameters, coded, shifts)
         own = graph if choice.factors else graph.clone()  # equalized, it is a copy already
-        quantized = write_qdq_into(own, plan, parameters, coded, shifts)
+        quantized = write_qdq(own, plan, parameters, coded, shifts)
         rewritten = self._rewritten + quicker_in_float(quantized, self.target)
         share = self.work.int8_fraction(plan)
         return Int8Graph(quantized, plan, share, self._macs.uncounted, rewritten)

@@ -39,20 +39,6 @@ def write_qdq(
     coded: CodedWeights | None = None,
     bias_shifts: Mapping[str, NDArray[Any]] | None = None,
 ) -> ir.Model:
-    """Return a copy of `model` with the plan's Q/DQ pairs and with the codes of its weights.
-
-    See `write_qdq_into`.
-    """
-    return write_qdq_into(model.clone(), plan, parameters, coded, bias_shifts)
-
-
-def write_qdq_into(
-    model: ir.Model,
-    plan: Plan,
-    parameters: Mapping[str, QuantizationParameters],
-    coded: CodedWeights | None = None,
-    bias_shifts: Mapping[str, NDArray[Any]] | None = None,
-) -> ir.Model:
     """Write the plan's Q/DQ pairs and the codes of its weights into `model`, and return it.
 
     Args:

@@ -74,7 +74,7 @@ def rounded_by_hand(model: Model, feeds: Feeds, output: str) -> np.ndarray:
 def test_an_offset_does_what_a_zero_point_would(op_type: str, output: str) -> None:
     model = prepare(model_of(behind_relu(op_type).model(output)))
     plan = only(place(model, "tensorrt"), "relu")
-    written = write_qdq(model.ir, plan, {"relu": PARAMETERS})
+    written = write_qdq(model.ir.clone(), plan, {"relu": PARAMETERS})
     feeds = feeds_of(model)
     found = graphs.run(written, feeds)[output]
     same = np.isclose(found, rounded_by_hand(model, feeds, output), atol=1e-4)
@@ -90,7 +90,7 @@ def test_a_residual_addition_reads_the_tensor_as_it_was() -> None:
     model = prepare(model_of(b.model("sum")))
     plan = only(place(model, "tensorrt"), "relu")
     feeds = feeds_of(model)
-    found = graphs.run(write_qdq(model.ir, plan, {"relu": with_offset(0, 6)}), feeds)["sum"]
+    found = graphs.run(write_qdq(model.ir.clone(), plan, {"relu": with_offset(0, 6)}), feeds)["sum"]
     assert np.abs(found - graphs.run(model.ir, feeds)["sum"]).max() < 0.1
 
 
@@ -100,7 +100,7 @@ def test_half_of_the_noise_amplitude_is_left() -> None:
     top = float(graphs.run(with_outputs(model.ir, ["relu"]), feeds)["relu"].max())
 
     def error(parameters: QuantizationParameters) -> float:
-        found = graphs.run(write_qdq(model.ir, plan, {"relu": parameters}), feeds)["layer"]
+        found = graphs.run(write_qdq(model.ir.clone(), plan, {"relu": parameters}), feeds)["layer"]
         return float(np.square(found - graphs.run(model.ir, feeds)["layer"]).mean())
 
     assert error(with_offset(0, top)) < 0.6 * error(symmetric(0, top))

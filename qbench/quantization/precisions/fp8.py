@@ -73,7 +73,7 @@ def to_fp8(prepared: Model, table: CalibrationTable, exclude: Sequence[str]) -> 
 
     coded = WeightCoding(per_channel_float8).encode_all(graph, plan.weights)
     shifts = bias_shifts(graph, plan, means, coded)
-    quantized = write_qdq(raised.ir, plan, parameters, coded, shifts)
+    quantized = write_qdq(raised.ir.clone(), plan, parameters, coded, shifts)
     return Fp8Graph(quantized, plan, _output_sqnr_db(prepared, plan, quantized, table))
 
 

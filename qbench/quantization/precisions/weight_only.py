@@ -69,7 +69,7 @@ def to_weight_only(model: ir.Model, target: str, exclude: Sequence[str]) -> tupl
     plan = _plan(model.graph, target, exclude, _no_weights, weight_axis)
     if not plan.weights:
         raise QuantizationError("the model has no Conv, Gemm or MatMul with constant weights")
-    return write_qdq(model, plan, {}), plan
+    return write_qdq(model.clone(), plan, {}), plan
 
 
 def to_int4(
@@ -100,7 +100,8 @@ def to_int4(
     if on_cpu:
         return write_matmul_nbits(model, plan, block), plan
     coding = WeightCoding(partial(_in_blocks, block=block))
-    return write_qdq(model, plan, {}, coding.encode_all(model.graph, plan.weights)), plan
+    coded = coding.encode_all(model.graph, plan.weights)
+    return write_qdq(model.clone(), plan, {}, coded), plan
 
 
 def _in_blocks(array: NDArray[Any], axis: int | None, block: int) -> QuantizationParameters:
