@@ -107,14 +107,25 @@ def is_depthwise(node: ir.Node) -> bool:
     return node.op_type == "Conv" and weight is not None and weight.shape[1] == 1
 
 
-def costs_a_mul(model: ir.Model, value: ir.Value, plan: Plan) -> bool:
-    """Return whether nothing that writes a tensor of known channels can take its factors."""
+def costing_a_mul(model: ir.Model, values: Iterable[ir.Value], plan: Plan) -> set[str]:
+    """Return the names of tensors of known channels whose factors nothing that writes them takes.
+
+    Args:
+        model: The prepared float graph.
+        values: Its tensors that have `readers_to_equalize`.
+        plan: What shall be quantized in it.
+    """
+    ones = {value.name or "": np.ones(_channels(value), np.float32) for value in values}
+    divided = values_by_name(equalize(model, ones, plan.quantized, plan.observed).graph)
+    writers = {name: divided[equalized_name(name)].producer() for name in ones}
+    return {name for name, node in writers.items() if node and node.name == equalized_name(name)}
+
+
+def _channels(value: ir.Value) -> int:
     axis, shape = channel_axis(value), value.shape
     channels = shape[axis] if axis is not None and shape is not None else None
     assert isinstance(channels, int)  # as `readers_to_equalize` makes sure
-    ones = np.ones(channels, np.float32)
-    divided = equalize(model, {value.name or "": ones}, plan.quantized, plan.observed)
-    return len(divided.graph) > len(model.graph)
+    return channels
 
 
 def scaled_weight(node: ir.Node, factors: NDArray[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from qbench.calibration.ranges import Range
 from qbench.model.graph import names_in, values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
-    costs_a_mul,
+    costing_a_mul,
     equalized_name,
     factor_candidates,
     is_depthwise,
@@ -47,19 +47,20 @@ def equalized_for_depthwise(quantizer: Quantizer, *, with_muls: bool = False) ->
     graph = quantizer.prepared.ir
     values = values_by_name(graph.graph)
     clips = quantizer.ranges()
-    ranges: dict[str, Range] = {}
-    factors: dict[str, NDArray[Any]] = {}
     taken = names_in(graph.graph)
+    gaining: dict[str, tuple[Range, NDArray[Any]]] = {}
     for tensor in quantizer.plan.observed:
         by = _factors(quantizer, values[tensor], taken)
         if by is None or quantizer.plan.is_carried_on(tensor):
             continue
         behind = range_behind(quantizer.statistics_of(tensor), by)
-        left = _errors_left(quantizer, tensor, clips[tensor], behind, by)
-        # The cheap test comes first: the other divides on a copy of the graph.
-        if left < 1 and (takes_muls or not costs_a_mul(graph, values[tensor], quantizer.plan)):
-            ranges[equalized_name(tensor)], factors[tensor] = behind, by
-    return Choice(ranges, factors)
+        if _errors_left(quantizer, tensor, clips[tensor], behind, by) < 1:
+            gaining[tensor] = behind, by
+    if gaining and not takes_muls:
+        for tensor in costing_a_mul(graph, map(values.__getitem__, gaining), quantizer.plan):
+            del gaining[tensor]
+    ranges = {equalized_name(tensor): behind for tensor, (behind, _) in gaining.items()}
+    return Choice(ranges, {tensor: by for tensor, (_, by) in gaining.items()})
 
 
 def _factors(

@@ -19,7 +19,7 @@ from qbench.model.graph import names_in, values_by_name
 from qbench.quantization.choice import Choice
 from qbench.quantization.equalization import (
     WORTH_A_MUL,
-    costs_a_mul,
+    costing_a_mul,
     equalized_name,
     factor_candidates,
     is_depthwise,
@@ -189,7 +189,7 @@ class Refiner:
         readers = readers_to_equalize(value, self._weights, self._taken)
         # Amid integer kernels, a Mul takes a pass in float with DQ and Q around it.
         too_slow = self._plan.target == "cpu" and readers
-        return [] if too_slow and costs_a_mul(model, value, self._plan) else readers
+        return [] if too_slow and costing_a_mul(model, [value], self._plan) else readers
 
     def _best_range(self, tensor: str, first: _Candidate) -> _Candidate:
         seen = self._statistics[tensor]
