@@ -21,6 +21,9 @@ from qbench.runtimes.cpu import usable_cores
 
 logger = logging.getLogger(__name__)
 
+_HALF = 0.5
+"""A share of samples that no one takes for guessing, however few they are."""
+
 
 class Judge(Protocol):
     """Tells how accurate a model is at one task, on one material."""
@@ -45,24 +48,38 @@ class ClassifyJudge:
 
     def judge(self, runner: Runner) -> Judged:
         """Return the share of samples whose class is ranked first, and among the first five."""
-        self._warn_of_other_classes(runner)
+        classes = None if self._warned else next(iter(runner.outputs[0].shape[1:2]), None)
+        self._warned = True  # what is wrong with labels is so for each precision
+        if isinstance(classes, int):
+            self._warn_of_other_classes(classes)
         found = classify.evaluate(runner, self._source, self._labels, usable_cores())
-        near = Outcome(found.top5, found.near)
-        return Judged("top1", found.names, Outcome(found.top1, found.correct), {"top5": near})
+        outcome, near = Outcome(found.top1, found.correct), Outcome(found.top5, found.near)
+        if isinstance(classes, int):
+            _warn_of_guessing(outcome, classes)
+        return Judged("top1", found.names, outcome, {"top5": near})
 
-    def _warn_of_other_classes(self, runner: Runner) -> None:
+    def _warn_of_other_classes(self, classes: int) -> None:
         """Say where names, which count by their order, are not as many as the model's classes."""
-        there, known = runner.outputs[0].shape[1:2], self._labels.classes
-        if known is None or not there or there[0] == len(known) or not isinstance(there[0], int):
-            return
-        if not self._warned:
+        known = self._labels.classes
+        if known is not None and classes != len(known):
             logger.warning(
                 "the labels name %d classes, but the model has %d, so that they may be others than "
                 "those of the same place; list the model's in classes.txt beside the labels",
                 len(known),
-                there[0],
+                classes,
             )
-        self._warned = True
+
+
+def _warn_of_guessing(outcome: Outcome, classes: int) -> None:
+    """Say where a share of samples is not above what guessing one of the classes would give."""
+    if outcome.value < _HALF and outcome.interval.low <= 1 / classes:
+        logger.warning(
+            "%d of %d samples classified right is what guessing one of %d classes may give; check "
+            "that the labels count the model's classes, from 0, and the recipe",
+            outcome.drawn.sum(),
+            outcome.drawn.size,
+            classes,
+        )
 
 
 class DetectJudge:

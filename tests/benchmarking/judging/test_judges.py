@@ -188,6 +188,22 @@ def test_folders_of_some_classes_alone(
     assert told == (2 if warned else 0)  # of each model
 
 
+@pytest.mark.parametrize(("first", "told"), [(0, 0), (1, 1)])
+def test_labels_that_count_otherwise_are_told_of(
+    first: int, told: int, colours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counted from 1, as in lists with a background, all are wrong but by luck; once is enough."""
+    labels = tmp_path / "labels.csv"
+    lines = [f"{index}.png,{(index + first) % 3}" for index in range(9)]
+    labels.write_text("\n".join(["file,label", *lines]), encoding="utf-8")
+    model = classifier(RGB, tmp_path / "m.onnx")
+    data = LabelledData(DataChoice(colours, Recipe(resize="stretch")), labels)
+    rows = benchmark([model], precisions=["fp32", "fp16"], images=data, options=QUICK).rows
+    assert [row.accuracy.value for row in rows if row.accuracy] == [1 - first] * 2
+    message = "0 of 9 samples classified right is what guessing one of 3 classes may give"
+    assert caplog.text.count(message) == told
+
+
 def test_embeddings_retrieve(colours: Path, tmp_path: Path) -> None:
     models = [classifier(RGB, tmp_path / "a.onnx"), classifier(NO_BLUE, tmp_path / "b.onnx")]
     data = LabelledData(DataChoice(colours, Recipe(resize="stretch")), task="embed")
