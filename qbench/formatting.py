@@ -1,7 +1,7 @@
-"""How figures look: formatted once, at the edge, whether a terminal or a page shows them."""
+"""How figures and names look, whether a terminal or a page shows them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 MINUS = "\N{MINUS SIGN}"
@@ -26,6 +26,13 @@ def count_text(count: float) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a number of things, as in `1 image` or `200 images`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def first_names(names: Iterable[str], most: int = 3) -> str:
+    """Return the first few of `names` for a message, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def digits(value: float) -> str:

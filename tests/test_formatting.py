@@ -4,6 +4,7 @@ from qbench.formatting import (
     count_text,
     counted,
     digits,
+    first_names,
     interval_text,
     percent,
     points,
@@ -22,6 +23,11 @@ def test_digits(value: float, text: str) -> None:
 
 def test_one_thing_is_singular() -> None:
     assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+
+
+def test_of_many_names_the_first_are_shown() -> None:
+    assert first_names(["a"]) == "a"
+    assert first_names(iter("abcde")) == "a, b, c and 2 more"
 
 
 def test_shares_are_in_percent_and_their_differences_in_signed_points() -> None:

@@ -18,8 +18,9 @@ from qbench.calibration.kernels import COUNTED_VALUES
 from qbench.calibration.sigmoids import sigmoids_between
 from qbench.calibration.statistics import NonFiniteError, TensorStatistics
 from qbench.data.ahead import ReadAhead
-from qbench.data.samples import Sample, Skips, Source, first_names
+from qbench.data.samples import Sample, Skips, Source
 from qbench.errors import CalibrationError, DataError
+from qbench.formatting import first_names
 from qbench.model.load import Model
 from qbench.model.parts import in_parts, with_outputs
 from qbench.model.shapes import bound_to_one, elements_by_name

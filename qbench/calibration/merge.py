@@ -7,8 +7,8 @@ import msgspec
 
 from qbench.calibration.shard import Shard
 from qbench.calibration.table import CalibrationTable, TableHeader, load_table
-from qbench.data.samples import first_names
 from qbench.errors import CalibrationError, UsageError
+from qbench.formatting import first_names
 
 
 def merge_tables(paths: Sequence[Path]) -> CalibrationTable:

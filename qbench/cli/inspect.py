@@ -135,7 +135,7 @@ def _print_text(inspection: Inspection) -> None:
 
 def _macs_text(inspection: Inspection) -> str:
     from qbench.cli.output.render import count_text
-    from qbench.data.samples import first_names
+    from qbench.formatting import first_names
 
     if inspection.macs is None:
         return f"unknown; {_what_is_open(inspection)}"

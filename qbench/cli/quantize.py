@@ -156,7 +156,7 @@ def _print_json(result: QuantizedModel, check: TargetCheck) -> None:
 
 def _print_text(result: QuantizedModel, check: TargetCheck) -> None:
     from qbench.cli.output.render import percent, print_floats, print_notes, size_text
-    from qbench.data.samples import first_names
+    from qbench.formatting import first_names
 
     if result.int8_mac_fraction is not None:
         known = "known " if result.uncounted else ""

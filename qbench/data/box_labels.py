@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qbench.data.samples import files_below, first_names, sample_name
+from qbench.data.samples import files_below, sample_name
 from qbench.errors import DataError
+from qbench.formatting import first_names
 
 logger = logging.getLogger(__name__)
 

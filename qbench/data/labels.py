@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qbench.data.samples import first_names, sample_name
+from qbench.data.samples import sample_name
 from qbench.errors import DataError
+from qbench.formatting import first_names
 
 _CLASSES_FILE = "classes.txt"
 # Tables in which a label was missing once have all of them as floats: 7.0.

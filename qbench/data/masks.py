@@ -10,8 +10,8 @@ import numpy as np
 
 from qbench.data.images import png_chunks, png_from_chunks
 from qbench.data.preprocess import Pixels
-from qbench.data.samples import first_names
 from qbench.errors import DataError
+from qbench.formatting import first_names
 
 _HEADER_SIZE, _BITS_AT, _COLOUR_AT = 13, 8, 9
 _GRAY, _PALETTE = 0, 3

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qbench.artifacts import check_name, sha256_bytes, sha256_files
 from qbench.errors import DataError, UsageError
+from qbench.formatting import first_names
 from qbench.model.spec import TensorSpec
 
 MAX_SKIPPED_PERCENT = 10
@@ -137,13 +138,6 @@ class Skips:
             return ""
         reason = next(iter(errors.values()))
         return f"{len(errors)} of {self._total} skipped: {first_names(errors)} ({reason})"
-
-
-def first_names(names: Iterable[str], most: int = 3) -> str:
-    """Return the first few of `names` for a message, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def subset(source: Source, limit: int | None) -> Source:

@@ -8,9 +8,9 @@ from qbench.data.image_folder import ImageFolder
 from qbench.data.images import IMAGE_ENDINGS, UNREAD_ENDINGS
 from qbench.data.npz import NpzSource
 from qbench.data.recipes import Recipe, builtin_recipes
-from qbench.data.samples import Source, files_below, first_names
+from qbench.data.samples import Source, files_below
 from qbench.errors import DataError
-from qbench.formatting import counted
+from qbench.formatting import counted, first_names
 from qbench.model.spec import TensorSpec
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from qbench.data.box_labels import BoxLabels, TrueBoxes
 from qbench.data.preprocess import boxes_in_image
 from qbench.data.recipes import Recipe
-from qbench.data.samples import Sample, Source, first_names
+from qbench.data.samples import Sample, Source
 from qbench.errors import DataError, ModelError, UsageError
 from qbench.evaluation.coco import AveragePrecision, Detections, load_library
 from qbench.evaluation.numbers import WHOSE_FAULT
 from qbench.evaluation.stream import SampleStream, labelled
+from qbench.formatting import first_names
 from qbench.model.decoders import DECODERS, Candidates, choose_decoder
 from qbench.runtimes.base import Runner, Tensors
 

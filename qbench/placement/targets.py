@@ -8,6 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from qbench.errors import ModelError, UsageError
+from qbench.formatting import first_names
 from qbench.model.graph import OUTSIDE_SUBGRAPHS, subgraph_nodes, values_by_name
 from qbench.model.load import Model
 from qbench.model.passes.chain_pools import chain_pools, chained_pools
@@ -51,7 +52,7 @@ def suited(model: Model, target: str) -> tuple[Model, tuple[str, ...]]:
     fuse_slices(changed)
     chain_pools(changed)
     remarks = tuple(map(_UNSLICED.format, sliced))
-    remarks += (_CHAINED.format(", ".join(pools)),) if pools else ()
+    remarks += (_CHAINED.format(first_names(pools)),) if pools else ()
     return replace(model, ir=common.RemoveUnusedNodesPass()(changed).model), remarks
 
 
@@ -61,7 +62,7 @@ def quicker_in_float(quantized: ir.Model, target: str) -> tuple[str, ...]:
     Only now, since integers are quicker in other forms: of two sums, each would be rounded.
     """
     split = split_concats(quantized) if target == "cpu" else ()
-    return (_SPLIT.format(", ".join(split)),) if split else ()
+    return (_SPLIT.format(first_names(split)),) if split else ()
 
 
 def place(

@@ -2,7 +2,7 @@
 
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
-from qbench.data.samples import first_names
+from qbench.formatting import first_names
 from qbench.model.graph import recurrent_notes
 from qbench.model.load import Model
 from qbench.model.prepare import prepare

@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from qbench.data.samples import first_names
 from qbench.errors import UsageError
+from qbench.formatting import first_names
 
 LATEST = "latest"
 """What names the run that was begun last."""

@@ -12,7 +12,6 @@ from qbench.data.samples import (
     Skips,
     files_below,
     fingerprint,
-    first_names,
     sample_name,
     subset,
     without,
@@ -70,11 +69,6 @@ def test_skips_from_threads() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: skips.add(f"{n:04}", bad(str(n))), range(1000)))
     assert len(skips.names) == 1000
-
-
-def test_first_names() -> None:
-    assert first_names(["a"]) == "a"
-    assert first_names(iter("abcde")) == "a, b, c and 2 more"
 
 
 @given(total=st.integers(1, 500), limit=st.integers(1, 500))

@@ -115,7 +115,7 @@ def _alike(nodes: Iterable[tuple[str, str, str, str]]) -> list[tuple[str, str]]:
     Args:
         nodes: Label, name, operator and reason of each.
     """
-    from qbench.data.samples import first_names
+    from qbench.formatting import first_names
 
     names: dict[tuple[str, str, str], list[str]] = {}
     for label, name, op_type, reason in nodes:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from qbench.data.samples import first_names
 from qbench.engines.auditing.engine import EngineAudit, NodeFinding, count_in
 from qbench.errors import BudgetError, UnfitError
+from qbench.formatting import first_names
 
 
 def check_engine_int8(engine: Path, audit: EngineAudit | None, least: float) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 from qbench.artifacts import sha256_bytes, versions
 from qbench.calibration.given import GivenRanges
 from qbench.calibration.table import CalibrationTable
-from qbench.data.samples import Sample, first_names
+from qbench.data.samples import Sample
+from qbench.formatting import first_names
 from qbench.model.load import Model
 from qbench.model.save import weight_bytes
 from qbench.quantization.choice import Choice, Step, choice_path, load_choice, save_choice
