@@ -26,7 +26,7 @@ TARGETS: dict[str, Callable[[ir.Graph, set[str]], Plan]] = {
 
 _SAVES = "the same results in less time, which FP32 would save as well"
 _UNSLICED = f"slices in front of {{}} became a part of it: {_SAVES}"
-_SPLIT = f"float convolutions ({{}}) add up what was stacked for them: {_SAVES}"
+_SPLIT = f"float convolutions ({{}}) add up what was stacked for them: but for rounding, {_SAVES}"
 _CHAINED = f"larger pools ({{}}) go on from smaller ones: {_SAVES}"
 
 _ONNX_RUNTIME = "com.microsoft"
